@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything a checkpoint's ``config.yaml`` holds: streams, normalisation, network and schedule.
+
+No torch here, so that reading a description of a bag or a checkpoint stays instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dd_ros.errors import InputError
+
+Positive = Annotated[int, Field(gt=0)]
+SettingsT = TypeVar("SettingsT", bound="Settings")
+NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StreamSpec(Settings):
+    """How topics become model inputs: one description for live nodes, bags and training.
+
+    Attributes:
+        image_topic: camera topic (Image or CompressedImage).
+        action_topic: topic with the commands as executed.
+        action_type: ROS type of the action topic; None takes the topic's own.
+        action_fields: fields that make up the action vector, such as ``position[0:7]``; empty takes
+            the type's default fields.
+        action_mode: value between two commands: ``hold`` the older one, or ``linear`` between both.
+        rate_hz: model steps per second.
+        width, height: image size of the model in pixels; images are stretched to it.
+    """
+
+    image_topic: str
+    action_topic: str
+    action_type: str | None = None
+    action_fields: tuple[str, ...] = ()
+    action_mode: Literal["hold", "linear"] = "hold"
+    rate_hz: Annotated[float, Field(gt=0.0)]
+    width: Positive
+    height: Positive
+
+
+class ActionSpec(Settings):
+    """Dimension and normalisation of the action vector: ``(action - mean) / std``."""
+
+    dim: Positive
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> ActionSpec:
+        if len(self.mean) != self.dim or len(self.std) != self.dim:
+            raise ValueError(f"mean and std must have {self.dim} values")
+        if min(self.std) <= 0.0:
+            raise ValueError("std must be positive")
+        return self
+
+
+class AutoencoderConfig(Settings):
+    """Per-frame autoencoder: one latent cell stands for 8x8 pixels.
+
+    Attributes:
+        latent_channels: channels of a latent cell.
+        fine_width, coarse_width: feature channels at 1/4 and 1/8 of the image size.
+        encoder_blocks, decoder_blocks: residual blocks at 1/8; half of them (rounded up) at 1/4.
+    """
+
+    latent_channels: Positive = 8
+    fine_width: Positive = 48
+    coarse_width: Positive = 128
+    encoder_blocks: Positive = 2
+    decoder_blocks: Positive = 3
+
+
+class TransformerConfig(Settings):
+    """Block-causal video transformer.
+
+    Attributes:
+        width: channels of a token; must be a multiple of ``heads``, and 16 divides a head.
+        depth: number of blocks.
+        heads: attention heads.
+        patch: side of a token in latent cells.
+        window_frames: generated frames of the past that a chunk can see; observed context frames
+            (the sink) are always visible.
+    """
+
+    width: Positive = 192
+    depth: Positive = 6
+    heads: Positive = 6
+    patch: Positive = 2
+    window_frames: Positive = 4
+
+    @model_validator(mode="after")
+    def _heads(self) -> TransformerConfig:
+        if self.width % (16 * self.heads):
+            raise ValueError("width must be a multiple of 16 * heads")
+        return self
+
+
+class Schedule(Settings):
+    """Noise levels of every denoising step, per chunk: the diagonal of the method, as data.
+
+    Attributes:
+        chunk_frames: frames of a chunk.
+        levels: for each chunk the noise levels of its denoising steps, falling from 1 (pure noise);
+            chunks beyond the last entry use the last entry.
+        clean_context: refresh a chunk's keys and values with an extra clean pass (the Self-Forcing
+            recipe); off means the last denoising step's own keys and values are the context.
+        guidance: weight of action guidance; 0 takes one network pass per step, else two.
+    """
+
+    chunk_frames: Positive
+    levels: Annotated[tuple[Annotated[tuple[NoiseLevel, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    clean_context: bool = False
+    guidance: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _falling(self) -> Schedule:
+        for chunk, levels in enumerate(self.levels, start=1):
+            falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+            if levels[0] != 1.0 or not falling or levels[-1] <= 0.0:
+                raise ValueError(f"levels of chunk {chunk} must fall from 1.0 and stay above 0, got {levels}")
+        return self
+
+    def chunk_levels(self, chunk: int) -> tuple[float, ...]:
+        """Noise levels of chunk number ``chunk`` (from 0)."""
+        return self.levels[min(chunk, len(self.levels) - 1)]
+
+    def chunks(self, frames: int) -> int:
+        """Number of chunks that cover ``frames`` frames; InputError unless they divide."""
+        if frames % self.chunk_frames:
+            raise InputError(
+                f"schedule: {frames} frames do not divide into chunks of {self.chunk_frames} frames"
+            )
+        return frames // self.chunk_frames
+
+    def passes(self, frames: int) -> int:
+        """Network passes for ``frames`` frames, guidance and context refresh included."""
+        per_step = 2 if self.guidance else 1
+        steps = sum(len(self.chunk_levels(i)) for i in range(self.chunks(frames)))
+        return per_step * steps + (self.chunks(frames) if self.clean_context else 0)
+
+
+class CheckpointConfig(Settings):
+    """Everything needed to rebuild a predictor.
+
+    Attributes:
+        name: name of the checkpoint.
+        streams: topics, fields, rate and image size.
+        action: action dimension and normalisation.
+        autoencoder, transformer: network sizes.
+        schedule: the denoising schedule the weights were distilled for.
+        horizon: predicted frames.
+        context_frames: observed frames kept as context.
+    """
+
+    name: str
+    streams: StreamSpec
+    action: ActionSpec
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    schedule: Schedule
+    horizon: Positive
+    context_frames: Positive
+
+    @model_validator(mode="after")
+    def _shapes(self) -> CheckpointConfig:
+        cell = 8 * self.transformer.patch
+        if self.streams.width % cell or self.streams.height % cell:
+            raise ValueError(
+                f"image size {self.streams.width}x{self.streams.height} must divide by {cell}"
+            )
+        if self.horizon % self.schedule.chunk_frames:
+            raise ValueError(f"horizon {self.horizon} must divide by chunk_frames")
+        if self.transformer.window_frames % self.schedule.chunk_frames:
+            raise ValueError("window_frames must be a multiple of chunk_frames")
+        return self
+
+
+def read_yaml(path: Path, kind: type[SettingsT]) -> SettingsT:
+    """Read settings of type ``kind``; InputError names the file and the first wrong entry."""
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"{path}: {place}: {first['msg']}") from error
+
+
+def write_yaml(path: Path, settings: Settings) -> None:
+    """Write ``settings`` so that ``read_yaml`` gives them back unchanged."""
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
