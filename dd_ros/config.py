@@ -92,6 +92,8 @@ class TransformerConfig(Settings):
         patch: side of a token in latent cells.
         window_frames: generated frames of the past that a chunk can see; observed context frames
             (the sink) are always visible.
+        reach: model steps from the last observed frame that training covers; in longer rollouts the
+            observed frames are held at this distance.
     """
 
     width: Positive = 192
@@ -99,6 +101,7 @@ class TransformerConfig(Settings):
     heads: Positive = 6
     patch: Positive = 2
     window_frames: Positive = 4
+    reach: Positive = 16
 
     @model_validator(mode="after")
     def _heads(self) -> TransformerConfig:

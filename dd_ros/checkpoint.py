@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint is a folder: ``config.yaml``, ``model.safetensors``, ``README.md`` (its card)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dd_ros.config import CheckpointConfig, read_yaml, write_yaml
+from dd_ros.errors import InputError
+from dd_ros.model.autoencoder import CELL, Autoencoder
+from dd_ros.model.transformer import VideoTransformer
+
+CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
+
+
+class Model(nn.Module):
+    """The two networks of a checkpoint: ``autoencoder`` and ``transformer``."""
+
+    def __init__(self, config: CheckpointConfig):
+        super().__init__()
+        self.autoencoder = Autoencoder(config.autoencoder)
+        grid = (config.streams.height // CELL, config.streams.width // CELL)
+        self.transformer = VideoTransformer(
+            config.transformer, config.autoencoder.latent_channels, config.action.dim, grid
+        )
+
+
+def share_folders() -> list[Path]:
+    """Where installed files of this package may lie, the source checkout first."""
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    shares = [Path(prefix) / "share" / "dd_ros" for prefix in [*prefixes, sys.prefix]]
+    return [Path(__file__).resolve().parent.parent, *shares]
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Folder of a checkpoint given as a path or as the name of a shipped one.
+
+    Raises:
+        InputError: there is none; the message lists the shipped names.
+    """
+    shipped = [folder / "checkpoints" for folder in share_folders()]
+    for folder in (Path(name), *(parent / name for parent in shipped)):
+        if (folder / CONFIG).is_file():
+            return folder
+    names = sorted({config.parent.name for parent in shipped for config in parent.glob(f"*/{CONFIG}")})
+    raise InputError(
+        f"checkpoint {str(name)!r}: no folder with a {CONFIG} there, and not one of the shipped ones "
+        f"({', '.join(names) or 'none found'})"
+    )
+
+
+def read_config(name: str | Path) -> CheckpointConfig:
+    """Settings of a checkpoint; InputError names the file and what is wrong in it."""
+    return read_yaml(find_checkpoint(name) / CONFIG, CheckpointConfig)
+
+
+def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
+    """Rebuild the networks of a checkpoint, on the CPU, in float32, in eval mode.
+
+    Raises:
+        InputError: missing or damaged folder, or weights that do not fit the settings.
+    """
+    folder = find_checkpoint(name)
+    config = read_yaml(folder / CONFIG, CheckpointConfig)
+    model = Model(config)
+    weights = folder / WEIGHTS
+    try:
+        model.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    except FileNotFoundError as error:
+        raise InputError(f"{weights}: missing; copy or train the checkpoint again") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{weights}: damaged ({error}); copy or train the checkpoint again") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{weights}: does not fit {folder / CONFIG} ({first})") from error
+    return config, model.eval()
+
+
+def save_checkpoint(folder: Path, config: CheckpointConfig, model: Model, card: str) -> None:
+    """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        write_yaml(staging / CONFIG, config)
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(state, staging / WEIGHTS)
+        (staging / CARD).write_text(card)
+        staging.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+            folder.replace(old / "previous")
+            staging.replace(folder)
+            shutil.rmtree(old)
+        else:
+            staging.replace(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` -> torch device; InputError where there is no such device."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r}: expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda': this machine has no usable CUDA device; use auto or cpu")
+    return torch.device(device)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rollout: chunk by chunk denoising with a KV cache. Training and the robot call this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dd_ros.config import Schedule
+from dd_ros.diffusion.path import step
+from dd_ros.model.cache import KVCache
+from dd_ros.model.transformer import Denoised, VideoTransformer
+
+
+class RolloutChunk(NamedTuple):
+    """A generated chunk.
+
+    Attributes:
+        latents: [N, chunk_frames, c, h, w], clean estimate of the last denoising step.
+        uncertainty: [N, chunk_frames], expected RMS error of the latents, in their deviations.
+        trained: [N, chunk_frames, c, h, w], estimate of the step that carries the gradient, or
+            None in a rollout without gradients.
+    """
+
+    latents: Tensor
+    uncertainty: Tensor
+    trained: Tensor | None
+
+
+def rollout(
+    network: VideoTransformer,
+    cache: KVCache,
+    reference: Tensor,
+    now: Tensor,
+    actions: Tensor,
+    noise: Tensor,
+    schedule: Schedule,
+    trained_steps: Sequence[int] | None = None,
+) -> Iterator[RolloutChunk]:
+    """Generate the future chunk by chunk; the cache ends up holding the last window of it.
+
+    Every chunk starts from pure noise and goes through its own noise levels. Its last denoising
+    step's keys and values are the context of the next chunk, as that step left them (Diagonal
+    Forcing); ``schedule.clean_context`` adds the clean refresh pass of other methods instead.
+
+    Args:
+        network: the denoiser.
+        cache: holds the observed frames of B contexts; generated chunks are appended to it.
+        reference: [B, c, h, w] latent of the last observed frame.
+        now: [B, A] its action.
+        actions: [N, F, A] normalised action of every future frame; N a multiple of B.
+        noise: [N, F, c, h, w] standard normal.
+        schedule: noise levels per chunk.
+        trained_steps: per chunk, the index of the one step that carries the gradient; None runs
+            everything as the caller's grad mode has it and returns no ``trained``.
+
+    Yields:
+        One RolloutChunk per chunk, as soon as it is ready.
+    """
+    size = schedule.chunk_frames
+    for chunk in range(schedule.chunks(actions.shape[1])):
+        part = slice(chunk * size, (chunk + 1) * size)
+
+        def denoise(noisy: Tensor, level: float, part: slice = part) -> Denoised:
+            return denoise_chunk(network, cache, noisy, level, actions[:, part], reference, now, schedule, part.start + 1)
+
+        noisy, trained = noise[:, part], None
+        levels = schedule.chunk_levels(chunk)
+        for index, level in enumerate(levels):
+            with gradient_only_at(index, None if trained_steps is None else trained_steps[chunk]):
+                result = denoise(noisy, level)
+            clean = result.latents
+            if trained_steps is not None:
+                if index == trained_steps[chunk]:
+                    trained = clean
+                clean = clean.detach()
+            if index + 1 < len(levels):
+                noisy = step(noisy, clean, level, levels[index + 1])
+        memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
+        cache.append([type(kv)(*(x.detach() for x in kv)) for kv in memory] if trained_steps is not None else memory)
+        uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
+        yield RolloutChunk(clean, uncertainty, trained)
+
+
+def gradient_only_at(index: int, trained: int | None):
+    """Context for denoising step ``index``: no gradient unless it is the ``trained`` one."""
+    return nullcontext() if trained is None or index == trained else torch.no_grad()
+
+
+def denoise_chunk(
+    network: VideoTransformer,
+    cache: KVCache,
+    noisy: Tensor,
+    level: float,
+    actions: Tensor,
+    reference: Tensor,
+    now: Tensor,
+    schedule: Schedule,
+    first_step: int,
+) -> Denoised:
+    """One network pass over one chunk (two with guidance: x + g (x - x without actions))."""
+    levels = noisy.new_full(noisy.shape[:2], level)
+    given = (noisy, levels, actions, reference, now, cache.observed, list(cache.generated), schedule.chunk_frames, first_step)
+    result = network(*given)
+    if not schedule.guidance:
+        return result
+    hidden = network(*given, drop=torch.ones(len(noisy), dtype=torch.bool, device=noisy.device))
+    guided = result.latents + schedule.guidance * (result.latents - hidden.latents)
+    return result._replace(latents=guided)

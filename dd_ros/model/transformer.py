@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Block-causal, action-conditioned video transformer.
+
+Two kinds of frames enter it. *Observed* frames are clean and see only themselves, so that their keys
+and values depend on nothing but the frame: they can be cached for as long as the frame is of use.
+*Chunks* of future frames are noisy; a chunk sees the observed frames (the sink), the chunks within
+the local window, and itself. Several chunks given at once (training, the teacher) and one chunk at
+a time with a cache (the rollout) run through the same code and give the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dd_ros.config import TransformerConfig
+from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
+
+
+class Denoised(NamedTuple):
+    """What one pass knows about the clean latents.
+
+    Attributes:
+        latents: [N, F, c, h, w], the estimate of the clean latents.
+        log_variance: [N, F, h / patch, w / patch], log of the expected squared error per token.
+        memory: one KeysValues per block, of these frames, for the cache.
+    """
+
+    latents: Tensor
+    log_variance: Tensor
+    memory: list[KeysValues]
+
+
+class Conditioning(nn.Module):
+    """Embeds noise level and action of each frame into one vector.
+
+    The action enters as it is and as its difference to the action of the last observed frame, since
+    what moves in the picture is what the command changes.
+    """
+
+    def __init__(self, width: int, action_dim: int):
+        super().__init__()
+        frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), 32))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.action = nn.Sequential(nn.Linear(2 * action_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.no_action = nn.Parameter(torch.zeros(width))
+
+    def forward(self, levels: Tensor, actions: Tensor, now: Tensor, drop: Tensor | None) -> Tensor:
+        """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
+        phase = levels[..., None] * self.frequencies
+        level = self.level(torch.cat((phase.sin(), phase.cos()), dim=-1))
+        action = self.action(torch.cat((actions, actions - now[:, None]), dim=-1))
+        if drop is not None:
+            action = torch.where(drop[:, None, None], self.no_action, action)
+        return F.silu(level + action)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each modulated per frame (adaptive norm with weights shared by all blocks)."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        width, self.heads = config.width, config.heads
+        head = width // self.heads
+        self.modulation = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.query_norm, self.key_norm = nn.RMSNorm(head), nn.RMSNorm(head)
+        self.out = nn.Linear(width, width, bias=False)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+
+    def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
+        """Tokens [N, S, width] -> query [N, heads, S, head] and keys and values of the same shape."""
+        n, s, _ = x.shape
+        q, k, v = self.qkv(x).view(n, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.query_norm(q), KeysValues(self.key_norm(k), v)
+
+    def modulate(self, shared: Tensor) -> Sequence[Tensor]:
+        """Shared modulation [N, F, 6, width] -> six tensors [N, F, 1, width]."""
+        return (shared + self.modulation)[:, :, :, None].unbind(dim=2)
+
+
+class VideoTransformer(nn.Module):
+    """See the module's docstring. All latents are normalised, actions too."""
+
+    def __init__(self, config: TransformerConfig, latent_channels: int, action_dim: int, grid: tuple[int, int]):
+        """``grid``: latent cells (rows, columns) of a frame."""
+        super().__init__()
+        self.config, self.channels = config, latent_channels
+        self.rows, self.columns = grid[0] // config.patch, grid[1] // config.patch
+        self.tokens = self.rows * self.columns
+        token = latent_channels * config.patch**2
+        self.embed = nn.Linear(2 * token, config.width)
+        self.conditioning = Conditioning(config.width, action_dim)
+        self.modulation = nn.Linear(config.width, 6 * config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.last_modulation = nn.Linear(config.width, 2 * config.width)
+        self.head = nn.Linear(config.width, token + 1)
+        self.rotation = SpaceTimeRotation(config.width // config.heads, self.rows, self.columns, config.reach)
+        for layer in (self.modulation, self.last_modulation, self.head):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def observe(self, latents: Tensor, actions: Tensor, levels: Tensor | None = None) -> list[KeysValues]:
+        """Keys and values of observed frames, each seeing only itself.
+
+        Args:
+            latents: [N, F, c, h, w], clean or lightly noised.
+            actions: [N, F, A], the action in force at each frame.
+            levels: [N, F] noise levels; None means clean.
+
+        Returns:
+            One KeysValues per block, [N, heads, F * tokens, head], not rotated in time: an observed
+            frame's age changes with every tick.
+        """
+        n, f = latents.shape[:2]
+        latents, actions = latents.flatten(0, 1), actions.flatten(0, 1)
+        levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
+        condition = self.conditioning(levels, actions[:, None], actions, None)
+        shared = self.modulation(condition).unflatten(-1, (6, -1))
+        tokens = self.patchify(latents)
+        x = self.embed(torch.cat((tokens, tokens), dim=-1))
+        memory = []
+        for block in self.blocks:
+            shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
+            q, own = block.project(modulated(x, 1, shift, scale))
+            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
+            q, k = self.rotation.space(q), self.rotation.space(own.keys)
+            attended = F.scaled_dot_product_attention(q, k, own.values)
+            x = x + gated(block.out(merge_heads(attended)), 1, gate)
+            x = x + gated(block.mlp(modulated(x, 1, shift2, scale2)), 1, gate2)
+        return memory
+
+    def forward(
+        self,
+        noisy: Tensor,
+        levels: Tensor,
+        actions: Tensor,
+        reference: Tensor,
+        now: Tensor,
+        observed: list[KeysValues],
+        past: list[list[KeysValues]],
+        chunk_frames: int,
+        first_step: int = 1,
+        drop: Tensor | None = None,
+    ) -> Denoised:
+        """Estimate the clean latents of one or more consecutive chunks.
+
+        Args:
+            noisy: [N, F, c, h, w] latents at ``levels``; F a multiple of ``chunk_frames``.
+            levels: [N, F] noise levels in [0, 1].
+            actions: [N, F, A] action in force at each frame.
+            reference: [B, c, h, w] latent of the last observed frame; N is a multiple of B: row i
+                of ``noisy`` belongs to context i // (N / B).
+            now: [B, A] action of the last observed frame.
+            observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
+            past: earlier chunks within the window, oldest first, each a ``Denoised.memory``.
+            chunk_frames: frames that see each other.
+            first_step: model steps from the last observed frame to the first frame given here.
+            drop: bool [N], rows whose actions are hidden (for guidance).
+        """
+        n, f = noisy.shape[:2]
+        futures = n // reference.shape[0]
+        reference, now = (part.repeat_interleave(futures, dim=0) for part in (reference, now))
+        condition = self.conditioning(levels, actions, now, drop)
+        shared = self.modulation(condition).unflatten(-1, (6, -1))
+        reference = self.patchify(reference)[:, None].expand(-1, f, -1, -1)
+        tokens = torch.cat((self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f)), reference), dim=-1)
+        x = self.embed(tokens).flatten(1, 2)
+        span = chunk_frames * self.tokens
+        window = self.config.window_frames // chunk_frames
+        rotate = self.rotation.at(first_step, f)
+        rotate_observed = self.rotation.before(first_step + chunk_frames - 1, observed, self.tokens)
+        memory = []
+        for index, block in enumerate(self.blocks):
+            shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
+            q, own = block.project(modulated(x, f, shift, scale))
+            q, own = rotate(q), KeysValues(rotate(own.keys), own.values)
+            memory.append(own)
+            sink = KeysValues(rotate_observed(observed[index].keys), observed[index].values)
+            history = [chunk[index] for chunk in past] + split_chunks(own, span)
+            attended = []
+            for chunk, query in enumerate(q.split(span, dim=2)):
+                last = len(past) + chunk
+                visible = history[max(0, last - window) : last + 1]
+                attended.append(attend(query, sink, visible))
+            x = x + gated(block.out(merge_heads(torch.cat(attended, dim=2))), f, gate)
+            x = x + gated(block.mlp(modulated(x, f, shift2, scale2)), f, gate2)
+        shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
+        out = self.head(modulated(x, f, shift, scale)).unflatten(1, (f, self.tokens))
+        change, log_variance = out[..., :-1], out[..., -1]
+        latents = self.unpatchify(reference + change)
+        return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
+
+    def patchify(self, latents: Tensor) -> Tensor:
+        """[N, c, h, w] -> tokens [N, rows * columns, c * patch**2]."""
+        return F.pixel_unshuffle(latents, self.config.patch).flatten(2).transpose(1, 2)
+
+    def unpatchify(self, tokens: Tensor) -> Tensor:
+        """Tokens [N, F, rows * columns, c * patch**2] -> [N, F, c, h, w]."""
+        cells = tokens.transpose(2, 3).unflatten(-1, (self.rows, self.columns))
+        return F.pixel_shuffle(cells, self.config.patch)
+
+
+def modulated(x: Tensor, frames: int, shift: Tensor, scale: Tensor) -> Tensor:
+    """Norm of tokens [N, frames * tokens, width], scaled and shifted per frame."""
+    normed = F.rms_norm(x, x.shape[-1:]).unflatten(1, (frames, -1))
+    return (normed * (1.0 + scale) + shift).flatten(1, 2)
+
+
+def gated(x: Tensor, frames: int, gate: Tensor) -> Tensor:
+    return (x.unflatten(1, (frames, -1)) * (1.0 + gate)).flatten(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[N, heads, S, head] -> [N, S, heads * head]."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def frames_to_sequence(x: Tensor, n: int) -> Tensor:
+    """[n * F, heads, tokens, head] -> [n, heads, F * tokens, head]."""
+    return x.unflatten(0, (n, -1)).transpose(1, 2).flatten(2, 3)
+
+
+def split_chunks(own: KeysValues, span: int) -> list[KeysValues]:
+    pairs = zip(own.keys.split(span, dim=2), own.values.split(span, dim=2), strict=True)
+    return [KeysValues(k, v) for k, v in pairs]

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The predictor: observe camera frames, predict the frames that commands will lead to.
+
+image -> latent -> KV cache -> chunk by chunk denoising -> frames. No ROS here: the node, the
+evaluation, the benchmark and the trainer's pictures all use this class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from dd_ros.checkpoint import Model, load_checkpoint, resolve_device
+from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.diffusion.rollout import rollout
+from dd_ros.errors import InputError
+from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
+from dd_ros.model.cache import KVCache
+from dd_ros.streams import FrameClock, StampsWentBack, missed_too_many, resize
+
+
+class Chunk(NamedTuple):
+    """Predicted frames of one chunk.
+
+    Attributes:
+        index, count: number of this chunk (from 0) and of all chunks.
+        first_step: model steps from the last observed frame to the first frame here (1 = next).
+        frames: uint8 RGB [c, H, W, 3], or [N, c, H, W, 3] for N action sequences.
+        uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
+            deviation over the training data (0 is certain, about 1 is a guess).
+    """
+
+    index: int
+    count: int
+    first_step: int
+    frames: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+
+
+class Predictor:
+    """Streaming video predictor for one camera. Not thread safe: one thread calls it.
+
+    Args:
+        config: settings of the checkpoint.
+        model: its networks.
+        device: torch device to run on.
+        seed: seed of the sampling noise. All action sequences of one call share their noise, so
+            that their futures differ by the actions alone.
+    """
+
+    def __init__(self, config: CheckpointConfig, model: Model, device: torch.device | None = None, seed: int = 0):
+        self.config = config
+        self.device = device or torch.device("cpu")
+        self.model = model.to(self.device).eval()
+        self.schedule = config.schedule
+        self.seed(seed)
+        self._clock = FrameClock(config.streams.rate_hz)
+        self._mean = np.asarray(config.action.mean, np.float32)
+        self._std = np.asarray(config.action.std, np.float32)
+        self._cache = KVCache(config.context_frames, config.transformer.window_frames // self.chunk_frames)
+        self.reset()
+
+    @classmethod
+    def load(cls, checkpoint: str | Path, device: str = "auto", seed: int = 0) -> Predictor:
+        """Load a checkpoint by path or shipped name onto ``auto``, ``cpu`` or ``cuda``.
+
+        Raises:
+            InputError: missing or damaged checkpoint, or no such device.
+        """
+        config, model = load_checkpoint(checkpoint)
+        return cls(config, model, resolve_device(device), seed)
+
+    @property
+    def horizon(self) -> int:
+        """Predicted frames."""
+        return self.config.horizon
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of a chunk."""
+        return self.schedule.chunk_frames
+
+    @property
+    def action_dim(self) -> int:
+        return self.config.action.dim
+
+    @property
+    def width(self) -> int:
+        """Image width of the model in pixels."""
+        return self.config.streams.width
+
+    @property
+    def height(self) -> int:
+        """Image height of the model in pixels."""
+        return self.config.streams.height
+
+    @property
+    def step_ns(self) -> int:
+        """Nanoseconds of one model step."""
+        return round(1e9 / self.config.streams.rate_hz)
+
+    @property
+    def observed(self) -> NDArray[np.uint8] | None:
+        """Last observed frame, uint8 RGB [H, W, 3] at the model's size; None before the first."""
+        return self._observed
+
+    @property
+    def stamp_ns(self) -> int | None:
+        """Stamp of the last observed frame in nanoseconds; None before the first."""
+        return self._stamp_ns
+
+    def seed(self, seed: int) -> None:
+        """Restart the sampling noise from ``seed``."""
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+
+    def with_schedule(self, schedule: Schedule) -> Predictor:
+        """A predictor of its own state with the same weights and another denoising schedule."""
+        window = self.config.transformer.window_frames
+        if schedule.chunk_frames < window and window % schedule.chunk_frames:
+            raise InputError(f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}")
+        config = self.config.model_copy(update={"schedule": schedule})
+        return Predictor(config, self.model, self.device)
+
+    def set_schedule(self, schedule: Schedule) -> None:
+        """Change the denoising steps, not the chunk size, from the next prediction on."""
+        if schedule.chunk_frames != self.chunk_frames:
+            raise InputError(f"schedule: expected chunks of {self.chunk_frames} frames, got {schedule.chunk_frames}")
+        self.schedule = schedule
+
+    def reset(self) -> None:
+        """Forget all observations."""
+        self._cache.clear()
+        self._clock.reset()
+        self._observed: NDArray[np.uint8] | None = None
+        self._stamp_ns: int | None = None
+        self._latent: Tensor | None = None
+        self._now: Tensor | None = None
+        self._reference: Reference | None = None
+
+    def warm_up(self) -> None:
+        """Observe and predict once with made-up data, so that the first real call is as fast as any."""
+        self.reset()
+        action = self._mean
+        for step in range(2):
+            self.observe(np.zeros((self.height, self.width, 3), np.uint8), step * self.step_ns, action)
+        self.predict(np.tile(action, (self.horizon, 1)))
+        self.reset()
+
+    def observe(self, image: NDArray[np.uint8], stamp_ns: int, action: ArrayLike) -> bool:
+        """Take in a camera image; images between two model steps are ignored.
+
+        Args:
+            image: uint8 RGB [any height, any width, 3].
+            stamp_ns: its stamp in nanoseconds.
+            action: [A], the command in force at that time.
+
+        Returns:
+            True when the image became a model step. A single missed step is bridged by repeating
+            the frame before; a longer gap, or stamps going back by a second or more, starts anew.
+
+        Raises:
+            InputError: wrong image or action.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")
+        normalised = self._normalise(action, (self.action_dim,))
+        try:
+            ticks = self._clock.accept(stamp_ns)
+        except StampsWentBack:
+            self.reset()
+            ticks = self._clock.accept(stamp_ns)
+        if ticks == 0:
+            return False
+        if missed_too_many(ticks):
+            self._cache.clear()
+        elif ticks > 1:
+            self._remember()
+        self._observed = resize(image, self.width, self.height)
+        self._stamp_ns = stamp_ns
+        self._now = normalised[None]
+        with torch.inference_mode():
+            pixels = torch.from_numpy(self._observed).to(self.device)[None]
+            self._latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
+        self._remember()
+        return True
+
+    def predict(self, actions: ArrayLike) -> NDArray[np.uint8]:
+        """Frames that ``actions`` lead to.
+
+        Args:
+            actions: [K, A] or, for N futures from the same context, [N, K, A]; K is the horizon,
+                row k holds the command in force at model step k + 1 after the last observed frame.
+
+        Returns:
+            uint8 RGB [K, H, W, 3] or [N, K, H, W, 3].
+
+        Raises:
+            InputError: nothing observed yet, or actions of a wrong shape or not finite.
+        """
+        return np.concatenate([chunk.frames for chunk in self.predict_chunks(actions)], axis=-4)
+
+    def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
+        """As ``predict``, but yields each chunk as soon as it is decoded."""
+        normalised = self._normalise(actions, (self.horizon, self.action_dim))
+        if self._latent is None or self._reference is None or self._now is None:
+            raise InputError("predict: nothing observed yet; call observe first")
+        batch = normalised.reshape(-1, *normalised.shape[-2:])
+        self._cache.rollback()
+        chunks = rollout(
+            self.model.transformer, self._cache, self._latent, self._now, batch, self._noise(len(batch)), self.schedule
+        )
+        count = self.schedule.chunks(self.horizon)
+        lead = normalised.shape[:-2]
+        for index in range(count):
+            with torch.inference_mode():  # per chunk: a generator must not keep it while suspended
+                chunk = next(chunks)
+                pixels = self.model.autoencoder.decode(chunk.latents.flatten(0, 1), self._reference)
+                frames = to_uint8(pixels).cpu().numpy()
+            yield Chunk(
+                index,
+                count,
+                index * self.chunk_frames + 1,
+                frames.reshape(*lead, self.chunk_frames, *frames.shape[1:]),
+                chunk.uncertainty.cpu().numpy().reshape(*lead, self.chunk_frames),
+            )
+
+    def _remember(self) -> None:
+        """Put the last observed frame into the cache."""
+        with torch.inference_mode():
+            memory = self.model.transformer.observe(self._latent[:, None], self._now[:, None])
+            self._cache.observe(memory)
+
+    def _noise(self, futures: int) -> Tensor:
+        shape = (1, self.horizon, *self._latent.shape[1:])
+        return torch.randn(shape, generator=self._generator, device=self.device).expand(futures, *shape[1:])
+
+    def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:
+        """Raw actions whose last dimensions are ``shape`` -> normalised float32 tensor on the device."""
+        array = np.asarray(actions, np.float32)
+        if array.shape[-len(shape) :] != shape or array.ndim > len(shape) + (len(shape) == 2):
+            raise InputError(f"actions: expected shape {list(shape)}, got {list(array.shape)}")
+        if not np.isfinite(array).all():
+            raise InputError("actions: expected finite numbers, got NaN or infinity")
+        return torch.from_numpy((array - self._mean) / self._std).to(self.device)
