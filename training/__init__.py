@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of dd_ros checkpoints: bags in, checkpoint out. Needs the ``train`` extra (Lightning)."""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of teacher and distillation, on latents [B, F, c, h, w]. Formulas: arXiv 2603.09488, section 3."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dd_ros.diffusion.path import velocity_weight
+from dd_ros.model.transformer import Denoised
+
+EPSILON = 1e-6
+
+
+def differences(latents: Tensor) -> Tensor:
+    """Temporal differences d(x)[t] = x[t+1] - x[t] along dimension 1."""
+    return latents[:, 1:] - latents[:, :-1]
+
+
+def flow_matching(result: Denoised, clean: Tensor, levels: Tensor) -> Tensor:
+    """Squared error of the velocity, mean over everything; ``levels`` [B, F]."""
+    error = (result.latents - clean).square().mean(dim=(-3, -2, -1))
+    return (velocity_weight(levels) * error).mean()
+
+
+def uncertainty(result: Denoised, clean: Tensor) -> Tensor:
+    """Gaussian likelihood of the error under the predicted log-variance, which alone it trains."""
+    error = (result.latents.detach() - clean).square().mean(dim=2)
+    rows, columns = result.log_variance.shape[-2:]
+    patch = error.shape[-1] // columns
+    per_token = error.unflatten(-2, (rows, patch)).unflatten(-1, (columns, patch)).mean(dim=(-3, -1))
+    log_variance = result.log_variance
+    return 0.5 * (log_variance + per_token * (-log_variance).exp()).mean()
+
+
+def score_difference(fake: Tensor, real: Tensor, reference: Tensor) -> Tensor:
+    """Gradient of the distribution-matching loss: (fake - real) / mean |reference - real| per clip.
+
+    ``fake`` and ``real`` are the two scores' estimates of the clean ``reference`` from one noised
+    copy of it; all [B, F, c, h, w]. No gradient flows through the result.
+    """
+    with torch.no_grad():
+        scale = (reference - real).abs().mean(dim=(1, 2, 3, 4), keepdim=True)
+        return torch.nan_to_num((fake - real) / (scale + EPSILON))
+
+
+def towards(value: Tensor, gradient: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Loss whose gradient by ``value`` is proportional to ``gradient``: mean w (v - sg(v - g))^2."""
+    return (weight * (value - (value - gradient).detach()).square()).mean()
+
+
+def distribution_matching(generated: Tensor, fake: Tensor, real: Tensor) -> Tensor:
+    """L = 0.5 mean (x - sg(x - g))^2 with the normalised score difference g."""
+    return 0.5 * towards(generated, score_difference(fake, real, generated))
+
+
+def motion_matching(generated: Tensor, fake: Tensor, real: Tensor) -> Tensor:
+    """Flow Distribution Matching: the same on temporal differences, later frames weighing more.
+
+    L = mean w (d(x) - sg(d(x) - g_m))^2, g_m the normalised difference of the scores' temporal
+    differences, w growing linearly from 1 to 2 along the clip. Unlike in the first release of the
+    method, d(x) carries the gradient.
+    """
+    motion = differences(generated)
+    gradient = score_difference(differences(fake), differences(real), motion)
+    weight = torch.linspace(1.0, 2.0, motion.shape[1], device=motion.device)[:, None, None, None]
+    return towards(motion, gradient, weight / weight.mean())
+
+
+def regression(generated: Tensor, logged: Tensor) -> Tensor:
+    """Squared error to the logged future, of frames and of their temporal differences."""
+    frames = (generated - logged).square().mean()
+    return frames + (differences(generated) - differences(logged)).square().mean()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training recipe: which streams, which network, how long and how fast each stage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
+
+Weight = Annotated[float, Field(ge=0.0)]
+
+
+class StageRecipe(Settings):
+    """Length and speed of one stage.
+
+    Attributes:
+        minutes: share of the time; the stage ends after this long or after ``steps``.
+        steps: optimiser steps at most.
+        batch_size: clips per step and process.
+        rate: peak learning rate.
+        average: decay per step of the averaged weights, which are the ones that ship.
+    """
+
+    minutes: Annotated[float, Field(gt=0.0)]
+    steps: Positive = 1_000_000
+    batch_size: Positive = 8
+    rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+
+
+class DistillationRecipe(StageRecipe):
+    """Weights of the distillation losses (see ``losses.py``) and how often the critic learns.
+
+    Attributes:
+        matching: distribution matching of frames.
+        motion: distribution matching of temporal differences.
+        regression: squared error to the logged future and to its temporal differences; falls
+            linearly to ``regression_end``.
+        critic_steps: critic updates per generator update.
+        guidance: action guidance of the real score.
+    """
+
+    matching: Weight = 0.1
+    motion: Weight = 0.1
+    regression: Weight = 1.0
+    regression_end: Weight = 1.0
+    critic_steps: Positive = 1
+    guidance: Weight = 0.0
+
+
+class Recipe(Settings):
+    """A whole training run, as its YAML file holds it.
+
+    Attributes:
+        name: name of the checkpoint.
+        streams: topics, fields, rate, image size.
+        schedule: step counts per chunk, such as ``4-3-2-2``.
+    """
+
+    name: str
+    streams: StreamSpec
+    action_names: tuple[str, ...] = ()
+    network: TransformerConfig = TransformerConfig()
+    image_network: AutoencoderConfig = AutoencoderConfig()
+    schedule: str = "4-3-2-2"
+    chunk_frames: Positive = 4
+    horizon: Positive = 16
+    context_frames: Positive = 2
+    autoencoder: StageRecipe
+    teacher: StageRecipe
+    distillation: DistillationRecipe

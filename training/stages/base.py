@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all stages share: optimisers, the learning-rate curve and the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from dd_ros.checkpoint import Model
+from dd_ros.config import CheckpointConfig
+from dd_ros_training.recipe import StageRecipe
+
+WARM_UP_STEPS = 50
+
+
+class Stage(lightning.LightningModule):
+    """Base of the stages: trains part of ``model`` and keeps an average of its weights.
+
+    Args:
+        config: settings of the checkpoint under training.
+        model: its networks as the stage before left them; ``averaged`` is the copy to ship.
+        recipe: learning rate, averaging and length of the stage.
+    """
+
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe):
+        super().__init__()
+        self.config, self.model, self.recipe = config, model, recipe
+        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self.automatic_optimization = False
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # kept over a resume
+
+    def progress_fraction(self) -> float:
+        """How much of the stage is over, 0 to 1: of its steps or its time, whichever is further."""
+        by_steps = int(self.steps) / self.recipe.steps
+        clock = getattr(self.trainer, "stage_clock", None)
+        return min(1.0, max(by_steps, clock.fraction() if clock else 0.0))
+
+    def descend(self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor) -> None:
+        """One optimiser step: warm-up, then a learning rate that falls linearly to the end."""
+        factor = min(1.0, (int(self.steps) + 1) / WARM_UP_STEPS) * max(0.01, 1.0 - self.progress_fraction())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+            optimizer.step()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.steps += 1
+        self.update_average()
+        if self.progress_fraction() >= 1.0:
+            self.trainer.should_stop = True
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move ``averaged`` towards ``model``, faster in the beginning."""
+        decay = min(self.recipe.average, (1 + int(self.steps)) / (10 + int(self.steps)))
+        pairs = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
+        for kept, new in pairs:
+            kept.lerp_(new, 1.0 - decay)
+
+
+def optimisers(module: nn.Module, rate: float) -> list[Optimizer]:
+    """Muon for the hidden matrices of a transformer, AdamW for all the rest.
+
+    ``rate`` is AdamW's; Muon's is ten times that, as its updates are orthogonalised.
+    """
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        hidden = parameter.ndim == 2 and "blocks." in name and "modulation" not in name
+        (matrices if hidden else others).append(parameter)
+    built: list[Optimizer] = [AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)]
+    if matrices:
+        built.append(Muon(matrices, lr=10.0 * rate, weight_decay=0.01))
+    for optimizer in built:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return built

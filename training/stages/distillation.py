@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3: diagonal distillation. The student rolls out exactly as it will on the robot.
+
+Steps, cache, window, sink and positions are those of ``diffusion.rollout``, the function that
+inference calls. In every chunk the step that carries the gradient is drawn from that chunk's own
+list, so every step of every chunk is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dd_ros.checkpoint import Model
+from dd_ros.config import CheckpointConfig
+from dd_ros.diffusion.path import add_noise, shift
+from dd_ros.diffusion.rollout import rollout
+from dd_ros.model.cache import KVCache
+from dd_ros.model.transformer import VideoTransformer
+from dd_ros_training.losses import (
+    distribution_matching,
+    flow_matching,
+    motion_matching,
+    regression,
+    uncertainty,
+)
+from dd_ros_training.recipe import DistillationRecipe
+from dd_ros_training.stages.base import Stage, optimisers
+from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, observe
+from dd_ros_training.validation import RolloutCheck
+
+LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
+
+
+class DistillationStage(Stage):
+    """Student (``model``), its frozen teacher (real score) and the critic (fake score)."""
+
+    recipe: DistillationRecipe
+
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: DistillationRecipe):
+        super().__init__(config, model, recipe)
+        self.model.autoencoder.requires_grad_(False).eval()
+        self.teacher = copy.deepcopy(model.transformer).requires_grad_(False).eval()
+        self.critic = copy.deepcopy(model.transformer).requires_grad_(True)
+        self.check = RolloutCheck("distillation")
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        student = optimisers(self.model.transformer, self.recipe.rate)
+        critic = optimisers(self.critic, self.recipe.rate)
+        self.student_optimisers = len(student)
+        return student + critic
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> None:
+        clips = encode(self.model, batch, self.config.context_frames)
+        optimizers = self.optimizers()
+        if index % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
+            loss = self.critic_loss(clips)
+            self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
+            self.log("distillation/critic", loss, prog_bar=True)
+            return
+        losses = self.student_losses(clips)
+        total = sum(self.weight(name) * loss for name, loss in losses.items())
+        self.descend(optimizers[: self.student_optimisers], list(self.model.transformer.parameters()), total)
+        self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+
+    def weight(self, name: str) -> float:
+        """Weight of a loss now; the regression's falls linearly over the stage."""
+        if name == "uncertainty":
+            return 0.1
+        weight = getattr(self.recipe, name)
+        if name == "regression":
+            weight += (self.recipe.regression_end - weight) * self.progress_fraction()
+        return weight
+
+    def generate(self, clips: Clips, trained: bool) -> tuple[Tensor, Tensor]:
+        """The student's rollout: (estimates of the drawn steps, estimates of the last steps)."""
+        schedule = self.config.schedule
+        cache = KVCache(self.config.context_frames, self.config.transformer.window_frames // schedule.chunk_frames)
+        network = self.model.transformer
+        cache.observed = observe(network, clips.context, clips.context_actions, None)
+        if trained:
+            chunks = schedule.chunks(self.config.horizon)
+            steps = [random.randrange(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
+        else:
+            steps = None
+        noise = torch.randn_like(clips.future)
+        results = list(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps))
+        last = torch.cat([result.latents for result in results], dim=1)
+        return (torch.cat([result.trained for result in results], dim=1) if trained else last), last
+
+    def student_losses(self, clips: Clips) -> dict[str, Tensor]:
+        generated, _ = self.generate(clips, trained=True)
+        losses = {"regression": regression(generated, clips.future)}
+        if self.recipe.matching or self.recipe.motion:
+            fake, real = self.scores(clips, generated.detach())
+            losses["matching"] = distribution_matching(generated, fake, real)
+            losses["motion"] = motion_matching(generated, fake, real)
+        return losses
+
+    @torch.no_grad()
+    def scores(self, clips: Clips, generated: Tensor) -> tuple[Tensor, Tensor]:
+        """Fake and real score's estimates of ``generated`` from one noised copy of it."""
+        levels = shift(torch.rand(len(generated), 1, device=generated.device)).clamp(LEAST_NOISE, MOST_NOISE)
+        levels = levels.expand(-1, generated.shape[1])
+        noisy = add_noise(generated, torch.randn_like(generated), levels)
+        fake = self.estimate(self.critic, clips, noisy, levels)
+        real = self.estimate(self.teacher, clips, noisy, levels)
+        if self.recipe.guidance:
+            hidden = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
+            real = real + self.recipe.guidance * (real - self.estimate(self.teacher, clips, noisy, levels, hidden))
+        return fake, real
+
+    def estimate(
+        self, network: VideoTransformer, clips: Clips, noisy: Tensor, levels: Tensor, drop: Tensor | None = None
+    ) -> Tensor:
+        observed = observe(network, clips.context, clips.context_actions, None)
+        chunk_frames = self.config.schedule.chunk_frames
+        return denoise_clip(network, clips, noisy, levels, observed, chunk_frames, drop).latents
+
+    def critic_loss(self, clips: Clips) -> Tensor:
+        """The critic learns the student's own distribution by flow matching."""
+        with torch.no_grad():
+            _, generated = self.generate(clips, trained=False)
+        levels = shift(torch.rand(len(generated), 1, device=generated.device)).clamp(LEAST_NOISE, MOST_NOISE)
+        levels = levels.expand(-1, generated.shape[1])
+        noisy = add_noise(generated, torch.randn_like(generated), levels)
+        observed = observe(self.critic, clips.context, clips.context_actions, None)
+        result = denoise_clip(self.critic, clips, noisy, levels, observed, self.config.schedule.chunk_frames)
+        return flow_matching(result, generated, levels) + 0.1 * uncertainty(result, generated)
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        self.check.step(self, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.check.finish(self)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: the teacher, by flow matching with a noise level drawn per chunk."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dd_ros.checkpoint import Model
+from dd_ros.config import CheckpointConfig
+from dd_ros.diffusion.path import add_noise, chunk_levels
+from dd_ros.model.autoencoder import to_model_range
+from dd_ros.model.attention import KeysValues
+from dd_ros.model.transformer import Denoised, VideoTransformer
+from dd_ros_training.losses import flow_matching, uncertainty
+from dd_ros_training.stages.base import Stage, optimisers
+from dd_ros_training.validation import RolloutCheck
+
+CONTEXT_NOISE = 0.1  # observed frames are noised up to this level, so that a noisy camera is no surprise
+DROPPED_ACTIONS = 0.1  # share of clips whose actions are hidden, for guidance
+SHORT_HISTORY = 0.15  # share of clips that start at the first frame ever seen
+
+
+class Clips(NamedTuple):
+    """A batch in the terms of the transformer; latents normalised, B clips.
+
+    Attributes:
+        context, context_actions: [B, C, c, h, w] and [B, C, A], observed frames.
+        future, actions: [B, F, c, h, w] and [B, F, A].
+    """
+
+    context: Tensor
+    context_actions: Tensor
+    future: Tensor
+    actions: Tensor
+
+    @property
+    def reference(self) -> Tensor:
+        """Latent of the last observed frame, [B, c, h, w]."""
+        return self.context[:, -1]
+
+    @property
+    def now(self) -> Tensor:
+        """Action of the last observed frame, [B, A]."""
+        return self.context_actions[:, -1]
+
+
+class TeacherStage(Stage):
+    """Trains the transformer with the autoencoder frozen."""
+
+    def __init__(self, config: CheckpointConfig, model: Model, recipe):
+        super().__init__(config, model, recipe)
+        self.model.autoencoder.requires_grad_(False).eval()
+        self.check = RolloutCheck("teacher")
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return optimisers(self.model.transformer, self.recipe.rate)
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> None:
+        clips = encode(self.model, batch, self.config.context_frames)
+        loss, error = self.losses(clips)
+        self.descend(self.optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
+        self.log_dict({"teacher/loss": loss, "teacher/uncertainty": error}, prog_bar=True)
+
+    def losses(self, clips: Clips) -> tuple[Tensor, Tensor]:
+        """Flow-matching loss and uncertainty loss of one batch."""
+        network = self.model.transformer
+        observed = observe(network, *noised_context(clips))
+        levels = chunk_levels(
+            len(clips.future), self.config.horizon // self.config.schedule.chunk_frames,
+            self.config.schedule.chunk_frames, clips.future.device,
+        )
+        drop = torch.rand(len(levels), device=levels.device) < DROPPED_ACTIONS
+        noisy = add_noise(clips.future, torch.randn_like(clips.future), levels)
+        result = denoise_clip(network, clips, noisy, levels, observed, self.config.schedule.chunk_frames, drop)
+        return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        self.check.step(self, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.check.finish(self)
+
+
+@torch.no_grad()
+def encode(model: Model, batch: dict[str, Tensor], context_frames: int) -> Clips:
+    """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
+    frames, actions = batch["frames"], batch["actions"]
+    latents = model.autoencoder.encode(to_model_range(frames.flatten(0, 1)))[0].unflatten(0, frames.shape[:2])
+    context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
+    context_actions = actions[:, :context_frames].clone()
+    if model.training:
+        fresh = torch.rand(len(context), device=context.device) < SHORT_HISTORY
+        context[fresh] = context[fresh, -1:]
+        context_actions[fresh] = context_actions[fresh, -1:]
+    return Clips(context, context_actions, future, actions[:, context_frames:])
+
+
+def noised_context(clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
+    """Observed latents with a little noise, their actions, and the levels [B, C]."""
+    levels = CONTEXT_NOISE * torch.rand(clips.context.shape[:2], device=clips.context.device)
+    levels = levels * (torch.rand_like(levels[:, :1]) < 0.5)
+    return add_noise(clips.context, torch.randn_like(clips.context), levels), clips.context_actions, levels
+
+
+def observe(network: VideoTransformer, context: Tensor, actions: Tensor, levels: Tensor | None) -> list[KeysValues]:
+    return network.observe(context, actions, levels)
+
+
+def denoise_clip(
+    network: VideoTransformer,
+    clips: Clips,
+    noisy: Tensor,
+    levels: Tensor,
+    observed: list[KeysValues],
+    chunk_frames: int,
+    drop: Tensor | None = None,
+) -> Denoised:
+    """All chunks of a clip in one pass, each seeing the (noisy) chunks before it."""
+    return network(noisy, levels, clips.actions, clips.reference, clips.now, observed, [], chunk_frames, drop=drop)

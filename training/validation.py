@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Skill of the rollout during training: the very rollout of the robot, against copy-last."""
+
+from __future__ import annotations
+
+import lightning
+import torch
+from torch import Tensor
+
+from dd_ros.diffusion.rollout import rollout
+from dd_ros.evaluation.metrics import psnr
+from dd_ros.model.autoencoder import to_uint8, to_model_range
+from dd_ros.model.cache import KVCache
+
+PICTURES = 4  # clips whose videos are logged
+
+
+class RolloutCheck:
+    """Collects PSNR of rollouts over validation batches; logs skill, true against shuffled actions, a video."""
+
+    def __init__(self, prefix: str):
+        self.prefix = prefix
+        self.rows: list[Tensor] = []
+
+    @torch.no_grad()
+    def step(self, stage, batch: dict[str, Tensor]) -> None:
+        """Predict one batch with true and with shuffled actions."""
+        config, model = stage.config, stage.averaged
+        frames, actions, seen = batch["frames"], batch["actions"], config.context_frames
+        images = to_model_range(frames)
+        latents, _ = model.autoencoder.encode(images[:, :seen].flatten(0, 1))
+        latents = latents.unflatten(0, (-1, seen))
+        _, reference = model.autoencoder.encode(images[:, seen - 1])
+        cache = KVCache(seen, config.transformer.window_frames // config.schedule.chunk_frames)
+        for index in range(seen):
+            part = slice(index, index + 1)
+            cache.observe(model.transformer.observe(latents[:, part], actions[:, part]))
+        noise = torch.randn(len(frames), config.horizon, *latents.shape[2:], device=latents.device)
+        predictions = []
+        for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
+            cache.rollback()
+            chunks = rollout(
+                model.transformer, cache, latents[:, -1], actions[:, seen - 1], future, noise, config.schedule
+            )
+            predicted = torch.cat([chunk.latents for chunk in chunks], dim=1)
+            predictions.append(to_uint8(model.autoencoder.decode(predicted.flatten(0, 1), reference)).unflatten(0, predicted.shape[:2]))
+        true = frames[:, seen:]
+        last = frames[:, seen - 1 : seen].expand_as(true)
+        self.rows.append(torch.stack([mean_psnr(true, candidate) for candidate in (*predictions, last)], dim=1))
+        if len(self.rows) == 1:
+            self.log_video(stage, true[:PICTURES], predictions[0][:PICTURES])
+
+    def finish(self, stage: lightning.LightningModule) -> None:
+        """Log the means over all batches."""
+        model, shuffled, last = torch.cat(self.rows).unbind(dim=1)
+        self.rows.clear()
+        stage.log_dict(
+            {
+                f"{self.prefix}/skill": (model - last).mean(),
+                f"{self.prefix}/psnr": model.mean(),
+                f"{self.prefix}/true_actions_best": (model > shuffled).float().mean(),
+            },
+            prog_bar=True,
+            sync_dist=True,
+        )
+
+    def log_video(self, stage: lightning.LightningModule, true: Tensor, predicted: Tensor) -> None:
+        """True above predicted, clips side by side, as a TensorBoard video."""
+        rows = [clips.permute(1, 4, 2, 0, 3).flatten(3) for clips in (true, predicted)]  # [F, 3, H, B * W]
+        if stage.logger is not None:
+            video = torch.cat(rows, dim=2)[None]
+            stage.logger.experiment.add_video(  # type: ignore[attr-defined]
+                f"{self.prefix}/true_above_predicted", video, stage.global_step, fps=round(stage.config.streams.rate_hz)
+            )
+
+
+def mean_psnr(true: Tensor, predicted: Tensor) -> Tensor:
+    """PSNR in dB of uint8 [B, F, H, W, 3], averaged over the F frames -> [B]."""
+    return torch.from_numpy(psnr(true.cpu().numpy(), predicted.cpu().numpy()).mean(axis=-1)).float()
