@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache keeps its size for ever and gives back exactly what was observed."""
+
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import torch
+
+from dd_ros.checkpoint import load_checkpoint
+from dd_ros.model.attention import KeysValues
+from dd_ros.model.cache import KVCache
+from dd_ros.predictor import Predictor
+
+
+def memory(value: float) -> list[KeysValues]:
+    return [KeysValues(torch.full((1, 2, 3, 4), value), torch.full((1, 2, 3, 4), -value))]
+
+
+def test_the_first_frame_stands_for_those_before_it() -> None:
+    cache = KVCache(context_frames=3, window_chunks=2)
+    cache.observe(memory(1.0))
+    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 9
+    cache.observe(memory(2.0))
+    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 6 + [2.0] * 3
+
+
+def test_observing_one_more_drops_the_oldest_in_place() -> None:
+    cache = KVCache(context_frames=2, window_chunks=2)
+    cache.observe(memory(1.0))
+    address = cache.observed[0].keys.data_ptr()
+    for value in (2.0, 3.0, 4.0):
+        cache.observe(memory(value))
+    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [3.0] * 3 + [4.0] * 3
+    assert cache.observed[0].values[0, 0, :, 0].tolist() == [-3.0] * 3 + [-4.0] * 3
+    assert cache.observed[0].keys.data_ptr() == address
+
+
+def test_generated_chunks_stay_within_the_window_and_roll_back() -> None:
+    cache = KVCache(context_frames=2, window_chunks=2)
+    cache.observe(memory(1.0))
+    for value in (5.0, 6.0, 7.0):
+        cache.append(memory(value))
+    assert [chunk[0].keys[0, 0, 0, 0].item() for chunk in cache.generated] == [6.0, 7.0]
+    cache.rollback()
+    assert not cache.generated
+    assert cache.observed[0].keys[0, 0, 0, 0].item() == 1.0
+
+
+def test_a_prediction_leaves_the_context_as_it_was(tiny_checkpoint) -> None:
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    predictor.observe(image, 0, [0.1, 0.2])
+    before = [part.clone() for kv in predictor._cache.observed for part in kv]
+    predictor.seed(3)
+    first = predictor.predict(np.zeros((8, 2)))
+    predictor.predict(np.ones((8, 2)))
+    predictor.seed(3)
+    assert np.array_equal(first, predictor.predict(np.zeros((8, 2))))
+    after = [part for kv in predictor._cache.observed for part in kv]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_ten_thousand_observations_take_no_more_memory(tiny_checkpoint) -> None:
+    _, model = load_checkpoint(tiny_checkpoint)
+    config, _ = load_checkpoint(tiny_checkpoint)
+    predictor = Predictor(config, model)
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+
+    def observe(start: int, count: int) -> None:
+        for index in range(start, start + count):
+            assert predictor.observe(image, index * predictor.step_ns, [0.0, 0.0])
+
+    def cached_bytes() -> int:
+        return sum(part.nbytes for kv in predictor._cache.observed for part in kv)
+
+    observe(0, 500)
+    size, peak = cached_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    observe(500, 10_000)
+    assert cached_bytes() == size
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 8 * 1024  # KiB; allocator slack

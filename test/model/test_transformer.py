@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transformer with its cache against plain attention over everything with one dense mask."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dd_ros.config import TransformerConfig
+from dd_ros.model.attention import KeysValues, attend
+from dd_ros.model.cache import KVCache
+from dd_ros.model.transformer import VideoTransformer, merge_heads, modulated
+
+CONTEXT, CHUNK, CHUNKS, ACTIONS = 3, 2, 5, 4
+FRAMES = CHUNK * CHUNKS
+
+
+@pytest.fixture(scope="module")
+def network() -> VideoTransformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(width=64, depth=3, heads=2, window_frames=4, reach=6)
+    network = VideoTransformer(config, latent_channels=4, action_dim=ACTIONS, grid=(4, 6))
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def clip() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "context": random(2, CONTEXT, 4, 4, 6),
+        "context_actions": random(2, CONTEXT, ACTIONS),
+        "noisy": random(2, FRAMES, 4, 4, 6),
+        "actions": random(2, FRAMES, ACTIONS),
+        "levels": torch.rand(2, FRAMES, generator=generator),
+    }
+
+
+def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
+    """Frame by frame, then chunk by chunk, as on the robot."""
+    cache = KVCache(CONTEXT, network.config.window_frames // CHUNK)
+    older = torch.randn_like(clip["context"][:, :1])  # must have left the cache by the time it is used
+    cache.observe(network.observe(older, clip["context_actions"][:, :1]))
+    for index in range(CONTEXT):
+        part = slice(index, index + 1)
+        cache.observe(network.observe(clip["context"][:, part], clip["context_actions"][:, part]))
+    outputs = []
+    for start in range(0, FRAMES, CHUNK):
+        part = slice(start, start + CHUNK)
+        result = network(
+            clip["noisy"][:, part], clip["levels"][:, part], clip["actions"][:, part],
+            clip["context"][:, -1], clip["context_actions"][:, -1],
+            cache.observed, list(cache.generated), CHUNK, start + 1,
+        )  # fmt: skip
+        cache.append(result.memory)
+        outputs.append(result.latents)
+    return torch.cat(outputs, dim=1)
+
+
+def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
+    """Slow and obvious: all frames in one sequence, one dense mask, softmax written out.
+
+    Observed frames are placed as far from a chunk as ``reach`` allows, so the rotation of their keys
+    depends on the chunk that looks; everything else is one attention.
+    """
+    reach, tokens = network.config.reach, network.tokens
+    now = clip["context_actions"][:, -1]
+    context = network.conditioning(
+        torch.zeros(2 * CONTEXT, 1), clip["context_actions"].flatten(0, 1)[:, None],
+        clip["context_actions"].flatten(0, 1), None,
+    ).unflatten(0, (2, CONTEXT))[:, :, 0]  # fmt: skip
+    condition = torch.cat((context, network.conditioning(clip["levels"], clip["actions"], now, None)), dim=1)
+    shared = network.modulation(condition).unflatten(-1, (6, -1))
+    frames = torch.cat((clip["context"], clip["noisy"]), dim=1)
+    reference = torch.cat((clip["context"], clip["context"][:, -1:].expand(-1, FRAMES, -1, -1, -1)), dim=1)
+    count = CONTEXT + FRAMES
+    patches = [network.patchify(part.flatten(0, 1)).unflatten(0, (2, count)) for part in (frames, reference)]
+    x = network.embed(torch.cat(patches, dim=-1)).flatten(1, 2)
+    frame = torch.arange(count).repeat_interleave(tokens)
+    block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
+    observed = frame < CONTEXT
+    age = block[:, None] - block[None, :]
+    seen = (age >= 0) & (age <= network.config.window_frames // CHUNK) & ~observed[None, :] & ~observed[:, None]
+    seen |= observed[None, :] & ~observed[:, None]
+    seen |= (frame[:, None] == frame[None, :]) & observed[:, None]
+    time = frame - CONTEXT + 1
+    ends = (block - CONTEXT + 1) * CHUNK  # last model step of a token's chunk
+    for layer in network.blocks:
+        shift, scale, gate, shift2, scale2, gate2 = layer.modulate(shared)
+        q, own = layer.project(modulated(x, count, shift, scale))
+        attended = torch.zeros_like(q)
+        for token in range(count * tokens):
+            move = 0 if observed[token] else max(0, int(ends[token]) - reach)
+            keys = own.keys
+            positions = time + move * observed
+            rotated = turn(network, keys, positions)
+            query = turn(network, q, time)[:, :, token]
+            scores = torch.einsum("nhd,nhkd->nhk", query, rotated) * q.shape[-1] ** -0.5
+            weights = scores.masked_fill(~seen[token], float("-inf")).softmax(dim=-1)
+            attended[:, :, token] = torch.einsum("nhk,nhkd->nhd", weights, own.values)
+        out = layer.out(merge_heads(attended)).unflatten(1, (count, tokens))
+        x = x + (out * (1 + gate)).flatten(1, 2)
+        out = layer.mlp(modulated(x, count, shift2, scale2)).unflatten(1, (count, tokens))
+        x = x + (out * (1 + gate2)).flatten(1, 2)
+    shift, scale = network.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
+    change = network.head(modulated(x, count, shift, scale)).unflatten(1, (count, tokens))[..., :-1]
+    return network.unpatchify(patches[1] + change)[:, CONTEXT:]
+
+
+def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
+    """Rotate every token by its own model step, one frame's angles at a time."""
+    per_frame = network.rotation.angles(steps.float())  # [len(steps) * tokens, pairs]
+    picked = per_frame.unflatten(0, (len(steps), network.tokens))
+    place = torch.arange(len(steps)) % network.tokens
+    angles = picked[torch.arange(len(steps)), place]
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
+
+
+def test_cache_equals_full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
+    difference = (with_cache(network, clip) - full_attention(network, clip)).abs().max()
+    assert difference < 1e-4
+
+
+def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
+    frames = network.config.reach  # beyond it the observed frames are held at a distance, in rollouts only
+    observed = network.observe(clip["context"], clip["context_actions"])
+    at_once = network(
+        clip["noisy"][:, :frames], clip["levels"][:, :frames], clip["actions"][:, :frames],
+        clip["context"][:, -1], clip["context_actions"][:, -1], observed, [], CHUNK,
+    ).latents  # fmt: skip
+    assert (with_cache(network, clip)[:, :frames] - at_once).abs().max() < 1e-4
+
+
+def test_an_action_acts_from_its_own_chunk_on(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
+    changed = dict(clip, actions=clip["actions"].clone())
+    changed["actions"][:, 2 * CHUNK] += 1.0
+    difference = (with_cache(network, clip) - with_cache(network, changed)).abs().amax(dim=(0, 2, 3, 4))
+    assert difference[: 2 * CHUNK].max() == 0.0
+    assert difference[2 * CHUNK :].min() > 0.0
+
+
+@pytest.mark.parametrize("futures", [2, 5])
+def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    shared = KeysValues(*(torch.randn(2, 4, 7, 8, generator=generator) for _ in range(2)))
+    own = [KeysValues(*(torch.randn(2 * futures, 4, 3, 8, generator=generator) for _ in range(2))) for _ in range(2)]
+    query = torch.randn(2 * futures, 4, 5, 8, generator=generator)
+    together = attend(query, shared, own)
+    for row in range(2 * futures):
+        context = KeysValues(*(part[row // futures][None] for part in shared))
+        alone = attend(query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own])
+        assert (together[row] - alone[0]).abs().max() < 1e-5

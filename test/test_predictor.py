@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The predictor's promises: from the first frame on, any size, gaps, resets, candidates, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dd_ros import Predictor
+from dd_ros.diffusion.schedule import preset
+from dd_ros.errors import InputError
+
+STEP = 100_000_000  # ns, 10 Hz
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
+ACTIONS = RNG.normal(size=(8, 2))
+NOW = [0.1, -0.2]
+
+
+@pytest.fixture
+def predictor(tiny_checkpoint: Path) -> Predictor:
+    return Predictor.load(tiny_checkpoint, device="cpu", seed=1)
+
+
+def prediction(predictor: Predictor) -> np.ndarray:
+    predictor.seed(1)
+    return predictor.predict(ACTIONS)
+
+
+def test_predicts_from_the_first_frame_on(predictor: Predictor) -> None:
+    assert predictor.observe(IMAGES[0], 0, NOW)
+    frames = predictor.predict(ACTIONS)
+    assert frames.shape == (8, 32, 48, 3)
+    assert frames.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(32, 48, 3), (480, 640, 3), (7, 5, 3), (1080, 1920, 3)])
+def test_any_image_size(predictor: Predictor, shape: tuple[int, int, int]) -> None:
+    predictor.observe(np.full(shape, 77, np.uint8), 0, NOW)
+    assert predictor.observed is not None
+    assert predictor.observed.shape == (32, 48, 3)
+    assert (predictor.observed == 77).all()
+
+
+def test_chunks_put_together_are_the_prediction(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    whole = prediction(predictor)
+    predictor.seed(1)
+    chunks = list(predictor.predict_chunks(ACTIONS))
+    assert [chunk.first_step for chunk in chunks] == [1, 3, 5, 7]
+    assert [(chunk.index, chunk.count) for chunk in chunks] == [(i, 4) for i in range(4)]
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in chunks]), whole)
+    assert all(np.isfinite(chunk.uncertainty).all() and (chunk.uncertainty > 0).all() for chunk in chunks)
+
+
+def test_candidates_equal_single_predictions(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    single = prediction(predictor).astype(int)
+    predictor.seed(1)
+    both = predictor.predict(np.stack([ACTIONS, -ACTIONS])).astype(int)
+    assert np.abs(both[0] - single).max() <= 1  # other summation order
+    assert np.abs(both[1] - single).max() > 1
+
+
+def test_images_between_two_steps_are_ignored(predictor: Predictor) -> None:
+    assert predictor.observe(IMAGES[0], 0, NOW)
+    assert not predictor.observe(IMAGES[1], STEP // 2, NOW)
+    assert predictor.stamp_ns == 0
+    assert predictor.observe(IMAGES[2], STEP, NOW)
+
+
+def test_one_missed_step_repeats_the_frame_before(predictor: Predictor, tiny_checkpoint: Path) -> None:
+    for stamp, index in ((0, 0), (STEP, 1), (3 * STEP, 2)):
+        predictor.observe(IMAGES[index], stamp, NOW)
+    held = Predictor.load(tiny_checkpoint, device="cpu")
+    for stamp, index in ((0, 0), (STEP, 1), (2 * STEP, 1), (3 * STEP, 2)):
+        held.observe(IMAGES[index], stamp, NOW)
+    assert np.array_equal(prediction(predictor), prediction(held))
+
+
+@pytest.mark.parametrize("stamp", [9 * STEP, -20 * STEP])
+def test_a_gap_or_a_reset_starts_anew(predictor: Predictor, tiny_checkpoint: Path, stamp: int) -> None:
+    for index in range(3):
+        predictor.observe(IMAGES[index], index * STEP, NOW)
+    assert predictor.observe(IMAGES[4], stamp, NOW)
+    fresh = Predictor.load(tiny_checkpoint, device="cpu")
+    fresh.observe(IMAGES[4], 0, NOW)
+    assert np.array_equal(prediction(predictor), prediction(fresh))
+
+
+def test_another_schedule_on_the_same_weights(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    usual = prediction(predictor)
+    predictor.set_schedule(preset("1", 2, 8))
+    assert not np.array_equal(prediction(predictor), usual)
+    teacher = predictor.with_schedule(preset("teacher", 2, 8))
+    teacher.observe(IMAGES[0], 0, NOW)
+    assert teacher.predict(ACTIONS).shape == usual.shape
+    with pytest.raises(InputError, match="chunks of 2 frames, got 8"):
+        predictor.set_schedule(preset("teacher", 2, 8))
+
+
+@pytest.mark.parametrize(
+    ("image", "action", "message"),
+    [
+        (IMAGES[0].astype(np.float32), NOW, "expected uint8"),
+        (IMAGES[0][..., 0], NOW, "expected uint8"),
+        (IMAGES[0], [0.0], r"expected shape \[2\], got \[1\]"),
+        (IMAGES[0], [0.0, float("nan")], "NaN or infinity"),
+    ],
+)
+def test_bad_observations_say_what_came_and_change_nothing(predictor: Predictor, image, action, message: str) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    before = prediction(predictor)
+    with pytest.raises(InputError, match=message):
+        predictor.observe(image, STEP, action)
+    assert predictor.stamp_ns == 0
+    assert np.array_equal(prediction(predictor), before)
+
+
+def test_bad_predictions_say_what_came(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match="nothing observed yet"):
+        predictor.predict(ACTIONS)
+    predictor.observe(IMAGES[0], 0, NOW)
+    with pytest.raises(InputError, match=r"expected shape \[8, 2\], got \[7, 2\]"):
+        predictor.predict(ACTIONS[:7])
+    with pytest.raises(InputError, match="NaN or infinity"):
+        predictor.predict(ACTIONS * np.inf)
