@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training is inference: the student's rollout is the predictor's, step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import randomised, tiny_config
+
+from dd_ros.checkpoint import Model
+from dd_ros.config import Schedule
+from dd_ros.diffusion.rollout import rollout
+from dd_ros.diffusion.schedule import preset
+from dd_ros.model.cache import KVCache
+from dd_ros_training.recipe import DistillationRecipe
+from dd_ros_training.stages.distillation import DistillationStage
+from dd_ros_training.stages.teacher import Clips
+
+
+def random_clips() -> Clips:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return Clips(random(3, 2, 4, 4, 6), random(3, 2, 2), random(3, 8, 4, 4, 6), random(3, 8, 2))
+
+
+@pytest.fixture
+def stage() -> DistillationStage:
+    config = tiny_config(schedule=preset("4-3-2-1", 2, 8))
+    stage = DistillationStage(config, randomised(Model(config)), DistillationRecipe(minutes=1))
+    torch.manual_seed(1)
+    for parameter in stage.critic.parameters():  # as after some critic steps
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return stage
+
+
+def run(stage: DistillationStage, clips: Clips, steps: list[int] | None, schedule: Schedule | None = None):
+    network, generator = stage.model.transformer, torch.Generator().manual_seed(5)
+    cache = KVCache(2, stage.config.transformer.window_frames // 2)
+    cache.observed = network.observe(clips.context, clips.context_actions)
+    noise = torch.randn(clips.future.shape, generator=generator)
+    schedule = schedule or stage.config.schedule
+    return list(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps))
+
+
+def test_the_training_rollout_is_the_one_of_inference(stage: DistillationStage) -> None:
+    clips = random_clips()
+    trained = run(stage, clips, [0, 2, 1, 0])
+    with torch.inference_mode():
+        robot = run(stage, clips, None)
+    for a, b in zip(trained, robot, strict=True):
+        assert torch.allclose(a.latents, b.latents, atol=1e-6)
+
+
+def test_only_the_drawn_step_carries_the_gradient(stage: DistillationStage) -> None:
+    chunks = run(stage, random_clips(), [3, 0, 1, 0])
+    assert all(chunk.trained is not None and chunk.trained.requires_grad for chunk in chunks)
+    assert not any(chunk.latents.requires_grad for chunk in chunks)
+    assert torch.equal(chunks[0].trained, chunks[0].latents)  # the last of four steps was drawn
+    assert not torch.equal(chunks[1].trained, chunks[1].latents)  # the first of three
+
+
+def test_every_step_of_every_chunk_gets_drawn(stage: DistillationStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, ...]] = []
+    from dd_ros_training.stages import distillation
+
+    def spy(*given):
+        drawn.append(tuple(given[-1]))
+        return rollout(*given)
+
+    monkeypatch.setattr(distillation, "rollout", spy)
+    for _ in range(60):
+        stage.generate(random_clips(), trained=True)
+    for chunk, count in enumerate((4, 3, 2, 1)):
+        assert {steps[chunk] for steps in drawn} == set(range(count))
+
+
+@pytest.mark.parametrize("name", ["regression", "matching", "motion"])
+def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
+    loss = stage.student_losses(random_clips())[name]
+    gradients = torch.autograd.grad(loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True)
+    assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0.0
+
+
+def test_the_critics_loss_leaves_the_student_alone(stage: DistillationStage) -> None:
+    stage.critic_loss(random_clips()).backward()
+    assert all(parameter.grad is None for parameter in stage.model.transformer.parameters())
+    assert stage.critic.head.weight.grad.abs().sum() > 0
+
+
+def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: DistillationStage) -> None:
+    """Without the clean refresh pass the cache holds exactly the last denoising step's memory."""
+    network, clips = stage.model.transformer, random_clips()
+    diagonal = run(stage, clips, None)
+    clean = run(stage, clips, None, stage.config.schedule.model_copy(update={"clean_context": True}))
+    assert torch.equal(diagonal[0].latents, clean[0].latents)
+    assert not torch.equal(diagonal[1].latents, clean[1].latents)
+    cache = KVCache(2, 2)
+    cache.observed = network.observe(clips.context, clips.context_actions)
+    noise = torch.randn(clips.future.shape, generator=torch.Generator().manual_seed(5))
+    seen = []
+    original = network.forward
+    network.forward = lambda *given, **more: seen.append(original(*given, **more)) or seen[-1]  # type: ignore[method-assign]
+    try:
+        next(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, stage.config.schedule))
+    finally:
+        del network.forward
+    assert len(seen) == 4
+    assert cache.generated[0] is seen[-1].memory

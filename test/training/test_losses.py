@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The losses against slow NumPy references, and the gradients that the method stands on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dd_ros.diffusion import path
+from dd_ros.model.transformer import Denoised
+from dd_ros_training import losses
+
+SHAPE = (2, 5, 3, 4, 6)
+
+
+def latents(seed: int) -> Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def normalised(fake: np.ndarray, real: np.ndarray, value: np.ndarray) -> np.ndarray:
+    gradient = np.empty_like(fake)
+    for clip in range(len(fake)):
+        gradient[clip] = (fake[clip] - real[clip]) / (np.abs(value[clip] - real[clip]).mean() + losses.EPSILON)
+    return gradient
+
+
+def test_motion_matching_alone_moves_the_frames() -> None:
+    """The defect of the method's first release: there this term was a constant."""
+    generated = latents(0).requires_grad_()
+    losses.motion_matching(generated, latents(1), latents(2)).backward()
+    assert generated.grad is not None
+    assert (generated.grad.abs().amax(dim=(2, 3, 4)) > 0).all()
+
+
+def test_motion_gradient_is_the_scores_difference_of_differences() -> None:
+    generated, fake, real = latents(0).requires_grad_(), latents(1), latents(2)
+    losses.motion_matching(generated, fake, real).backward()
+    x, f, r = (value.detach().numpy().astype(np.float64) for value in (generated, fake, real))
+    motion = np.diff(x, axis=1)
+    gradient = normalised(np.diff(f, axis=1), np.diff(r, axis=1), motion)
+    weight = np.linspace(1.0, 2.0, motion.shape[1])
+    by_motion = 2.0 * (weight / weight.mean())[None, :, None, None, None] * gradient / motion.size
+    expected = np.zeros_like(x)
+    expected[:, 1:] += by_motion
+    expected[:, :-1] -= by_motion
+    assert np.allclose(generated.grad.numpy(), expected, atol=1e-7)
+
+
+def test_distribution_matching_gradient() -> None:
+    generated, fake, real = latents(0).requires_grad_(), latents(1), latents(2)
+    losses.distribution_matching(generated, fake, real).backward()
+    x, f, r = (value.detach().numpy().astype(np.float64) for value in (generated, fake, real))
+    assert np.allclose(generated.grad.numpy(), normalised(f, r, x) / x.size, atol=1e-8)
+
+
+def test_equal_scores_leave_the_student_alone() -> None:
+    generated = latents(0).requires_grad_()
+    losses.distribution_matching(generated, latents(1), latents(1)).backward()
+    assert generated.grad.abs().max() == 0.0
+
+
+def test_flow_matching_is_the_squared_error_of_the_velocity() -> None:
+    clean, noise, estimate = latents(0), latents(1), latents(2)
+    levels = torch.rand(SHAPE[:2]).clamp_min(path.SMALLEST_LEVEL)
+    noisy = path.add_noise(clean, noise, levels)
+    velocity = noise - clean
+    estimated = (noisy - estimate) / path.per_frame(levels)
+    expected = (velocity - estimated).square().mean()
+    result = Denoised(estimate, torch.zeros(2, 5, 2, 3), [])
+    assert torch.allclose(losses.flow_matching(result, clean, levels), expected, rtol=1e-4)
+
+
+def test_uncertainty_is_smallest_at_the_true_error() -> None:
+    clean, estimate = latents(0), latents(1)
+    error = (clean - estimate).square().mean(dim=2).unflatten(-2, (2, 2)).unflatten(-1, (3, 2)).mean(dim=(-3, -1))
+    best = losses.uncertainty(Denoised(estimate, error.log(), []), clean)
+    for shift in (-0.3, 0.3):
+        assert losses.uncertainty(Denoised(estimate, error.log() + shift, []), clean) > best
+
+
+@pytest.mark.parametrize("level", [1.0, 0.5, 0.3571])
+def test_a_step_with_the_true_clean_latents_stays_on_the_path(level: float) -> None:
+    clean, noise = latents(0), latents(1)
+
+    def at(s: float) -> Tensor:
+        return path.add_noise(clean, noise, torch.full(SHAPE[:2], s))
+
+    assert torch.allclose(path.step(at(level), clean, level, 0.1), at(0.1), atol=1e-5)
