@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ament_python package, which pip installs as well."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+SHARE = Path("share/dd_ros")
+
+
+def folder(name: str) -> list[tuple[str, list[str]]]:
+    """Files below ``name``, to be installed under the same paths in the package's share folder."""
+    files: dict[str, list[str]] = {}
+    for path in sorted(Path(name).rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            files.setdefault(str(SHARE / path.parent), []).append(str(path))
+    return list(files.items())
+
+
+setup(
+    name="dd_ros",
+    version="0.1.0",
+    description="Real-time, action-conditioned video prediction for robots in ROS 2",
+    author="dd_ros maintainers",
+    author_email="maintainers@dd-ros.org",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["dd_ros", "dd_ros.*"]),
+        "dd_ros_training",
+        "dd_ros_training.stages",
+    ],
+    package_dir={"dd_ros": "dd_ros", "dd_ros_training": "training"},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/dd_ros"]),
+        (str(SHARE), ["package.xml"]),
+        *folder("launch"),
+        *folder("config"),
+        *folder("checkpoints"),
+    ],
+    install_requires=[
+        "click>=8.1,<9",
+        "imageio>=2.34,<3",
+        "imageio-ffmpeg>=0.5,<1",
+        "matplotlib>=3.8,<4",
+        "numpy>=1.26,<2.3",
+        "opencv-python>=4.9,<5",
+        "pydantic>=2.6,<3",
+        "pyyaml>=6,<7",
+        "rich>=13,<16",
+        "rosbags>=0.11,<0.12",
+        "safetensors>=0.4.3,<1",
+        "scikit-image>=0.22,<1",
+        "torch>=2.11,<2.16",
+    ],
+    extras_require={
+        "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
+        "train": ["lightning>=2.6,<3", "moviepy>=2,<3", "tensorboard>=2.17,<3"],
+        "test": [
+            "hypothesis>=6.100,<7",
+            "mypy>=1.10,<3",
+            "pytest>=8,<10",
+            "pytest-timeout>=2.3,<3",
+            "ruff>=0.5,<1",
+            "types-PyYAML>=6,<7",
+        ],
+    },
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "dd_ros = dd_ros.cli:main",
+            "predictor = dd_ros.ros.node:main",
+            "pusht_robot = dd_ros.demo.robot:main",
+            "recorder = dd_ros.demo.recorder:main",
+        ]
+    },
+)
