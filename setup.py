@@ -43,6 +43,7 @@ setup(
         "imageio>=2.34,<3",
         "imageio-ffmpeg>=0.5,<1",
         "matplotlib>=3.8,<4",
+        "mcap>=1.2,<2",
         "numpy>=1.26,<2.3",
         "opencv-python>=4.9,<5",
         "pydantic>=2.6,<3",
