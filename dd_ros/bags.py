@@ -89,11 +89,16 @@ def storage_files(bag: Path) -> list[Path]:
     """The .mcap or .db3 files of a bag, compressed ones too, in recorded order."""
     files = [bag] if bag.is_file() else folder_of(bag)
     named = [file for file in files if file.suffix in FILES or file.with_suffix("").suffix in FILES]
-    return sorted(named, key=lambda file: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", file.name)])
+    return sorted(
+        named,
+        key=lambda file: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", file.name)],
+    )
 
 
 def is_bag(path: Path) -> bool:
-    return bool(storage_files(path)) and (path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir()))
+    return bool(storage_files(path)) and (
+        path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir())
+    )
 
 
 def is_validation(bag: Path, position: int = 0) -> bool:
@@ -108,6 +113,15 @@ def split(bags: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     if not held or len(held) == len(bags):
         held = list(bags[-1:]) if len(bags) > 1 else []
     return [bag for bag in bags if bag not in held], held
+
+
+def select(bags: Sequence[Path], part: str) -> list[Path]:
+    """Bags of one part: ``all``, ``train`` or ``validation``; InputError if it is empty."""
+    training, validation = split(bags)
+    chosen = {"all": list(bags), "train": training, "validation": validation}[part]
+    if not chosen:
+        raise InputError(f"split {part}: none of the {len(bags)} bags belongs to it; use --split all")
+    return chosen
 
 
 def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
@@ -127,7 +141,12 @@ def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Ite
     try:
         chosen = [c for c in reader.connections if topics is None or c.topic in topics]
         for connection, received, raw in reader.messages(chosen):
-            yield Record(connection.topic, connection.msgtype, received, reader.deserialize(raw, connection.msgtype))
+            yield Record(
+                connection.topic,
+                connection.msgtype,
+                received,
+                reader.deserialize(raw, connection.msgtype),
+            )
     except Exception as error:  # the storage libraries raise many kinds for a damaged file
         problems.append(f"{bag}: damaged in the middle ({error}); read as far as it goes")
     finally:
@@ -146,7 +165,9 @@ def salvage(file: Path, topics: Sequence[str] | None, problems: list[str]) -> It
             if topics is None or topic in topics:
                 yield Record(topic, msgtype, received, store.deserialize_cdr(data, msgtype))
     except Exception as error:
-        problems.append(f"{file}: cut off or damaged ({type(error).__name__}: {error}); the readable part is used")
+        problems.append(
+            f"{file}: cut off or damaged ({type(error).__name__}: {error}); the readable part is used"
+        )
 
 
 def mcap_messages(file: Path, store: Typestore) -> Iterator[tuple[str, str, int, bytes]]:
@@ -202,7 +223,13 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> tuple[Acti
         if record.topic == spec.image_topic:
             first_image = stamp_ns(record.msg) if first_image is None else first_image
             continue
-        found.append((stamp_ns(record.msg), record.received_ns, action_values(record.msg, record.msgtype, spec.action_fields)))
+        found.append(
+            (
+                stamp_ns(record.msg),
+                record.received_ns,
+                action_values(record.msg, record.msgtype, spec.action_fields),
+            )
+        )
     if first_image is None or not found:
         missing_topic(bag, spec)
     headers = [stamp for stamp, _, _ in found]
@@ -233,7 +260,9 @@ def read_images(
     """Images (stamp, uint8 RGB) of a bag in recorded order; those that do not decode are left out."""
     for record in records(bag, (spec.image_topic,), []):
         if record.msgtype not in IMAGE_TYPES:
-            raise InputError(f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}")
+            raise InputError(
+                f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
+            )
         stamp = stamp_ns(record.msg) if from_headers else record.received_ns
         try:
             yield stamp or record.received_ns, image_to_rgb(record.msg)
@@ -248,7 +277,9 @@ def inspect_bag(bag: Path) -> BagInfo:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for record in records(bag, None, info.problems):
-        topic = topics.setdefault(record.topic, TopicInfo(record.topic, record.msgtype, detail=describe(record)))
+        topic = topics.setdefault(
+            record.topic, TopicInfo(record.topic, record.msgtype, detail=describe(record))
+        )
         topic.count += 1
         begin = first.setdefault(record.topic, record.received_ns)
         topic.gap = max(topic.gap, (record.received_ns - last.get(record.topic, record.received_ns)) / 1e9)

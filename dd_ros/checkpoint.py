@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,8 +16,7 @@ from dd_ros.config import CheckpointConfig, read_yaml, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
-
-CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
+from dd_ros.shipped import CARD, CONFIG, WEIGHTS, find_checkpoint
 
 
 class Model(nn.Module):
@@ -32,35 +29,6 @@ class Model(nn.Module):
         self.transformer = VideoTransformer(
             config.transformer, config.autoencoder.latent_channels, config.action.dim, grid
         )
-
-
-def share_folders() -> list[Path]:
-    """Where installed files of this package may lie, the source checkout first."""
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    shares = [Path(prefix) / "share" / "dd_ros" for prefix in [*prefixes, sys.prefix]]
-    return [Path(__file__).resolve().parent.parent, *shares]
-
-
-def find_checkpoint(name: str | Path) -> Path:
-    """Folder of a checkpoint given as a path or as the name of a shipped one.
-
-    Raises:
-        InputError: there is none; the message lists the shipped names.
-    """
-    shipped = [folder / "checkpoints" for folder in share_folders()]
-    for folder in (Path(name), *(parent / name for parent in shipped)):
-        if (folder / CONFIG).is_file():
-            return folder
-    names = sorted({config.parent.name for parent in shipped for config in parent.glob(f"*/{CONFIG}")})
-    raise InputError(
-        f"checkpoint {str(name)!r}: no folder with a {CONFIG} there, and not one of the shipped ones "
-        f"({', '.join(names) or 'none found'})"
-    )
-
-
-def read_config(name: str | Path) -> CheckpointConfig:
-    """Settings of a checkpoint; InputError names the file and what is wrong in it."""
-    return read_yaml(find_checkpoint(name) / CONFIG, CheckpointConfig)
 
 
 def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:

@@ -180,9 +180,7 @@ class CheckpointConfig(Settings):
     def _shapes(self) -> CheckpointConfig:
         cell = 8 * self.transformer.patch
         if self.streams.width % cell or self.streams.height % cell:
-            raise ValueError(
-                f"image size {self.streams.width}x{self.streams.height} must divide by {cell}"
-            )
+            raise ValueError(f"image size {self.streams.width}x{self.streams.height} must divide by {cell}")
         if self.horizon % self.schedule.chunk_frames:
             raise ValueError(f"horizon {self.horizon} must divide by chunk_frames")
         if self.transformer.window_frames % self.schedule.chunk_frames:

@@ -54,7 +54,13 @@ class Predictor:
             that their futures differ by the actions alone.
     """
 
-    def __init__(self, config: CheckpointConfig, model: Model, device: torch.device | None = None, seed: int = 0):
+    def __init__(
+        self,
+        config: CheckpointConfig,
+        model: Model,
+        device: torch.device | None = None,
+        seed: int = 0,
+    ):
         self.config = config
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
@@ -123,14 +129,18 @@ class Predictor:
         """A predictor of its own state with the same weights and another denoising schedule."""
         window = self.config.transformer.window_frames
         if schedule.chunk_frames < window and window % schedule.chunk_frames:
-            raise InputError(f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}")
+            raise InputError(
+                f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}"
+            )
         config = self.config.model_copy(update={"schedule": schedule})
         return Predictor(config, self.model, self.device)
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Change the denoising steps, not the chunk size, from the next prediction on."""
         if schedule.chunk_frames != self.chunk_frames:
-            raise InputError(f"schedule: expected chunks of {self.chunk_frames} frames, got {schedule.chunk_frames}")
+            raise InputError(
+                f"schedule: expected chunks of {self.chunk_frames} frames, got {schedule.chunk_frames}"
+            )
         self.schedule = schedule
 
     def reset(self) -> None:
@@ -168,7 +178,9 @@ class Predictor:
             InputError: wrong image or action.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")
+            raise InputError(
+                f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}"
+            )
         normalised = self._normalise(action, (self.action_dim,))
         try:
             ticks = self._clock.accept(stamp_ns)
@@ -213,7 +225,13 @@ class Predictor:
         batch = normalised.reshape(-1, *normalised.shape[-2:])
         self._cache.rollback()
         chunks = rollout(
-            self.model.transformer, self._cache, self._latent, self._now, batch, self._noise(len(batch)), self.schedule
+            self.model.transformer,
+            self._cache,
+            self._latent,
+            self._now,
+            batch,
+            self._noise(len(batch)),
+            self.schedule,
         )
         count = self.schedule.chunks(self.horizon)
         lead = normalised.shape[:-2]

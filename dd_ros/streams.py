@@ -175,7 +175,10 @@ def steps(
 
 
 def resample(
-    images: Iterable[tuple[int, NDArray[np.uint8]]], actions: ActionBuffer, spec: StreamSpec, name: str = ""
+    images: Iterable[tuple[int, NDArray[np.uint8]]],
+    actions: ActionBuffer,
+    spec: StreamSpec,
+    name: str = "",
 ) -> list[Episode]:
     """Episodes of a recording: images (stamp, uint8 RGB) in recorded order and all its actions.
 
@@ -194,7 +197,10 @@ def resample(
             held = run[-1][0] + round(step_ns)
             run.append((held, run[-1][1], run[-1][2]))
         runs[-1].append((stamp, resize(image, spec.width, spec.height), action))
-    return [episode_of(run, f"{name}#{index}" if index else name) for index, run in enumerate(r for r in runs if r)]
+    return [
+        episode_of(run, f"{name}#{index}" if index else name)
+        for index, run in enumerate(r for r in runs if r)
+    ]
 
 
 def episode_of(run: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]], name: str) -> Episode:

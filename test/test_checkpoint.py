@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import randomised, tiny_config
 
-from dd_ros.checkpoint import CARD, CONFIG, WEIGHTS, Model, find_checkpoint, load_checkpoint, save_checkpoint
+from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import Schedule
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
+from dd_ros.shipped import CARD, CONFIG, WEIGHTS, find_checkpoint
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -60,7 +61,9 @@ def test_missing_name_lists_the_shipped_ones() -> None:
         (WEIGHTS, b"", "damaged"),
     ],
 )
-def test_damage_is_named(tmp_path: Path, tiny_checkpoint: Path, file: str, content: bytes, message: str) -> None:
+def test_damage_is_named(
+    tmp_path: Path, tiny_checkpoint: Path, file: str, content: bytes, message: str
+) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_checkpoint, folder)
     (folder / file).write_bytes(content)
@@ -90,7 +93,9 @@ def test_weights_of_another_network(tmp_path: Path, tiny_checkpoint: Path) -> No
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("name", ["4-3-2-2", "1", "uniform2", "uniform4_clean_context", "one_step", "teacher"])
+@pytest.mark.parametrize(
+    "name", ["4-3-2-2", "1", "uniform2", "uniform4_clean_context", "one_step", "teacher"]
+)
 def test_presets_cover_the_horizon(name: str) -> None:
     schedule = preset(name, 4, 16)
     assert schedule.passes(16) == {

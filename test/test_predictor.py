@@ -111,7 +111,9 @@ def test_another_schedule_on_the_same_weights(predictor: Predictor) -> None:
         (IMAGES[0], [0.0, float("nan")], "NaN or infinity"),
     ],
 )
-def test_bad_observations_say_what_came_and_change_nothing(predictor: Predictor, image, action, message: str) -> None:
+def test_bad_observations_say_what_came_and_change_nothing(
+    predictor: Predictor, image, action, message: str
+) -> None:
     predictor.observe(IMAGES[0], 0, NOW)
     before = prediction(predictor)
     with pytest.raises(InputError, match=message):

@@ -79,7 +79,10 @@ def fit_actions(episodes: Sequence[StoredEpisode], names: tuple[str, ...] = ()) 
     std = actions.std(axis=0)
     std[std < 1e-6] = 1.0
     return ActionSpec(
-        dim=actions.shape[1], mean=tuple(actions.mean(axis=0).tolist()), std=tuple(std.tolist()), names=names
+        dim=actions.shape[1],
+        mean=tuple(actions.mean(axis=0).tolist()),
+        std=tuple(std.tolist()),
+        names=names,
     )
 
 
@@ -106,7 +109,10 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         part = slice(start, start + self.length)
         episode = self.episodes[number]
         actions = (episode.actions[part] - self.mean) / self.std
-        return {"frames": torch.from_numpy(episode.frames[part].copy()), "actions": torch.from_numpy(actions)}
+        return {
+            "frames": torch.from_numpy(episode.frames[part].copy()),
+            "actions": torch.from_numpy(actions),
+        }
 
 
 class BagData(lightning.LightningDataModule):

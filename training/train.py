@@ -72,10 +72,19 @@ def checkpoint_config(recipe: Recipe, episodes: list[StoredEpisode]) -> Checkpoi
     )
 
 
-def run_stage(name: str, config: CheckpointConfig, model: Model, recipe: StageRecipe, data: BagData, work: Path) -> Model:
+def run_stage(
+    name: str,
+    config: CheckpointConfig,
+    model: Model,
+    recipe: StageRecipe,
+    data: BagData,
+    work: Path,
+) -> Model:
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
     stage = STAGES[name](config, model, recipe)
-    saver = ModelCheckpoint(work / name, filename="latest", save_last=True, train_time_interval=timedelta(minutes=1))
+    saver = ModelCheckpoint(
+        work / name, filename="latest", save_last=True, train_time_interval=timedelta(minutes=1)
+    )
     trainer = lightning.Trainer(
         max_epochs=-1,
         callbacks=[StageClock(recipe.minutes), saver, TQDMProgressBar(refresh_rate=20)],
@@ -116,9 +125,19 @@ def train(recipe: Recipe, bags: list[Path], work: Path, stages: list[str]) -> tu
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags.")
+@click.option(
+    "--bags",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A bag or a folder of bags.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
-@click.option("--work", type=click.Path(path_type=Path), help="Folder for logs and resumable state; default OUT.work.")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    help="Folder for logs and resumable state; default OUT.work.",
+)
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
 def main(recipe: Path, bags: tuple[Path, ...], out: Path, work: Path | None, stages: tuple[str, ...]) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""

@@ -40,13 +40,25 @@ class RolloutCheck:
         for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
             cache.rollback()
             chunks = rollout(
-                model.transformer, cache, latents[:, -1], actions[:, seen - 1], future, noise, config.schedule
+                model.transformer,
+                cache,
+                latents[:, -1],
+                actions[:, seen - 1],
+                future,
+                noise,
+                config.schedule,
             )
             predicted = torch.cat([chunk.latents for chunk in chunks], dim=1)
-            predictions.append(to_uint8(model.autoencoder.decode(predicted.flatten(0, 1), reference)).unflatten(0, predicted.shape[:2]))
+            predictions.append(
+                to_uint8(model.autoencoder.decode(predicted.flatten(0, 1), reference)).unflatten(
+                    0, predicted.shape[:2]
+                )
+            )
         true = frames[:, seen:]
         last = frames[:, seen - 1 : seen].expand_as(true)
-        self.rows.append(torch.stack([mean_psnr(true, candidate) for candidate in (*predictions, last)], dim=1))
+        self.rows.append(
+            torch.stack([mean_psnr(true, candidate) for candidate in (*predictions, last)], dim=1)
+        )
         if len(self.rows) == 1:
             self.log_video(stage, true[:PICTURES], predictions[0][:PICTURES])
 
@@ -70,7 +82,10 @@ class RolloutCheck:
         if stage.logger is not None:
             video = torch.cat(rows, dim=2)[None]
             stage.logger.experiment.add_video(  # type: ignore[attr-defined]
-                f"{self.prefix}/true_above_predicted", video, stage.global_step, fps=round(stage.config.streams.rate_hz)
+                f"{self.prefix}/true_above_predicted",
+                video,
+                stage.global_step,
+                fps=round(stage.config.streams.rate_hz),
             )
 
 

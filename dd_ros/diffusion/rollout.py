@@ -66,7 +66,17 @@ def rollout(
         part = slice(chunk * size, (chunk + 1) * size)
 
         def denoise(noisy: Tensor, level: float, part: slice = part) -> Denoised:
-            return denoise_chunk(network, cache, noisy, level, actions[:, part], reference, now, schedule, part.start + 1)
+            return denoise_chunk(
+                network,
+                cache,
+                noisy,
+                level,
+                actions[:, part],
+                reference,
+                now,
+                schedule,
+                part.start + 1,
+            )
 
         noisy, trained = noise[:, part], None
         levels = schedule.chunk_levels(chunk)
@@ -81,7 +91,9 @@ def rollout(
             if index + 1 < len(levels):
                 noisy = step(noisy, clean, level, levels[index + 1])
         memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
-        cache.append([type(kv)(*(x.detach() for x in kv)) for kv in memory] if trained_steps is not None else memory)
+        cache.append(
+            [type(kv)(*(x.detach() for x in kv)) for kv in memory] if trained_steps is not None else memory
+        )
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
 
@@ -104,7 +116,17 @@ def denoise_chunk(
 ) -> Denoised:
     """One network pass over one chunk (two with guidance: x + g (x - x without actions))."""
     levels = noisy.new_full(noisy.shape[:2], level)
-    given = (noisy, levels, actions, reference, now, cache.observed, list(cache.generated), schedule.chunk_frames, first_step)
+    given = (
+        noisy,
+        levels,
+        actions,
+        reference,
+        now,
+        cache.observed,
+        list(cache.generated),
+        schedule.chunk_frames,
+        first_step,
+    )
     result = network(*given)
     if not schedule.guidance:
         return result

@@ -29,7 +29,10 @@ def attend(query: Tensor, shared: KeysValues, own: Sequence[KeysValues]) -> Tens
     keys = torch.cat([part.keys for part in own], dim=2)
     values = torch.cat([part.values for part in own], dim=2)
     if n == b:  # the fused kernel; several futures would need a copy of the context each
-        keys, values = torch.cat((shared.keys, keys), dim=2), torch.cat((shared.values, values), dim=2)
+        keys, values = (
+            torch.cat((shared.keys, keys), dim=2),
+            torch.cat((shared.values, values), dim=2),
+        )
         return F.scaled_dot_product_attention(query, keys, values)
     folded = query.unflatten(0, (b, -1)).transpose(1, 2).flatten(2, 3)  # [B, heads, futures * S, head]
     to_shared = (folded @ shared.keys.transpose(2, 3)).unflatten(2, (-1, s)).transpose(1, 2).flatten(0, 1)
@@ -65,7 +68,9 @@ class SpaceTimeRotation(nn.Module):
             dim=-1,
         )
         self.register_buffer("space_angles", angles, persistent=False)  # [tokens, pairs - time_pairs]
-        self.register_buffer("time_frequencies", frequencies(self.time_pairs, longest=128.0), persistent=False)
+        self.register_buffer(
+            "time_frequencies", frequencies(self.time_pairs, longest=128.0), persistent=False
+        )
 
     def angles(self, steps: Tensor) -> Tensor:
         """Model steps [F] -> angles [F * tokens, pairs]."""
@@ -82,7 +87,9 @@ class SpaceTimeRotation(nn.Module):
         steps = torch.arange(first_step, first_step + frames, device=self.space_angles.device)
         return rotated_by(self.angles(steps))
 
-    def before(self, last_step: int, observed: Sequence[KeysValues], tokens: int) -> Callable[[Tensor], Tensor]:
+    def before(
+        self, last_step: int, observed: Sequence[KeysValues], tokens: int
+    ) -> Callable[[Tensor], Tensor]:
         """Rotation for observed frames as seen from a chunk that ends at ``last_step``."""
         frames = observed[0].keys.shape[2] // tokens
         shift = max(0, last_step - self.reach)

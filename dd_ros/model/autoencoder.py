@@ -100,9 +100,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     flow = MAX_FLOW * torch.tanh(flow / MAX_FLOW)
     y = torch.arange(h, device=image.device, dtype=image.dtype)[:, None]
     x = torch.arange(w, device=image.device, dtype=image.dtype)[None, :]
-    grid = torch.stack(
-        ((2 * (x + flow[:, 0]) + 1) / w - 1, (2 * (y + flow[:, 1]) + 1) / h - 1), dim=-1
-    )
+    grid = torch.stack(((2 * (x + flow[:, 0]) + 1) / w - 1, (2 * (y + flow[:, 1]) + 1) / h - 1), dim=-1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

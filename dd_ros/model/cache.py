@@ -26,7 +26,9 @@ class KVCache:
     def observe(self, memory: list[KeysValues]) -> None:
         """Append one observed frame (per block [B, heads, tokens, head]); drop the oldest."""
         if not self.observed:
-            self.observed = [KeysValues(*(part.repeat(1, 1, self.context_frames, 1) for part in kv)) for kv in memory]
+            self.observed = [
+                KeysValues(*(part.repeat(1, 1, self.context_frames, 1) for part in kv)) for kv in memory
+            ]
             return
         for old, new in zip(self.observed, memory, strict=True):
             for kept, part in zip(old, new, strict=True):

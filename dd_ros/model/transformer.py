@@ -72,7 +72,9 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_norm, self.key_norm = nn.RMSNorm(head), nn.RMSNorm(head)
         self.out = nn.Linear(width, width, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        )
 
     def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
         """Tokens [N, S, width] -> query [N, heads, S, head] and keys and values of the same shape."""
@@ -88,7 +90,13 @@ class Block(nn.Module):
 class VideoTransformer(nn.Module):
     """See the module's docstring. All latents are normalised, actions too."""
 
-    def __init__(self, config: TransformerConfig, latent_channels: int, action_dim: int, grid: tuple[int, int]):
+    def __init__(
+        self,
+        config: TransformerConfig,
+        latent_channels: int,
+        action_dim: int,
+        grid: tuple[int, int],
+    ):
         """``grid``: latent cells (rows, columns) of a frame."""
         super().__init__()
         self.config, self.channels = config, latent_channels

@@ -86,7 +86,9 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
     observed = frame < CONTEXT
     age = block[:, None] - block[None, :]
-    seen = (age >= 0) & (age <= network.config.window_frames // CHUNK) & ~observed[None, :] & ~observed[:, None]
+    seen = (
+        (age >= 0) & (age <= network.config.window_frames // CHUNK) & ~observed[None, :] & ~observed[:, None]
+    )
     seen |= observed[None, :] & ~observed[:, None]
     seen |= (frame[:, None] == frame[None, :]) & observed[:, None]
     time = frame - CONTEXT + 1
@@ -150,10 +152,15 @@ def test_an_action_acts_from_its_own_chunk_on(network: VideoTransformer, clip: d
 def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
     generator = torch.Generator().manual_seed(2)
     shared = KeysValues(*(torch.randn(2, 4, 7, 8, generator=generator) for _ in range(2)))
-    own = [KeysValues(*(torch.randn(2 * futures, 4, 3, 8, generator=generator) for _ in range(2))) for _ in range(2)]
+    own = [
+        KeysValues(*(torch.randn(2 * futures, 4, 3, 8, generator=generator) for _ in range(2)))
+        for _ in range(2)
+    ]
     query = torch.randn(2 * futures, 4, 5, 8, generator=generator)
     together = attend(query, shared, own)
     for row in range(2 * futures):
         context = KeysValues(*(part[row // futures][None] for part in shared))
-        alone = attend(query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own])
+        alone = attend(
+            query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own]
+        )
         assert (together[row] - alone[0]).abs().max() < 1e-5

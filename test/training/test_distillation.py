@@ -36,7 +36,12 @@ def stage() -> DistillationStage:
     return stage
 
 
-def run(stage: DistillationStage, clips: Clips, steps: list[int] | None, schedule: Schedule | None = None):
+def run(
+    stage: DistillationStage,
+    clips: Clips,
+    steps: list[int] | None,
+    schedule: Schedule | None = None,
+):
     network, generator = stage.model.transformer, torch.Generator().manual_seed(5)
     cache = KVCache(2, stage.config.transformer.window_frames // 2)
     cache.observed = network.observe(clips.context, clips.context_actions)
@@ -62,7 +67,9 @@ def test_only_the_drawn_step_carries_the_gradient(stage: DistillationStage) -> N
     assert not torch.equal(chunks[1].trained, chunks[1].latents)  # the first of three
 
 
-def test_every_step_of_every_chunk_gets_drawn(stage: DistillationStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_of_every_chunk_gets_drawn(
+    stage: DistillationStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[tuple[int, ...]] = []
     from dd_ros_training.stages import distillation
 
@@ -80,7 +87,9 @@ def test_every_step_of_every_chunk_gets_drawn(stage: DistillationStage, monkeypa
 @pytest.mark.parametrize("name", ["regression", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
     loss = stage.student_losses(random_clips())[name]
-    gradients = torch.autograd.grad(loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(
+        loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True
+    )
     assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0.0
 
 
@@ -104,7 +113,17 @@ def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: Distilla
     original = network.forward
     network.forward = lambda *given, **more: seen.append(original(*given, **more)) or seen[-1]  # type: ignore[method-assign]
     try:
-        next(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, stage.config.schedule))
+        next(
+            rollout(
+                network,
+                cache,
+                clips.reference,
+                clips.now,
+                clips.actions,
+                noise,
+                stage.config.schedule,
+            )
+        )
     finally:
         del network.forward
     assert len(seen) == 4

@@ -22,7 +22,9 @@ def latents(seed: int) -> Tensor:
 def normalised(fake: np.ndarray, real: np.ndarray, value: np.ndarray) -> np.ndarray:
     gradient = np.empty_like(fake)
     for clip in range(len(fake)):
-        gradient[clip] = (fake[clip] - real[clip]) / (np.abs(value[clip] - real[clip]).mean() + losses.EPSILON)
+        gradient[clip] = (fake[clip] - real[clip]) / (
+            np.abs(value[clip] - real[clip]).mean() + losses.EPSILON
+        )
     return gradient
 
 
@@ -74,7 +76,9 @@ def test_flow_matching_is_the_squared_error_of_the_velocity() -> None:
 
 def test_uncertainty_is_smallest_at_the_true_error() -> None:
     clean, estimate = latents(0), latents(1)
-    error = (clean - estimate).square().mean(dim=2).unflatten(-2, (2, 2)).unflatten(-1, (3, 2)).mean(dim=(-3, -1))
+    error = (
+        (clean - estimate).square().mean(dim=2).unflatten(-2, (2, 2)).unflatten(-1, (3, 2)).mean(dim=(-3, -1))
+    )
     best = losses.uncertainty(Denoised(estimate, error.log(), []), clean)
     for shift in (-0.3, 0.3):
         assert losses.uncertainty(Denoised(estimate, error.log() + shift, []), clean) > best

@@ -54,7 +54,9 @@ def restore(network: Autoencoder, frames: Tensor, chosen: Tensor, noise: float) 
     """Frames uint8 [B, L, H, W, 3] -> (chosen images, restored ones), [B, n, 3, H, W] in [-1, 1]."""
     images = to_model_range(frames[:, chosen])
     latents, _ = network.encoder(images.flatten(0, 1))
-    latents = latents + noise * latents.detach().std() * torch.rand(len(latents), 1, 1, 1, device=latents.device) * torch.randn_like(latents)
+    latents = latents + noise * latents.detach().std() * torch.rand(
+        len(latents), 1, 1, 1, device=latents.device
+    ) * torch.randn_like(latents)
     _, reference = network.encoder(to_model_range(frames[:, 0]))
     repeated = type(reference)(*(part.repeat_interleave(len(chosen), dim=0) for part in reference))
     return images, network.decoder(latents, repeated).unflatten(0, images.shape[:2])

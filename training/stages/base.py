@@ -40,7 +40,9 @@ class Stage(lightning.LightningModule):
         clock = getattr(self.trainer, "stage_clock", None)
         return min(1.0, max(by_steps, clock.fraction() if clock else 0.0))
 
-    def descend(self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor) -> None:
+    def descend(
+        self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor
+    ) -> None:
         """One optimiser step: warm-up, then a learning rate that falls linearly to the end."""
         factor = min(1.0, (int(self.steps) + 1) / WARM_UP_STEPS) * max(0.01, 1.0 - self.progress_fraction())
         for optimizer in optimizers:

@@ -79,7 +79,10 @@ class DistillationStage(Stage):
     def generate(self, clips: Clips, trained: bool) -> tuple[Tensor, Tensor]:
         """The student's rollout: (estimates of the drawn steps, estimates of the last steps)."""
         schedule = self.config.schedule
-        cache = KVCache(self.config.context_frames, self.config.transformer.window_frames // schedule.chunk_frames)
+        cache = KVCache(
+            self.config.context_frames,
+            self.config.transformer.window_frames // schedule.chunk_frames,
+        )
         network = self.model.transformer
         cache.observed = observe(network, clips.context, clips.context_actions, None)
         if trained:
@@ -88,7 +91,9 @@ class DistillationStage(Stage):
         else:
             steps = None
         noise = torch.randn_like(clips.future)
-        results = list(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps))
+        results = list(
+            rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps)
+        )
         last = torch.cat([result.latents for result in results], dim=1)
         return (torch.cat([result.trained for result in results], dim=1) if trained else last), last
 
@@ -111,11 +116,18 @@ class DistillationStage(Stage):
         real = self.estimate(self.teacher, clips, noisy, levels)
         if self.recipe.guidance:
             hidden = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
-            real = real + self.recipe.guidance * (real - self.estimate(self.teacher, clips, noisy, levels, hidden))
+            real = real + self.recipe.guidance * (
+                real - self.estimate(self.teacher, clips, noisy, levels, hidden)
+            )
         return fake, real
 
     def estimate(
-        self, network: VideoTransformer, clips: Clips, noisy: Tensor, levels: Tensor, drop: Tensor | None = None
+        self,
+        network: VideoTransformer,
+        clips: Clips,
+        noisy: Tensor,
+        levels: Tensor,
+        drop: Tensor | None = None,
     ) -> Tensor:
         observed = observe(network, clips.context, clips.context_actions, None)
         chunk_frames = self.config.schedule.chunk_frames

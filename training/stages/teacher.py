@@ -70,12 +70,16 @@ class TeacherStage(Stage):
         network = self.model.transformer
         observed = observe(network, *noised_context(clips))
         levels = chunk_levels(
-            len(clips.future), self.config.horizon // self.config.schedule.chunk_frames,
-            self.config.schedule.chunk_frames, clips.future.device,
+            len(clips.future),
+            self.config.horizon // self.config.schedule.chunk_frames,
+            self.config.schedule.chunk_frames,
+            clips.future.device,
         )
         drop = torch.rand(len(levels), device=levels.device) < DROPPED_ACTIONS
         noisy = add_noise(clips.future, torch.randn_like(clips.future), levels)
-        result = denoise_clip(network, clips, noisy, levels, observed, self.config.schedule.chunk_frames, drop)
+        result = denoise_clip(
+            network, clips, noisy, levels, observed, self.config.schedule.chunk_frames, drop
+        )
         return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -103,10 +107,16 @@ def noised_context(clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
     """Observed latents with a little noise, their actions, and the levels [B, C]."""
     levels = CONTEXT_NOISE * torch.rand(clips.context.shape[:2], device=clips.context.device)
     levels = levels * (torch.rand_like(levels[:, :1]) < 0.5)
-    return add_noise(clips.context, torch.randn_like(clips.context), levels), clips.context_actions, levels
+    return (
+        add_noise(clips.context, torch.randn_like(clips.context), levels),
+        clips.context_actions,
+        levels,
+    )
 
 
-def observe(network: VideoTransformer, context: Tensor, actions: Tensor, levels: Tensor | None) -> list[KeysValues]:
+def observe(
+    network: VideoTransformer, context: Tensor, actions: Tensor, levels: Tensor | None
+) -> list[KeysValues]:
     return network.observe(context, actions, levels)
 
 
@@ -120,4 +130,14 @@ def denoise_clip(
     drop: Tensor | None = None,
 ) -> Denoised:
     """All chunks of a clip in one pass, each seeing the (noisy) chunks before it."""
-    return network(noisy, levels, clips.actions, clips.reference, clips.now, observed, [], chunk_frames, drop=drop)
+    return network(
+        noisy,
+        levels,
+        clips.actions,
+        clips.reference,
+        clips.now,
+        observed,
+        [],
+        chunk_frames,
+        drop=drop,
+    )

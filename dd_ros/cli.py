@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``dd_ros`` command. Each subcommand imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dd_ros.errors import InputError
+
+PATH = click.Path(path_type=Path)
+F = Callable[..., Any]
+
+
+class OneLineErrors(click.Group):
+    """Bad usage or input ends with one line on stderr and status 2."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # type: ignore[override]
+        try:
+            sys.exit(super().main(*args, **(extra | {"standalone_mode": False})))
+        except InputError as error:
+            fail(str(error), 2)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "dd_ros"
+            fail(f"{error.format_message()} (see {command} --help)", 2)
+        except click.ClickException as error:
+            fail(error.format_message(), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            fail("interrupted", 1)
+
+
+def fail(message: str, status: int) -> None:
+    """Print ``message`` on one line of stderr and leave."""
+    click.echo("dd_ros: " + " ".join(message.split()), err=True)
+    sys.exit(status)
+
+
+def checkpoint_option(**extra: Any) -> Callable[[F], F]:
+    return click.option("--checkpoint", help="Checkpoint folder, or the name of a shipped one.", **extra)
+
+
+def topic_options(command: F) -> F:
+    """--image-topic and --action-topic, instead of those that the checkpoint remembers."""
+    command = click.option("--action-topic", help="Topic of the commands; default the checkpoint's.")(command)
+    return click.option("--image-topic", help="Camera topic; default the checkpoint's.")(command)
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
+)
+
+
+@click.group(
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="dd_ros", prog_name="dd_ros")
+def main() -> None:
+    """Real-time video prediction for robots: camera and commands in, predicted frames out."""
+
+
+@main.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(5.0),
+    default=45.0,
+    show_default=True,
+    help="How long to run.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default=Path("out/demo"),
+    show_default=True,
+    help="Folder for video, pictures, report.",
+)
+@click.option("--bag", type=PATH, help="Play this bag instead of the simulated robot.")
+@checkpoint_option(default=None)
+def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) -> None:
+    """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
+
+    Example: dd_ros demo --seconds 30 --out out/demo
+    """
+    from dd_ros.demo.run import run
+
+    sys.exit(run(seconds, out, bag, checkpoint))
+
+
+@main.command()
+@checkpoint_option(required=True)
+@click.option("--bag", type=PATH, required=True, help="The rosbag2 bag to predict.")
+@click.option("--out", type=PATH, required=True, help="Video to write (.mp4).")
+@topic_options
+@device_option
+def predict(
+    checkpoint: str,
+    bag: Path,
+    out: Path,
+    image_topic: str | None,
+    action_topic: str | None,
+    device: str,
+) -> None:
+    """Write a video of a bag: what happened beside what was predicted, at 1/4, 1/2 and full horizon.
+
+    Example: dd_ros predict --checkpoint g1_pick --bag episode_000004 --out predicted.mp4
+    """
+    from dd_ros.commands.predict import predict as run
+
+    run(checkpoint, bag, out, image_topic, action_topic, device)
+
+
+@main.command()
+@click.option(
+    "--bags",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="A bag or a folder of bags; may be repeated.",
+)
+@click.option("--image-topic", required=True, help="Camera topic.")
+@click.option("--action-topic", required=True, help="Topic of the commands as executed.")
+@click.option("--out", type=PATH, required=True, help="Checkpoint folder to write.")
+@click.option("--init", default="pusht", show_default=True, help="Checkpoint to start from.")
+@click.option("--config", type=PATH, help="Training recipe (YAML); default: as the checkpoint to start from.")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0.05),
+    default=60.0,
+    show_default=True,
+    help="Time for all stages.",
+)
+@click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")
+def finetune(
+    bags: tuple[Path, ...], image_topic: str, action_topic: str, out: Path, init: str,
+    config: Path | None, max_minutes: float, more_bags: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Train a checkpoint on your own robot's bags.
+
+    Example: dd_ros finetune --bags logs --image-topic /camera/image_raw --action-topic /cmd_vel
+    --out my_robot --max-minutes 30
+    """
+    from dd_ros_training.finetune import finetune as run
+
+    run([*bags, *more_bags], image_topic, action_topic, out, init, config, max_minutes)
+
+
+@main.command()
+@checkpoint_option(required=True)
+@click.option(
+    "--bags",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="A bag or a folder of bags; may be repeated.",
+)
+@click.option("--json", "json_path", type=PATH, required=True, help="Where the figures go.")
+@click.option("--plots", type=PATH, help="Folder for curves and pictures.")
+@topic_options
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Frames between two windows.",
+)
+@click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly.")
+@click.option("--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
+              help="Part of the bags; validation bags are those whose number % 6 is 4.")  # fmt: skip
+@device_option
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Seed of sampling noise, shuffled actions, bootstrap.",
+)
+@click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")
+def evaluate(
+    checkpoint: str, bags: tuple[Path, ...], json_path: Path, plots: Path | None, image_topic: str | None,
+    action_topic: str | None, stride: int, max_windows: int | None, split: str, device: str, seed: int,
+    more_bags: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Judge a checkpoint on bags against copy-last, optical flow and wrong actions.
+
+    Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation --json eval.json
+    """
+    from dd_ros.bags import find_bags, select
+    from dd_ros.evaluation.evaluate import evaluate as run
+
+    found = select(find_bags([*bags, *more_bags]), split)
+    run(
+        checkpoint,
+        found,
+        json_path,
+        plots,
+        image_topic,
+        action_topic,
+        stride,
+        max_windows,
+        device,
+        seed,
+    )
+
+
+@main.command()
+@checkpoint_option(required=True)
+@click.option("--json", "json_path", type=PATH, required=True, help="Where the figures go.")
+@device_option
+@click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
+def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
+    """Measure latency, rivals on the same network, candidates, and how far from the floor it is.
+
+    Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
+    """
+    from dd_ros.evaluation.bench import bench as run
+
+    run(checkpoint, json_path, device, node)
+
+
+@main.command()
+@click.argument("path", metavar="BAG_OR_CKPT")
+def inspect(path: str) -> None:
+    """Show the topics, rates and gaps of a bag, or the card of a checkpoint.
+
+    Example: dd_ros inspect my_bag; dd_ros inspect g1_pick
+    """
+    from dd_ros.commands.inspect import inspect as run
+
+    run(path)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subcommands of ``dd_ros`` that have no better home."""

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dd_ros inspect``: what a bag holds, or what a checkpoint is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from dd_ros.bags import find_bags, inspect_bag
+from dd_ros.errors import InputError
+from dd_ros.shipped import CARD, CONFIG, find_checkpoint
+
+
+def inspect(path: str) -> None:
+    """Print what lies at ``path``: a bag, a folder of bags, or a checkpoint (by path or name).
+
+    Raises:
+        InputError: it is none of these.
+    """
+    console = Console()
+    if Path(path).exists() and not (Path(path) / CONFIG).is_file():
+        for bag in find_bags([Path(path)]):
+            show_bag(bag, console)
+        return
+    try:
+        folder = find_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{path}: neither a bag nor a checkpoint ({error})") from error
+    show_checkpoint(folder, console)
+
+
+def show_bag(bag: Path, console: Console) -> None:
+    """One table per bag: topics, types, rates, gaps."""
+    info = inspect_bag(bag)
+    table = Table(
+        "topic",
+        "type",
+        "messages",
+        "rate Hz",
+        "seconds",
+        "longest gap s",
+        "content",
+        title=str(bag),
+    )
+    for topic in info.topics:
+        table.add_row(
+            topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.2f}", f"{topic.duration:.1f}",
+            f"{topic.gap:.3f}", topic.detail,
+        )  # fmt: skip
+    console.print(table)
+    for problem in info.problems:
+        console.print(f"[yellow]{problem}[/yellow]")
+
+
+def show_checkpoint(folder: Path, console: Console) -> None:
+    """The card, then the settings a user may need."""
+    card = folder / CARD
+    if card.is_file():
+        console.print(Markdown(card.read_text()))
+    console.rule(str(folder / CONFIG))
+    console.print((folder / CONFIG).read_text())

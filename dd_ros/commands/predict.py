@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dd_ros predict``: a video of a bag, what happened beside what had been predicted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from dd_ros.bags import read_episodes
+from dd_ros.errors import InputError
+from dd_ros.evaluation.evaluate import check_actions, override
+from dd_ros.pictures import side_by_side, tile, write_video
+from dd_ros.predictor import Predictor
+from dd_ros.streams import Episode
+
+
+def predict(
+    checkpoint: str, bag: Path, out: Path, image_topic: str | None = None, action_topic: str | None = None,
+    device: str = "auto",
+) -> None:  # fmt: skip
+    """Write ``out`` (mp4): every frame of ``bag`` beside the predictions made for its time.
+
+    Raises:
+        InputError: unusable checkpoint, bag or topics, or ``out`` cannot be written.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise InputError(f"{out}: expected a name ending in .mp4")
+    predictor = Predictor.load(checkpoint, device)
+    problems: list[str] = []
+    spec = override(predictor.config.streams, image_topic, action_topic)
+    episodes = [e for e in read_episodes(bag, spec, problems) if len(e) > predictor.horizon]
+    check_actions(episodes, predictor, spec)
+    if not episodes:
+        raise InputError(f"{bag}: too short: expected more than {predictor.horizon} model steps without gap")
+    console = Console(stderr=True)
+    for problem in dict.fromkeys(problems):
+        console.print(f"[yellow]{problem}[/yellow]")
+    total = sum(len(episode) for episode in episodes)
+    frames = track(pictures(predictor, episodes), "predicting", total=total, console=console, transient=True)
+    write_video(out, frames, spec.rate_hz)
+    console.print(f"{out}: {total} frames, {total / spec.rate_hz:.1f} s")
+
+
+def leads(horizon: int) -> tuple[int, int, int]:
+    """Model steps of 1/4, 1/2 and the full horizon."""
+    return max(1, horizon // 4), max(1, horizon // 2), horizon
+
+
+def pictures(predictor: Predictor, episodes: list[Episode]) -> Iterator[NDArray[np.uint8]]:
+    """One picture per frame: the frame, and what had been predicted for it at three lead times."""
+    step = predictor.step_ns / 1e9
+    for episode in episodes:
+        predictor.reset()
+        made: deque[NDArray[np.uint8]] = deque(maxlen=predictor.horizon)
+        for index, frame in enumerate(episode.frames):
+            tiles = [tile(frame, "camera")]
+            for lead in leads(predictor.horizon):
+                known = made[-lead][lead - 1] if lead <= len(made) else np.zeros_like(frame)
+                tiles.append(tile(known, f"predicted {lead * step:.2f} s ahead"))
+            yield side_by_side(tiles)
+            predictor.observe(
+                frame, int(episode.stamps[0]) + index * predictor.step_ns, episode.actions[index]
+            )
+            ahead = episode.actions[index + 1 : index + 1 + predictor.horizon]
+            held = np.repeat(episode.actions[-1:], predictor.horizon - len(ahead), axis=0)
+            made.append(predictor.predict(np.concatenate([ahead, held])))

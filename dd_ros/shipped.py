@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where files of this package lie: checkpoints by name, launch and configuration files. No torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from dd_ros.config import CheckpointConfig, read_yaml
+from dd_ros.errors import InputError
+
+CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
+
+
+def share_folders() -> list[Path]:
+    """Where installed files of this package may lie, the source checkout first."""
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    shares = [Path(prefix) / "share" / "dd_ros" for prefix in [*prefixes, sys.prefix]]
+    return [Path(__file__).resolve().parent.parent, *shares]
+
+
+def shared_file(name: str) -> Path:
+    """An installed file such as ``config/fastdds.xml``; FileNotFoundError if it is nowhere."""
+    for folder in share_folders():
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{name}: not in any of {', '.join(map(str, share_folders()))}")
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Folder of a checkpoint given as a path or as the name of a shipped one.
+
+    Raises:
+        InputError: there is none; the message lists the shipped names.
+    """
+    shipped = [folder / "checkpoints" for folder in share_folders()]
+    for folder in (Path(name), *(parent / name for parent in shipped)):
+        if (folder / CONFIG).is_file():
+            return folder
+    names = sorted({config.parent.name for parent in shipped for config in parent.glob(f"*/{CONFIG}")})
+    raise InputError(
+        f"checkpoint {str(name)!r}: no folder with a {CONFIG} there, and not one of the shipped ones "
+        f"({', '.join(names) or 'none found'})"
+    )
+
+
+def read_config(name: str | Path) -> CheckpointConfig:
+    """Settings of a checkpoint; InputError names the file and what is wrong in it."""
+    return read_yaml(find_checkpoint(name) / CONFIG, CheckpointConfig)
