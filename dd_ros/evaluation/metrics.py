@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-BEST_PSNR = 60.0  # dB; beyond it errors are below the rounding to 8 bits (59 dB), so it stands for "identical"
+BEST_PSNR = (
+    60.0  # dB; beyond it errors are below the rounding to 8 bits (59 dB), so it stands for "identical"
+)
 MOVING = 0.05  # share of the value range beyond which a pixel counts as changed
 SSIM_WINDOW = 7  # pixels, as in scikit-image
 RESAMPLES = 2000  # of the bootstrap

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dd_ros evaluate``: the model beside trivial guesses, and true actions beside wrong ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dd_ros.bags import find_bags, read_episodes
+from dd_ros.config import StreamSpec
+from dd_ros.errors import InputError
+from dd_ros.evaluation.baselines import BASELINES
+from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
+from dd_ros.evaluation.windows import Window, actions_of, cut, foreign_actions, frames_of
+from dd_ros.predictor import Predictor
+from dd_ros.streams import Episode
+
+METRICS = ("psnr", "ssim", "psnr_moving")
+ACTIONS = ("true", "zero", "shuffled", "hold")
+RIVALS = ("zero", "shuffled")  # what true actions must beat; "hold" is reported only
+PICTURES = 4  # windows kept for the filmstrip
+
+Values = NDArray[np.float64]
+Images = NDArray[np.uint8]
+
+
+@dataclass
+class Scores:
+    """Figures per window, one row each, and a few windows to look at.
+
+    Attributes:
+        predictors: name -> metric -> rows [K].
+        actions: name -> rows [K] of PSNR.
+        episodes: index of each window's episode.
+        pictures: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
+    """
+
+    predictors: dict[str, dict[str, list[Values]]] = field(default_factory=dict)
+    actions: dict[str, list[Values]] = field(default_factory=dict)
+    episodes: list[int] = field(default_factory=list)
+    pictures: list[tuple[Images, Images, Images]] = field(default_factory=list)
+
+    def judge(self, name: str, true: Images, predicted: Images, last: Images) -> None:
+        """Add the metrics of one predictor on one window."""
+        rows = self.predictors.setdefault(name, {metric: [] for metric in METRICS})
+        rows["psnr"].append(psnr(true, predicted))
+        rows["ssim"].append(ssim(true, predicted))
+        rows["psnr_moving"].append(psnr_moving(true, predicted, last))
+
+
+def evaluate(
+    checkpoint: str | Path,
+    bags: Sequence[str | Path],
+    json_path: str | Path,
+    plots: str | Path | None = None,
+    image_topic: str | None = None,
+    action_topic: str | None = None,
+    stride: int = 8,
+    max_windows: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge a checkpoint on recorded bags; writes and returns the figures.
+
+    Every window shows the model its context frames, then asks for its whole horizon four times from
+    the same context and noise, with these actions:
+
+    - ``true``: the commands recorded at the target frames;
+    - ``zero``: zero where the network sees them, that is the mean command of the training data.
+      Where commands are velocities this is about standing still. Zeros in raw units would be a pose
+      far from any seen one where commands are joint positions: too easy to beat;
+    - ``shuffled``: a stretch of another episode;
+    - ``hold``: the last observed command, held. The hardest rival where commands are positions, and
+      the same as ``true`` while the robot stands still; reported, but not part of
+      ``true_best_fraction``.
+
+    Args:
+        checkpoint: folder or shipped name.
+        bags: bags, or folders of bags.
+        json_path: where the figures go.
+        plots: folder for pictures; None makes none.
+        image_topic, action_topic: instead of those the checkpoint names.
+        stride: frames between the starts of two windows.
+        max_windows: judge at most so many, spread evenly; None judges all.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of the sampling noise, the shuffled actions and the bootstrap.
+
+    Raises:
+        InputError: unusable checkpoint, bags, topics or settings; the message says what to do.
+    """
+    console = Console(stderr=True)
+    predictor = Predictor.load(checkpoint, device, seed)
+    spec = override(predictor.config.streams, image_topic, action_topic)
+    found = find_bags(bags)
+    episodes = [
+        e
+        for bag in track(found, "reading bags", console=console, transient=True)
+        for e in read_episodes(bag, spec)
+    ]
+    check_actions(episodes, predictor, spec)
+    windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
+    scores = score(predictor, episodes, windows, seed, console)
+    result = {
+        "checkpoint": predictor.config.name,
+        "fps": spec.rate_hz,
+        "steps": list(range(1, predictor.horizon + 1)),
+        "windows": len(windows),
+        "episodes": len(set(scores.episodes)),
+        "stride": stride,
+        **figures(scores, episodes, seed),
+        "device": str(predictor.device),
+        "seed": seed,
+    }
+    write_json(json_path, result)
+    if plots is not None:
+        from dd_ros.evaluation.plots import draw  # matplotlib is slow to import
+
+        draw(result, scores.pictures, Path(plots))
+    summarise(result)
+    return result
+
+
+def override(spec: StreamSpec, image_topic: str | None, action_topic: str | None) -> StreamSpec:
+    """The streams of a checkpoint with other topics; another action topic brings its own type."""
+    changes: dict[str, str | None] = {}
+    if image_topic:
+        changes["image_topic"] = image_topic
+    if action_topic and action_topic != spec.action_topic:
+        changes |= {"action_topic": action_topic, "action_type": None}
+    return spec.model_copy(update=changes)
+
+
+def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: StreamSpec) -> None:
+    """InputError unless the recorded commands have the checkpoint's dimension."""
+    for episode in episodes:
+        got = episode.actions.shape[1]
+        if got != predictor.action_dim:
+            raise InputError(
+                f"{episode.name}: {spec.action_topic}: expected {predictor.action_dim} action values as in "
+                f"checkpoint {predictor.config.name}, got {got}; choose another --action-topic or checkpoint"
+            )
+
+
+def score(
+    predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int, console: Console
+) -> Scores:
+    """Run the model and the baselines on every window."""
+    scores, horizon = Scores(), predictor.horizon
+    rng = np.random.default_rng(seed)
+    pictured = set(np.linspace(0, len(windows) - 1, PICTURES + 2).round().astype(int)[1:-1])
+    predictor.warm_up()
+    for number, window in enumerate(track(windows, "evaluating", console=console, transient=True)):
+        episode = episodes[window.episode]
+        true, last = frames_of(episode, window, horizon), episode.frames[window.last]
+        predictions = predict(predictor, episode, window, foreign_actions(episodes, window, horizon, rng))
+        for name, images in predictions.items():
+            scores.actions.setdefault(name, []).append(psnr(true, images))
+        scores.judge("model", true, predictions["true"], last)
+        for name, baseline in BASELINES.items():
+            scores.judge(name, true, baseline(episode.frames[window.last - 1], last, horizon), last)
+        scores.episodes.append(window.episode)
+        if number in pictured:
+            scores.pictures.append((last, true, predictions["true"]))
+    return scores
+
+
+def predict(
+    predictor: Predictor, episode: Episode, window: Window, foreign: NDArray[np.float32]
+) -> dict[str, Images]:
+    """Predictions [K, H, W, 3] of one window for each of ACTIONS, all in one call."""
+    predictor.reset()
+    first = max(0, window.last + 1 - predictor.config.context_frames)
+    for index in range(first, window.last + 1):
+        # Frames of an episode are model steps already: stamps on the exact grid keep the predictor's
+        # clock from dropping one whose camera stamp jitters.
+        stamp = int(episode.stamps[first]) + (index - first) * predictor.step_ns
+        predictor.observe(episode.frames[index], stamp, episode.actions[index])
+    true = actions_of(episode, window, predictor.horizon)
+    mean = np.asarray(predictor.config.action.mean, np.float32)
+    held = episode.actions[window.last]
+    candidates = np.stack(
+        [true, np.broadcast_to(mean, true.shape), foreign, np.broadcast_to(held, true.shape)]
+    )
+    return dict(zip(ACTIONS, predictor.predict(candidates), strict=True))
+
+
+def figures(scores: Scores, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+    """Means over windows, intervals and action following, as the JSON has them."""
+    groups = np.array(scores.episodes)
+    rows = {name: {m: np.stack(v) for m, v in by.items()} for name, by in scores.predictors.items()}
+    actions = {name: np.stack(values) for name, values in scores.actions.items()}
+    skill = rows["model"]["psnr"] - rows["copy_last"]["psnr"]
+    several = len(np.unique(groups)) > 1
+    interval = bootstrap_interval(skill, groups if several else np.arange(len(groups)), seed)
+    means = {name: values.mean(axis=1) for name, values in actions.items()}
+    following: dict[str, Any] = {name: jsonable(values.mean(axis=0)) for name, values in actions.items()}
+    following["true_best_fraction"] = best_fraction(means["true"], np.stack([means[name] for name in RIVALS]))
+    following["true_above_fraction"] = {
+        name: best_fraction(means["true"], means[name][None]) for name in ACTIONS if name != "true"
+    }
+    following["zero_means"] = "the mean command of the training data (zero after normalisation)"
+    return {
+        "predictors": {n: {m: jsonable(mean_known(v)) for m, v in by.items()} for n, by in rows.items()},
+        "mean": {
+            n: {m: jsonable(mean_known(v.reshape(-1, 1)))[0] for m, v in by.items()} for n, by in rows.items()
+        },
+        "skill_psnr": jsonable(skill.mean(axis=0)),
+        "skill_psnr_ci95": jsonable(interval),
+        "bootstrap_over": "episodes" if several else "windows",
+        "actions": following,
+        "per_episode": [
+            {
+                "name": episodes[index].name,
+                "windows": int((groups == index).sum()),
+                **{name: jsonable(rows[name]["psnr"][groups == index].mean()) for name in rows},
+            }
+            for index in np.unique(groups)
+        ],
+    }
+
+
+def mean_known(values: Values) -> Values:
+    """Mean over the first dimension, leaving out NaN; NaN where nothing is left."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def jsonable(values: Values | np.float64) -> Any:
+    """Lists of floats with four digits; NaN becomes null."""
+    array = np.asarray(values, np.float64)
+    if array.ndim:
+        return [jsonable(value) for value in array]
+    return None if np.isnan(array) else round(float(array), 4)
+
+
+def write_json(path: str | Path, result: dict[str, Any]) -> None:
+    """Write ``result``, making the folder; InputError where that is impossible."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another path") from error
+
+
+def summarise(result: dict[str, Any]) -> None:
+    """Print a table and one line."""
+    steps = sorted({1, *(max(1, round(len(result["steps"]) * part)) for part in (0.25, 0.5, 1.0))})
+    table = Table("predictor", "PSNR mean", *(f"step {step}" for step in steps), "SSIM mean", "moving mean")
+    for name, by_metric in result["predictors"].items():
+        mean = result["mean"][name]
+        cells = (mean["psnr"], *(by_metric["psnr"][step - 1] for step in steps))
+        table.add_row(
+            name,
+            *(decimal(cell, 2) for cell in cells),
+            decimal(mean["ssim"], 4),
+            decimal(mean["psnr_moving"], 2),
+        )
+    Console().print(table)
+    mean = {name: metrics["psnr"] for name, metrics in result["mean"].items()}
+    print(
+        f"{result['checkpoint']}: {mean['model']:.2f} dB over {len(result['steps'])} steps, "
+        f"{mean['model'] - mean['copy_last']:+.2f} on copy-last, {mean['model'] - mean['optical_flow']:+.2f} on optical flow; "
+        f"true actions best in {result['actions']['true_best_fraction']:.0%} of {result['windows']} windows "
+        f"({result['episodes']} episodes)"
+    )
+
+
+def decimal(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

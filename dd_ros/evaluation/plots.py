@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of an evaluation: skill and PSNR against the horizon, and a filmstrip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dd_ros.errors import InputError
+
+Images = NDArray[np.uint8]
+STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_flow": ("tab:orange", "-.")}
+
+
+def draw(
+    result: dict[str, Any], pictures: Sequence[tuple[Images, Images, Images]], folder: Path
+) -> list[Path]:
+    """Write ``skill.png``, ``psnr.png`` and ``filmstrip.png`` into ``folder``.
+
+    Args:
+        result: what ``evaluate`` returns.
+        pictures: (last observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) per window.
+        folder: made if it does not exist.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    drawings = {
+        "skill.png": skill(result),
+        "psnr.png": curves(result),
+        "filmstrip.png": filmstrip(result, pictures),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawings.items():
+            FigureCanvasAgg(figure).print_png(folder / name)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --plots folder"
+        ) from error
+    return [folder / name for name in drawings]
+
+
+def seconds(result: dict[str, Any]) -> NDArray[np.float64]:
+    return np.asarray(result["steps"]) / result["fps"]
+
+
+def skill(result: dict[str, Any]) -> Figure:
+    """PSNR above copy-last at every step, with its 95% interval."""
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    low, high = np.asarray(result["skill_psnr_ci95"]).T
+    copy = np.asarray(result["predictors"]["copy_last"]["psnr"])
+    axes.fill_between(
+        seconds(result), low, high, alpha=0.25, label=f"95%, bootstrap over {result['bootstrap_over']}"
+    )
+    axes.plot(seconds(result), result["skill_psnr"], "o-", label="model", markersize=3)
+    flow = np.asarray(result["predictors"]["optical_flow"]["psnr"]) - copy
+    axes.plot(seconds(result), flow, color="tab:orange", linestyle="-.", label="optical flow")
+    axes.axhline(0.0, color="tab:gray", linestyle="--", label="copy last")
+    axes.set(xlabel="seconds ahead", ylabel="PSNR above copy-last in dB")
+    axes.set_title(f"{result['checkpoint']}: {result['windows']} windows of {result['episodes']} episodes")
+    axes.legend()
+    return figure
+
+
+def curves(result: dict[str, Any]) -> Figure:
+    """PSNR of every predictor, of wrong actions, and on moving pixels."""
+    figure = Figure(figsize=(13, 4), dpi=120, layout="constrained")
+    whole, moving, actions = figure.subplots(1, 3)
+    for name, metrics in result["predictors"].items():
+        color, line = STYLES[name]
+        for axes, metric in ((whole, "psnr"), (moving, "psnr_moving")):
+            values = np.array(metrics[metric], np.float64)  # null becomes NaN, a gap
+            axes.plot(seconds(result), values, color=color, linestyle=line, label=name.replace("_", " "))
+    for name in ("true", "hold", "zero", "shuffled"):
+        actions.plot(seconds(result), result["actions"][name], label=f"{name} actions")
+    for axes, title in (
+        (whole, "whole image"),
+        (moving, "moving pixels"),
+        (actions, "model, by actions given"),
+    ):
+        axes.set(xlabel="seconds ahead", ylabel="PSNR in dB", title=title)
+        axes.legend()
+    return figure
+
+
+def filmstrip(result: dict[str, Any], pictures: Sequence[tuple[Images, Images, Images]]) -> Figure:
+    """For each window: true frames, predicted ones, and their difference, along the horizon."""
+    horizon = len(result["steps"])
+    shown = np.unique(np.linspace(0, horizon, min(6, horizon) + 1).round().astype(int)[1:] - 1)
+    height, width = pictures[0][0].shape[:2]
+    rows, columns = 3 * len(pictures), len(shown) + 1
+    size = (1.5 * columns, 1.5 * rows * height / width + 0.3)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    for index, (observed, true, predicted) in enumerate(pictures):
+        block = grid[3 * index : 3 * index + 3]
+        block[0, 0].imshow(observed)
+        difference = np.abs(true.astype(np.int16) - predicted.astype(np.int16)).astype(np.uint8)
+        for row, (name, images) in enumerate(
+            (("true", true), ("predicted", predicted), ("difference", difference))
+        ):
+            block[row, 0].set_ylabel(name, fontsize=8)
+            for axes, step in zip(block[row, 1:], shown, strict=True):
+                axes.imshow(images[step])
+    for axes, step in zip(grid[0, 1:], shown, strict=True):
+        axes.set_title(f"+{(step + 1) / result['fps']:.2f} s", fontsize=8)
+    grid[0, 0].set_title("observed", fontsize=8)
+    return figure

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of recorded episodes: what the model may see, what comes next, and other actions to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.errors import InputError
+from dd_ros.streams import Episode
+
+
+@dataclass(frozen=True)
+class Window:
+    """One prediction to judge.
+
+    Attributes:
+        episode: index of its episode.
+        last: index in the episode of the last frame the model sees; the targets follow it.
+    """
+
+    episode: int
+    last: int
+
+
+def cut(
+    episodes: Sequence[Episode], context: int, horizon: int, stride: int, limit: int | None = None
+) -> list[Window]:
+    """Windows every ``stride`` frames, at most ``limit`` of them, spread evenly over all episodes.
+
+    Args:
+        episodes: recorded episodes.
+        context: frames before the targets; the baselines need two.
+        horizon: targets.
+        stride: frames between the starts of two windows.
+        limit: most windows to keep; None keeps all.
+
+    Raises:
+        InputError: stride or limit below 1, or no episode is long enough.
+    """
+    for name, value in (("stride", stride), ("max-windows", 1 if limit is None else limit)):
+        if value < 1:
+            raise InputError(f"{name}: expected at least 1, got {value}")
+    first = max(context, 2) - 1
+    windows = [
+        Window(index, last)
+        for index, episode in enumerate(episodes)
+        for last in range(first, len(episode) - horizon, stride)
+    ]
+    if not windows:
+        longest = max((len(episode) for episode in episodes), default=0)
+        raise InputError(
+            f"bags: no episode is long enough: a window needs {first + 1 + horizon} frames without gap "
+            f"at the model's rate, the longest episode has {longest}"
+        )
+    if limit is None or limit >= len(windows):
+        return windows
+    return [windows[i] for i in np.linspace(0, len(windows) - 1, limit).round().astype(int)]
+
+
+def frames_of(episode: Episode, window: Window, horizon: int) -> NDArray[np.uint8]:
+    """Target frames of a window, uint8 [horizon, H, W, 3]."""
+    return episode.frames[window.last + 1 : window.last + 1 + horizon]
+
+
+def actions_of(episode: Episode, window: Window, horizon: int) -> NDArray[np.float32]:
+    """Commands in force at the target frames, float32 [horizon, A]."""
+    return episode.actions[window.last + 1 : window.last + 1 + horizon]
+
+
+def foreign_actions(
+    episodes: Sequence[Episode], window: Window, horizon: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Commands recorded elsewhere, float32 [horizon, A]: a random stretch of another episode.
+
+    With a single usable episode, a stretch of it that starts elsewhere; where there is none, the
+    window's own commands backwards.
+    """
+    usable = [i for i, episode in enumerate(episodes) if len(episode) >= horizon]
+    others = [i for i in usable if i != window.episode] or usable
+    other = int(rng.choice(others))
+    starts = np.arange(len(episodes[other]) - horizon + 1)
+    if other == window.episode:
+        starts = starts[starts != window.last + 1]
+    if not len(starts):
+        return actions_of(episodes[other], window, horizon)[::-1]
+    start = int(rng.choice(starts))
+    return episodes[other].actions[start : start + horizon]
