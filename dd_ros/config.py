@@ -6,6 +6,7 @@ No torch here, so that reading a description of a bag or a checkpoint stays inst
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -130,7 +131,7 @@ class Schedule(Settings):
     @model_validator(mode="after")
     def _falling(self) -> Schedule:
         for chunk, levels in enumerate(self.levels, start=1):
-            falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+            falling = all(a > b for a, b in pairwise(levels))
             if levels[0] != 1.0 or not falling or levels[-1] <= 0.0:
                 raise ValueError(f"levels of chunk {chunk} must fall from 1.0 and stay above 0, got {levels}")
         return self

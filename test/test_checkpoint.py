@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import randomised, tiny_config
+from pydantic import ValidationError
 
+from conftest import randomised, tiny_config
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import Schedule
 from dd_ros.diffusion.schedule import preset
@@ -111,5 +112,5 @@ def test_unknown_presets_say_what_is_expected(name: str) -> None:
 
 @pytest.mark.parametrize("levels", [((0.5,),), ((1.0, 1.0),), ((1.0, 0.0),), ((),), ()])
 def test_impossible_levels_are_refused(levels: tuple) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         Schedule(chunk_frames=2, levels=levels)

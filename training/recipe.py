@@ -21,6 +21,7 @@ class StageRecipe(Settings):
         batch_size: clips per step and process.
         rate: peak learning rate.
         average: decay per step of the averaged weights, which are the ones that ship.
+        validate_every: steps between two looks at validation clips.
     """
 
     minutes: Annotated[float, Field(gt=0.0)]
@@ -28,6 +29,7 @@ class StageRecipe(Settings):
     batch_size: Positive = 8
     rate: Annotated[float, Field(gt=0.0)] = 1e-3
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    validate_every: Positive = 400
 
 
 class DistillationRecipe(StageRecipe):
@@ -57,11 +59,13 @@ class Recipe(Settings):
         name: name of the checkpoint.
         streams: topics, fields, rate, image size.
         schedule: step counts per chunk, such as ``4-3-2-2``.
+        notes: paragraph for the card: where the data comes from, under which licence.
     """
 
     name: str
     streams: StreamSpec
     action_names: tuple[str, ...] = ()
+    notes: str = ""
     network: TransformerConfig = TransformerConfig()
     image_network: AutoencoderConfig = AutoencoderConfig()
     schedule: str = "4-3-2-2"

@@ -8,6 +8,7 @@ Example:
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from dd_ros.bags import find_bags, split
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.diffusion.schedule import preset
+from dd_ros.evaluation.evaluate import evaluate
+from dd_ros_training.card import card
 from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
@@ -49,7 +52,6 @@ class StageClock(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         self.start = time.monotonic()
-        trainer.stage_clock = self  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, float]:
         return {"elapsed": self.elapsed()}
@@ -58,7 +60,7 @@ class StageClock(Callback):
         self.before = state["elapsed"]
 
 
-def checkpoint_config(recipe: Recipe, episodes: list[StoredEpisode]) -> CheckpointConfig:
+def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> CheckpointConfig:
     """Settings of the checkpoint that ``recipe`` makes from ``episodes``."""
     return CheckpointConfig(
         name=recipe.name,
@@ -73,23 +75,17 @@ def checkpoint_config(recipe: Recipe, episodes: list[StoredEpisode]) -> Checkpoi
 
 
 def run_stage(
-    name: str,
-    config: CheckpointConfig,
-    model: Model,
-    recipe: StageRecipe,
-    data: BagData,
-    work: Path,
+    name: str, config: CheckpointConfig, model: Model, recipe: StageRecipe, data: BagData, work: Path
 ) -> Model:
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
-    stage = STAGES[name](config, model, recipe)
-    saver = ModelCheckpoint(
-        work / name, filename="latest", save_last=True, train_time_interval=timedelta(minutes=1)
-    )
+    clock = StageClock(recipe.minutes)
+    stage = STAGES[name](config, model, recipe, clock)
+    saver = ModelCheckpoint(work / name, save_last=True, train_time_interval=timedelta(minutes=1))
     trainer = lightning.Trainer(
         max_epochs=-1,
-        callbacks=[StageClock(recipe.minutes), saver, TQDMProgressBar(refresh_rate=20)],
+        callbacks=[clock, saver, TQDMProgressBar(refresh_rate=20)],
         logger=TensorBoardLogger(work / "logs", name=name, version=""),
-        val_check_interval=400,
+        val_check_interval=recipe.validate_every,
         check_val_every_n_epoch=None,
         limit_val_batches=8,
         num_sanity_val_steps=0,
@@ -101,50 +97,75 @@ def run_stage(
     return stage.averaged
 
 
-def train(recipe: Recipe, bags: list[Path], work: Path, stages: list[str]) -> tuple[CheckpointConfig, Model]:
-    """Run ``stages`` in order; each starts from the weights that the one before left in ``work``."""
-    training, validation = split(bags)
-    cache = work / "episodes"
-    episodes, held_back = (store_bags(part, recipe.streams, cache) for part in (training, validation))
-    config = checkpoint_config(recipe, episodes)
-    model = Model(config)
-    for name in STAGES:
-        stage_recipe: StageRecipe = getattr(recipe, name)
-        weights = work / f"{name}.pt"
-        if name not in stages:
-            model.load_state_dict(torch.load(weights, weights_only=True))
-            continue
-        length = recipe.context_frames + recipe.horizon
-        data = BagData(episodes, held_back, config.action, length, stage_recipe.batch_size)
-        model = run_stage(name, config, model, stage_recipe, data, work).requires_grad_(True)
-        torch.save(model.state_dict(), weights)
-        if stages[-1] == name:
-            break
-    return config, model
+class Run:
+    """A training run in the folder ``work``: episodes, logs, and the weights each stage left.
+
+    Args:
+        recipe: what to train.
+        bags: training and validation bags, split by ``bags.split``.
+        work: folder for everything that a resumed run needs.
+    """
+
+    def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path):
+        self.recipe, self.work = recipe, work
+        self.training_bags, self.validation_bags = split(bags)
+        cache = work / "episodes"
+        self.episodes = store_bags(self.training_bags, recipe.streams, cache)
+        self.held_back = store_bags(self.validation_bags, recipe.streams, cache) or self.episodes
+        self.config = checkpoint_config(recipe, self.episodes)
+
+    def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
+        """Run ``stages``; the first starts from ``model``, or from what the stage before it left."""
+        order = list(STAGES)
+        first = order.index(stages[0])
+        if model is None:
+            model = Model(self.config)
+            if first:
+                model.load_state_dict(torch.load(self.weights(order[first - 1]), weights_only=True))
+        for name in stages:
+            recipe: StageRecipe = getattr(self.recipe, name)
+            length = self.recipe.context_frames + self.recipe.horizon
+            data = BagData(self.episodes, self.held_back, self.config.action, length, recipe.batch_size)
+            model = run_stage(name, self.config, model, recipe, data, self.work).requires_grad_(True)
+            torch.save(model.state_dict(), self.weights(name))
+        return model
+
+    def weights(self, stage: str) -> Path:
+        return self.work / f"{stage}.pt"
+
+    def save(self, out: Path, model: Model) -> None:
+        """Write the checkpoint, judge it on the validation bags, and put the figures on its card."""
+        save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), None))
+        if self.validation_bags:
+            plots = self.work / "evaluation"
+            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots)
+            save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), figures))
+
+    def facts(self) -> dict[str, str]:
+        """What the card says about the data."""
+        frames = sum(len(episode) for episode in self.episodes)
+        return {
+            "training": f"{len(self.training_bags)} bags, {frames} model steps, "
+            f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
+            "validation": f"{len(self.validation_bags)} bags",
+            "device": "CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+        }
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option(
-    "--bags",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A bag or a folder of bags.",
+    "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
 @click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    help="Folder for logs and resumable state; default OUT.work.",
+    "--work", type=click.Path(path_type=Path), help="Folder for logs and resumable state; default OUT.work."
 )
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
 def main(recipe: Path, bags: tuple[Path, ...], out: Path, work: Path | None, stages: tuple[str, ...]) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
-    settings = read_yaml(recipe, Recipe)
-    work = work or out.with_name(out.name + ".work")
-    config, model = train(settings, find_bags(bags), work, list(stages or STAGES))
-    save_checkpoint(out, config, model, f"# {config.name}\n")
+    run = Run(read_yaml(recipe, Recipe), find_bags(bags), work or out.with_name(out.name + ".work"))
+    run.save(out, run.train([name for name in STAGES if name in stages or not stages]))
 
 
 if __name__ == "__main__":

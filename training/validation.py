@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dd_ros.diffusion.rollout import rollout
 from dd_ros.evaluation.metrics import psnr
-from dd_ros.model.autoencoder import to_uint8, to_model_range
+from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 
 PICTURES = 4  # clips whose videos are logged

@@ -24,7 +24,7 @@ def attend(query: Tensor, shared: KeysValues, own: Sequence[KeysValues]) -> Tens
     ``shared`` has batch size B; N is a multiple of B. With several futures per context (N > B) the
     shared part is read in place, never copied per future: only the scores are per future.
     """
-    n, heads, s, head = query.shape
+    n, _, s, head = query.shape
     b = shared.keys.shape[0]
     keys = torch.cat([part.keys for part in own], dim=2)
     values = torch.cat([part.values for part in own], dim=2)

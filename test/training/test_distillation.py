@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import randomised, tiny_config
 
+from conftest import randomised, tiny_config
 from dd_ros.checkpoint import Model
 from dd_ros.config import Schedule
 from dd_ros.diffusion.rollout import rollout
@@ -15,6 +15,7 @@ from dd_ros.model.cache import KVCache
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import Clips
+from dd_ros_training.train import StageClock
 
 
 def random_clips() -> Clips:
@@ -29,7 +30,7 @@ def random_clips() -> Clips:
 @pytest.fixture
 def stage() -> DistillationStage:
     config = tiny_config(schedule=preset("4-3-2-1", 2, 8))
-    stage = DistillationStage(config, randomised(Model(config)), DistillationRecipe(minutes=1))
+    stage = DistillationStage(config, randomised(Model(config)), DistillationRecipe(minutes=1), StageClock(1))
     torch.manual_seed(1)
     for parameter in stage.critic.parameters():  # as after some critic steps
         parameter.data += 0.05 * torch.randn_like(parameter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Protocol
 
 import lightning
 import torch
@@ -18,6 +19,12 @@ from dd_ros_training.recipe import StageRecipe
 WARM_UP_STEPS = 50
 
 
+class Clock(Protocol):
+    """Tells how much of a stage's time is used, 0 to 1."""
+
+    def fraction(self) -> float: ...
+
+
 class Stage(lightning.LightningModule):
     """Base of the stages: trains part of ``model`` and keeps an average of its weights.
 
@@ -25,20 +32,19 @@ class Stage(lightning.LightningModule):
         config: settings of the checkpoint under training.
         model: its networks as the stage before left them; ``averaged`` is the copy to ship.
         recipe: learning rate, averaging and length of the stage.
+        clock: tells how much of the stage's time is used.
     """
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe):
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
         super().__init__()
-        self.config, self.model, self.recipe = config, model, recipe
+        self.config, self.model, self.recipe, self.clock = config, model, recipe, clock
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
         self.automatic_optimization = False
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # kept over a resume
 
     def progress_fraction(self) -> float:
         """How much of the stage is over, 0 to 1: of its steps or its time, whichever is further."""
-        by_steps = int(self.steps) / self.recipe.steps
-        clock = getattr(self.trainer, "stage_clock", None)
-        return min(1.0, max(by_steps, clock.fraction() if clock else 0.0))
+        return min(1.0, max(int(self.steps) / self.recipe.steps, self.clock.fraction()))
 
     def descend(
         self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor

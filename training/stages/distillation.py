@@ -29,7 +29,7 @@ from dd_ros_training.losses import (
     uncertainty,
 )
 from dd_ros_training.recipe import DistillationRecipe
-from dd_ros_training.stages.base import Stage, optimisers
+from dd_ros_training.stages.base import Clock, Stage, optimisers
 from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, observe
 from dd_ros_training.validation import RolloutCheck
 
@@ -41,8 +41,8 @@ class DistillationStage(Stage):
 
     recipe: DistillationRecipe
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: DistillationRecipe):
-        super().__init__(config, model, recipe)
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: DistillationRecipe, clock: Clock):
+        super().__init__(config, model, recipe, clock)
         self.model.autoencoder.requires_grad_(False).eval()
         self.teacher = copy.deepcopy(model.transformer).requires_grad_(False).eval()
         self.critic = copy.deepcopy(model.transformer).requires_grad_(True)

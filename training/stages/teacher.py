@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, chunk_levels
-from dd_ros.model.autoencoder import to_model_range
 from dd_ros.model.attention import KeysValues
+from dd_ros.model.autoencoder import to_model_range
 from dd_ros.model.transformer import Denoised, VideoTransformer
 from dd_ros_training.losses import flow_matching, uncertainty
-from dd_ros_training.stages.base import Stage, optimisers
+from dd_ros_training.recipe import StageRecipe
+from dd_ros_training.stages.base import Clock, Stage, optimisers
 from dd_ros_training.validation import RolloutCheck
 
 CONTEXT_NOISE = 0.1  # observed frames are noised up to this level, so that a noisy camera is no surprise
@@ -51,8 +52,8 @@ class Clips(NamedTuple):
 class TeacherStage(Stage):
     """Trains the transformer with the autoencoder frozen."""
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe):
-        super().__init__(config, model, recipe)
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
+        super().__init__(config, model, recipe, clock)
         self.model.autoencoder.requires_grad_(False).eval()
         self.check = RolloutCheck("teacher")
 
