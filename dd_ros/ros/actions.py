@@ -58,7 +58,9 @@ def field_value(msg: Any, field: str) -> NDArray[np.float64]:
     for part in field.split("."):
         match = PART.fullmatch(part)
         if match is None:
-            raise InputError(f"action field {field!r}: expected names with [index] or [from:to], such as position[0:7]")
+            raise InputError(
+                f"action field {field!r}: expected names with [index] or [from:to], such as position[0:7]"
+            )
         name, indices = match.groups()
         if not hasattr(value, name):
             raise InputError(f"action field {field!r}: the message has no field {name!r}")
@@ -81,7 +83,9 @@ def element(values: Sequence[Any], index: str, field: str) -> Any:
     except ValueError as error:
         raise InputError(f"action field {field!r}: expected [index] or [from:to], got [{index}]") from error
     except IndexError as error:
-        raise InputError(f"action field {field!r}: the message has only {len(values)} values there") from error
+        raise InputError(
+            f"action field {field!r}: the message has only {len(values)} values there"
+        ) from error
     if stop is not None and stop > len(values):
         raise InputError(f"action field {field!r}: the message has only {len(values)} values there")
     return values[start:stop]

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subscriptions of the node: what arrives is checked, stamped and handed to the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+
+from dd_ros.config import CheckpointConfig
+from dd_ros.errors import InputError
+from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, stamp_ns
+from dd_ros.ros.commands import Commands
+from dd_ros.ros.messages import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
+from dd_ros.ros.parameters import PredictorParameters
+from dd_ros.ros.problems import Level, Problems
+from dd_ros.ros.publishers import Publishers
+from dd_ros.ros.statistics import Rate, Statistics
+from dd_ros.ros.topics import Input, variants
+from dd_ros.ros.worker import Frame, Worker
+from dd_ros.streams import FrameClock, StampsWentBack
+
+IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+PLAN_TYPES = ("dd_ros_msgs/msg/ActionSequence", "trajectory_msgs/msg/JointTrajectory")
+# Commands come faster than pictures and each may matter for the picture to come.
+ACTION_DEPTH = 100
+# Stamps this far from the node's clock (s) mean two clocks rather than a slow link.
+CLOCK_SKEW = 5.0
+
+
+class Inputs:
+    """All inputs of an active node.
+
+    Args:
+        node: owner.
+        config: settings of the checkpoint.
+        settings: parameter values; replace the attribute to change them.
+        commands, worker, publishers: where actions, frames and the camera's calibration go.
+        statistics, problems: where to report.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: CheckpointConfig,
+        settings: PredictorParameters,
+        commands: Commands,
+        worker: Worker,
+        publishers: Publishers,
+        statistics: Statistics,
+        problems: Problems,
+    ):
+        self.settings = settings
+        self._node, self._config, self._commands, self._worker = node, config, commands, worker
+        self._publishers, self._statistics, self._problems = publishers, statistics, problems
+        self._clock = FrameClock(config.streams.rate_hz)
+        self._newest_ns: int | None = None
+        self._step_ns = round(1e9 / config.streams.rate_hz)
+        topics = variants(node, "image", config.streams.image_topic)
+        if settings.image_transport == "compressed":
+            topics = [variant for topic in topics for variant in (topic, f"{topic}/compressed")]
+        known = settings.action_type or config.streams.action_type
+        types = (
+            [settings.action_type]
+            if settings.action_type
+            else sorted(DEFAULT_FIELDS, key=lambda t: t != known)
+        )
+        self._inputs = {
+            "image": Input(
+                node, "image", topics, [IMAGE_TYPES[settings.image_transport]], 1, self._image, statistics.images,
+                problems, lost=lambda count: statistics.add("lost_images", count),
+            ),
+            "action": Input(
+                node, "action", variants(node, "action", config.streams.action_topic), types, ACTION_DEPTH, self._action,
+                statistics.actions, problems,
+            ),
+            "plan": Input(
+                node, "plan", ["plan"], PLAN_TYPES, 1, self._plan, statistics.plans, problems, optional=True
+            ),
+        }  # fmt: skip
+        siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
+        self._camera_info = Input(
+            node, "camera_info", [f"{sibling}/camera_info" for sibling in siblings], ["sensor_msgs/msg/CameraInfo"], 1,
+            self._calibration, Rate(), problems, optional=True,
+        )  # fmt: skip
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        for item in (*self._inputs.values(), self._camera_info):
+            item.destroy()
+
+    def topics(self) -> dict[str, str]:
+        """Topic, type and reliability of each input in words."""
+        found = {name: item.source for name, item in self._inputs.items()}
+        return {
+            name: f"{s.topic} ({s.type}, {'reliable' if s.reliable else 'best effort'})"
+            for name, s in found.items()
+        }
+
+    def watch(self) -> None:
+        """Follow publishers that come and go, and report inputs that are missing or silent."""
+        timeout = self.settings.input_timeout
+        rate = self._config.streams.rate_hz
+        self._inputs["image"].watch(timeout, f"images at {rate:g} Hz or more")
+        self._inputs["action"].watch(timeout, f"actions of {self._config.action.dim} values")
+        self._inputs["plan"].watch(timeout, "plans")
+        self._camera_info.watch(timeout, "calibrations")
+        self._check_rate(rate)
+        if (
+            self._statistics.counts["frames_without_action"]
+            and not self._statistics.counts["observed_frames"]
+        ):
+            self._problems.report(
+                "action yet",
+                f"expected a command before the images on {self._inputs['action'].source.topic}, got none yet",
+            )
+        else:
+            self._problems.solved("action yet")
+
+    def rewound(self, stamp: int, why: str) -> None:
+        """Time went back to ``stamp``: start anew."""
+        self._problems.report("image time", f"{why}; started anew", Level.WARN, kind="reset")
+        self._statistics.add("resets")
+        self._clock.reset()
+        self._newest_ns = None
+        self._commands.rewound(stamp)
+        self._worker.rewind()
+
+    def _now(self) -> int:
+        return self._node.get_clock().now().nanoseconds
+
+    def _check_rate(self, wanted: float) -> None:
+        got = self._statistics.images.hz()
+        if 0.0 < got < 0.8 * wanted:
+            self._problems.report(
+                "image rate",
+                f"expected images at {wanted:g} Hz or more, got {got:.1f} Hz",
+                Level.WARN,
+                kind="slow",
+            )
+        elif got:
+            self._problems.solved("image rate")
+
+    def _image(self, msg: Any, kind: str) -> None:
+        stamp = stamp_ns(msg)
+        if stamp is None:
+            stamp = self._now()
+            text = "expected a time stamp in the header, got 0; the time of arrival is used"
+            self._problems.report("image time", text, Level.WARN)
+        elif self._in_order(stamp) and self._same_clock("image", stamp):
+            self._problems.solved("image time")
+        before = self._newest_ns
+        try:
+            ticks = self._clock.accept(stamp)
+        except StampsWentBack:
+            back = ((before or stamp) - stamp) / 1e9
+            self.rewound(stamp, f"expected stamps that increase, got a step back of {back:.1f} s")
+            ticks = self._clock.accept(stamp)
+        self._newest_ns = max(self._newest_ns or stamp, stamp)
+        if ticks:
+            self._worker.mailbox.put(Frame(msg, stamp, msg.header.frame_id))
+
+    def _in_order(self, stamp: int) -> bool:
+        if self._newest_ns is None or stamp > self._newest_ns:
+            return True
+        back = (self._newest_ns - stamp) / 1e9
+        text = f"expected stamps that increase, got a step back of {back:.3f} s; such images are ignored"
+        self._problems.report("image time", text, Level.WARN, kind="order")
+        return False
+
+    def _same_clock(self, name: str, stamp: int) -> bool:
+        skew = (self._now() - stamp) / 1e9
+        if abs(skew) < CLOCK_SKEW:
+            return True
+        use_sim_time = self._node.get_parameter("use_sim_time").value
+        text = (
+            f"expected stamps of this node's clock, got stamps {abs(skew):.1f} s "
+            f"{'behind' if skew > 0 else 'ahead of'} it (use_sim_time is {str(use_sim_time).lower()})"
+        )
+        self._problems.report(f"{name} time", text, Level.WARN, kind="skew")
+        return False
+
+    def _fields(self, kind: str) -> tuple[str, ...]:
+        """Fields of an action message of type ``kind``: the parameter's, the checkpoint's, the type's."""
+        if self.settings.action_fields:
+            return tuple(field.strip() for field in self.settings.action_fields.split(",") if field.strip())
+        streams = self._config.streams
+        return streams.action_fields if kind == streams.action_type else ()
+
+    def _action(self, msg: Any, kind: str) -> None:
+        try:
+            values = action_values(msg, kind, self._fields(kind))
+            self._commands.push(stamp_ns(msg) or self._now(), values)
+        except InputError as error:
+            text = str(error).removeprefix("action: ")
+            self._problems.report("action", f"{text} (on {self._inputs['action'].source.topic}, {kind})")
+            return
+        self._problems.solved("action")
+
+    def _plan(self, msg: Any, kind: str) -> None:
+        start = (self._newest_ns or self._now()) + self._step_ns
+        action = self._config.action
+        try:
+            if kind == PLAN_TYPES[0]:
+                values = sequence_actions(msg, action.dim, "plan")
+                stamps = sequence_stamps(msg, start, self._step_ns)
+            else:
+                values = trajectory_actions(msg, action.dim, action.names, "plan")
+                stamps = trajectory_stamps(msg, start)
+            self._commands.set_plan(stamps, values)
+        except InputError as error:
+            text = str(error).removeprefix("plan: ")
+            self._problems.report("plan", f"{text} (on {self._inputs['plan'].source.topic}, {kind})")
+            return
+        self._problems.solved("plan")
+
+    def _calibration(self, msg: CameraInfo, kind: str) -> None:
+        if np.all(np.isfinite(msg.k)):
+            self._publishers.camera_info = msg

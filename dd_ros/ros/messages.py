@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions -> messages, plans -> arrays, and the times in both."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from dd_ros_msgs.msg import ActionSequence, PredictedVideo
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory
+
+from dd_ros.errors import InputError
+from dd_ros.predictor import Chunk
+
+NANOSECONDS = 1_000_000_000
+
+
+def to_time(stamp_ns: int) -> Time:
+    """Nanoseconds -> Time; times before 1970 become 0."""
+    seconds, nanoseconds = divmod(max(stamp_ns, 0), NANOSECONDS)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def to_ns(time: Any) -> int:
+    """Time or Duration message -> nanoseconds."""
+    return time.sec * NANOSECONDS + time.nanosec
+
+
+def header_at(stamp_ns: int, frame_id: str) -> Header:
+    return Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+
+
+def predicted_video(
+    chunk: Chunk,
+    actions: NDArray[np.float32],
+    *,
+    stamp_ns: int,
+    step_ns: int,
+    now_ns: int,
+    frame_id: str,
+    checkpoint: str,
+) -> PredictedVideo:
+    """Message of one chunk.
+
+    Args:
+        chunk: frames uint8 RGB [c, H, W, 3].
+        actions: [c, A] assumed, one row per frame.
+        stamp_ns: stamp of the last observed image.
+        step_ns: one model step.
+        now_ns: time of publication; frames whose target time is not after it are marked late.
+        frame_id: the camera's.
+        checkpoint: name of the weights.
+    """
+    count, height, width, _ = chunk.frames.shape
+    targets = [stamp_ns + (chunk.first_step + k) * step_ns for k in range(count)]
+    msg = PredictedVideo(
+        header=header_at(stamp_ns, frame_id), count=count, height=height, width=width, encoding="rgb8",
+        target_stamps=[to_time(target) for target in targets], late=[target <= now_ns for target in targets],
+        action_dim=actions.shape[1], chunk=chunk.index, chunks=chunk.count, first_step=chunk.first_step,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    msg.data.frombytes(np.ascontiguousarray(chunk.frames).data)
+    msg.uncertainty = array("f", np.ascontiguousarray(chunk.uncertainty, np.float32).tobytes())
+    msg.actions = array("f", np.ascontiguousarray(actions, np.float32).tobytes())
+    return msg
+
+
+def video_frames(msg: PredictedVideo) -> NDArray[np.uint8]:
+    """Frames of a message, uint8 RGB [count, height, width, 3], a view of its data.
+
+    Raises:
+        InputError: the data does not have the length that the sizes ask for.
+    """
+    shape = (msg.count, msg.height, msg.width, 3)
+    raw = np.frombuffer(msg.data, np.uint8)
+    if msg.encoding != "rgb8" or len(raw) != int(np.prod(shape)):
+        raise InputError(
+            f"PredictedVideo: expected rgb8 and {int(np.prod(shape))} bytes for {shape}, "
+            f"got {msg.encoding!r} and {len(raw)}"
+        )
+    return raw.reshape(shape)
+
+
+def sequence_actions(msg: ActionSequence, dim: int, name: str) -> NDArray[np.float64]:
+    """Actions of an ActionSequence, [count, dim].
+
+    Raises:
+        InputError: another dimension, wrong length, no actions, NaN, infinity or a negative step.
+    """
+    if msg.dim != dim:
+        raise InputError(f"{name}: expected {dim} action values, got {msg.dim}")
+    if msg.count == 0 or len(msg.data) != msg.count * msg.dim:
+        raise InputError(
+            f"{name}: expected count * dim = {msg.count} * {msg.dim} numbers (not 0), got {len(msg.data)}"
+        )
+    values = np.frombuffer(msg.data, np.float32).astype(np.float64).reshape(msg.count, dim)
+    if not np.isfinite(values).all() or not np.isfinite(msg.step) or msg.step < 0.0:
+        raise InputError(
+            f"{name}: expected finite action values and a step not below 0, got NaN, infinity or less"
+        )
+    return values
+
+
+def sequence_stamps(msg: ActionSequence, start_ns: int, step_ns: int) -> list[int]:
+    """Time of each action; a zero stamp means ``start_ns``, a zero step means ``step_ns``."""
+    start = to_ns(msg.header.stamp) or start_ns
+    step = round(msg.step * NANOSECONDS) or step_ns
+    return [start + k * step for k in range(msg.count)]
+
+
+def trajectory_actions(
+    msg: JointTrajectory, dim: int, names: tuple[str, ...], name: str
+) -> NDArray[np.float64]:
+    """Positions of a JointTrajectory, [points, dim]; picked by joint name where all ``names`` are there.
+
+    Raises:
+        InputError: no points, or points of another dimension.
+    """
+    if not msg.points:
+        raise InputError(f"{name}: expected at least one trajectory point, got none")
+    known = bool(names) and set(names) <= set(msg.joint_names)
+    order = [msg.joint_names.index(joint) for joint in names] if known else list(range(dim))
+    rows = []
+    for point in msg.points:
+        expected = len(msg.joint_names) if known else dim
+        if len(point.positions) != expected:
+            raise InputError(f"{name}: expected {expected} positions per point, got {len(point.positions)}")
+        rows.append([point.positions[index] for index in order])
+    return np.asarray(rows, np.float64)
+
+
+def trajectory_stamps(msg: JointTrajectory, start_ns: int) -> list[int]:
+    """Time of each point; a zero header stamp means ``start_ns``."""
+    start = to_ns(msg.header.stamp) or start_ns
+    return [start + to_ns(point.time_from_start) for point in msg.points]
+
+
+def rescaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+    """Calibration of the same camera for images stretched to width x height."""
+    x, y = width / max(info.width, 1), height / max(info.height, 1)
+    k, p = np.array(info.k).reshape(3, 3), np.array(info.p).reshape(3, 4)
+    k[0] *= x
+    k[1] *= y
+    p[0] *= x
+    p[1] *= y
+    return CameraInfo(
+        header=header, width=width, height=height, distortion_model=info.distortion_model, d=list(info.d),
+        k=k.reshape(-1), r=list(info.r), p=p.reshape(-1),
+    )  # fmt: skip

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node ``predictor``: camera and commands in, predicted frames out."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from dd_ros_msgs.srv import PredictRollouts
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+
+from dd_ros.diffusion.schedule import preset
+from dd_ros.errors import InputError
+from dd_ros.predictor import Predictor
+from dd_ros.ros.commands import Commands
+from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
+from dd_ros.ros.inputs import Inputs
+from dd_ros.ros.lifecycle import ManagedNode
+from dd_ros.ros.parameters import PredictorParameters, declare, read, violation
+from dd_ros.ros.problems import Level, Problems
+from dd_ros.ros.publishers import Publishers
+from dd_ros.ros.rollouts import answer
+from dd_ros.ros.statistics import Statistics
+from dd_ros.ros.worker import Worker
+
+WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
+DIAGNOSTICS_PERIOD = 1.0  # s
+
+
+class PredictorNode(ManagedNode):
+    """Wires topics, parameters and services to the worker; does no inference itself."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__("predictor", **kwargs)
+        self.settings = declare(self, PredictorParameters)
+        for name in ("device", "image_transport"):
+            reason = violation(PredictorParameters, name, getattr(self.settings, name))
+            if reason:
+                raise InputError(reason)
+        self.statistics = Statistics()
+        self.problems = Problems(self._log)
+        self.predictor: Predictor | None = None
+        self.outputs: Publishers | None = None
+        self.inputs: Inputs | None = None
+        self.worker: Worker | None = None
+        self._responding = self.create_guard_condition(lambda: None)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._watchers = [
+            self.create_timer(WATCH_PERIOD, self._watch, clock=steady),
+            self.create_timer(DIAGNOSTICS_PERIOD, self.publish_diagnostics, clock=steady),
+        ]
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(backward, post_callback=self._clock_jumped)
+        self.create_service(
+            PredictRollouts,
+            "~/predict_rollouts",
+            self._predict_rollouts,
+            callback_group=ReentrantCallbackGroup(),
+        )
+
+    def configure(self) -> None:
+        """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
+        predictor = Predictor.load(self.settings.checkpoint, self.settings.device, self.settings.seed)
+        self.predictor = predictor
+        self._set_schedule(predictor, self.settings.schedule)
+        predictor.warm_up()
+        streams = predictor.config.streams
+        self.get_logger().info(
+            f"{predictor.config.name} on {predictor.device}: {streams.width}x{streams.height} at "
+            f"{streams.rate_hz:g} Hz, {predictor.horizon} steps ahead, {predictor.action_dim} action values"
+        )
+        self.outputs = Publishers(self, predictor, self.statistics, self.settings)
+
+    def activate(self) -> None:
+        """Subscribe and start the inference thread."""
+        if self.predictor is None or self.outputs is None:
+            raise InputError("activate: the node is not configured")
+        self.statistics.clear()
+        self.problems.clear()
+        commands = Commands(self.predictor.action_dim, self.predictor.config.streams.action_mode)
+        self._set_schedule(self.predictor, self.settings.schedule)
+        self.predictor.seed(self.settings.seed)
+        self.worker = Worker(
+            self.predictor, commands, self.outputs, self.problems, self.statistics, self.settings
+        )
+        self.worker.start()
+        self.inputs = Inputs(
+            self, self.predictor.config, self.settings, commands, self.worker, self.outputs, self.statistics,
+            self.problems,
+        )  # fmt: skip
+
+    def deactivate(self) -> None:
+        """Stop listening and predicting; the weights stay."""
+        if self.inputs is not None:
+            self.inputs.destroy()
+            self.inputs = None
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
+
+    def cleanup(self) -> None:
+        """Let go of the weights and take the topics back."""
+        if self.outputs is not None:
+            self.outputs.destroy()
+            self.outputs = None
+        self.predictor = None
+        gc.collect()  # a graphics card's memory must be free for whoever is configured next
+
+    def _log(self, level: Level, text: str) -> None:
+        if level is Level.OK:  # one line of code per severity: rclpy ties them together
+            self.get_logger().info(text)
+        elif level is Level.WARN:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().error(text)
+
+    def _watch(self) -> None:
+        if self.inputs is not None:
+            self.inputs.watch()
+        if self.get_parameter("use_sim_time").value and self.get_clock().now().nanoseconds == 0:
+            self.problems.report(
+                "prediction clock", "expected simulated time on /clock (use_sim_time is true), got none yet"
+            )
+        else:
+            self.problems.solved("prediction clock")
+
+    def publish_diagnostics(self) -> None:
+        """Publish the state of the node."""
+        predictor = self.predictor
+        condition = Condition(
+            node=self.get_fully_qualified_name(),
+            phase=self.phase,
+            failure=self.failure,
+            device="" if predictor is None else str(predictor.device),
+            checkpoint="" if predictor is None else predictor.config.name,
+            topics={} if self.inputs is None else self.inputs.topics(),
+            dropped=0 if self.worker is None else self.worker.mailbox.dropped,
+        )
+        statuses = diagnostic_statuses(condition, self.statistics, self.problems)
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+
+    def _clock_jumped(self, jump: TimeJump) -> None:
+        if self.inputs is None:
+            return
+        now = self.get_clock().now().nanoseconds
+        if jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE:
+            self.inputs.rewound(now, "the node changed between simulated and real time")
+        else:
+            self.inputs.rewound(now, f"/clock went back by {-jump.delta.nanoseconds / 1e9:.1f} s")
+
+    def _set_schedule(self, predictor: Predictor, name: str) -> None:
+        config = predictor.config
+        predictor.set_schedule(
+            preset(name, predictor.chunk_frames, predictor.horizon) if name else config.schedule
+        )
+
+    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for item in parameters:
+            reason = violation(PredictorParameters, item.name, item.value)
+            if item.name == "schedule" and item.value:
+                reason = self._schedule_violation(item.value)
+            if reason:
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _schedule_violation(self, name: str) -> str | None:
+        chunk_frames, horizon = (
+            (2, 8) if self.predictor is None else (self.predictor.chunk_frames, self.predictor.horizon)
+        )
+        try:
+            schedule = preset(name, chunk_frames, horizon)
+        except InputError as error:
+            return str(error)
+        if schedule.chunk_frames != chunk_frames:
+            return f"schedule {name!r}: expected chunks of {chunk_frames} frames, got {schedule.chunk_frames}"
+        return None
+
+    def _apply_parameters(self, parameters: list[Parameter]) -> None:
+        self.settings = settings = read(self, PredictorParameters)
+        for part in (self.inputs, self.worker, self.outputs):
+            if part is not None:
+                part.settings = settings
+        predictor, changed = self.predictor, {item.name for item in parameters}
+        if predictor is None or self.worker is None:
+            return  # activation takes them over
+        if "schedule" in changed:
+            self.worker.submit(lambda: self._set_schedule(predictor, settings.schedule))
+        if "seed" in changed:
+            self.worker.submit(lambda: predictor.seed(settings.seed))
+
+    async def _predict_rollouts(
+        self, request: PredictRollouts.Request, response: PredictRollouts.Response
+    ) -> PredictRollouts.Response:
+        """Have the worker answer; the executor goes on meanwhile."""
+        worker, predictor = self.worker, self.predictor
+        if worker is None or predictor is None:
+            return PredictRollouts.Response(
+                success=False, message=f"expected an active node, got {self.phase}"
+            )
+        future: Future[PredictRollouts.Response] = Future()
+
+        def finish(result: PredictRollouts.Response) -> None:
+            future.set_result(result)
+            self._responding.trigger()
+
+        def work() -> None:
+            now = self.get_clock().now().nanoseconds
+            finish(answer(request, predictor, worker.frame_id, now, self.settings.max_candidates))
+
+        def cancelled() -> None:
+            finish(PredictRollouts.Response(success=False, message="the node was deactivated"))
+
+        worker.submit(work, cancelled)
+        return await future
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop; 2 after a failed start, with one line saying why."""
+    rclpy.init(args=None if args is None else list(args))
+    node, status = None, 0
+    executor = SingleThreadedExecutor()
+    try:
+        node = PredictorNode()
+        executor.add_node(node)
+        if node.settings.autostart:
+            node.start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+        print(f"predictor: {error}", file=sys.stderr)
+        status = 2
+    finally:
+        if node is not None:
+            node.stop()
+            node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the node publishes about a prediction."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from dd_ros_msgs.msg import PredictedVideo
+from numpy.typing import NDArray
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from dd_ros.predictor import Chunk, Predictor
+from dd_ros.ros.conversions import rgb_to_image
+from dd_ros.ros.messages import header_at, predicted_video, rescaled
+from dd_ros.ros.parameters import PredictorParameters
+from dd_ros.ros.statistics import Statistics
+from dd_ros.ros.worker import Prediction
+
+RCLError = rclpy_implementation.RCLError
+# Small frames are enlarged to about this height for people.
+PREVIEW_HEIGHT = 240
+
+
+class Publishers:
+    """Publishes chunks on ~/prediction and, where somebody listens, images for viewers.
+
+    Args:
+        node: owner; its clock tells which frames are late.
+        predictor: gives sizes, step and checkpoint name.
+        statistics: where misses and ages are counted.
+        settings: parameter values; replace the attribute to change them.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, predictor: Predictor, statistics: Statistics, settings: PredictorParameters
+    ):
+        self.settings = settings
+        self.camera_info: CameraInfo | None = None
+        self._node, self._statistics = node, statistics
+        self._checkpoint, self._step_ns, self._horizon = (
+            predictor.config.name,
+            predictor.step_ns,
+            predictor.horizon,
+        )
+        chunks = predictor.horizon // predictor.chunk_frames
+        reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        create = node.create_lifecycle_publisher
+        self._prediction = create(PredictedVideo, "~/prediction", reliable)
+        self._image = create(Image, "~/predicted_image", newest)
+        self._preview = create(Image, "~/preview", newest)
+        self._camera_info = create(CameraInfo, "~/camera_info", newest)
+        self._frames: list[NDArray[np.uint8]] = []
+
+    def destroy(self) -> None:
+        """Take the topics back."""
+        for publisher in (self._prediction, self._image, self._preview, self._camera_info):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def chunk(self, prediction: Prediction, chunk: Chunk) -> None:
+        """Publish one chunk as soon as it is there; nothing once ROS is shutting down."""
+        try:
+            self._publish(prediction, chunk)
+        except RCLError:
+            if self._node.context.ok():
+                raise
+
+    def _publish(self, prediction: Prediction, chunk: Chunk) -> None:
+        first = chunk.first_step - 1
+        actions = prediction.actions[first : first + len(chunk.frames)]
+        now = self._now()
+        message = predicted_video(
+            chunk, actions, stamp_ns=prediction.stamp_ns, step_ns=self._step_ns, now_ns=now,
+            frame_id=prediction.frame_id, checkpoint=self._checkpoint,
+        )  # fmt: skip
+        late = sum(message.late)
+        self._count(now - prediction.stamp_ns, late, len(chunk.frames), chunk.index)
+        if not (self.settings.drop_late and late == len(chunk.frames)):
+            self._prediction.publish(message)
+            self._statistics.add("published_chunks")
+        self._viewers(prediction, chunk)
+
+    def _now(self) -> int:
+        return self._node.get_clock().now().nanoseconds
+
+    def _count(self, age_ns: int, late: int, frames: int, index: int) -> None:
+        deadline = self.settings.deadline
+        missed = age_ns > deadline * 1e9 if deadline > 0.0 else late == frames
+        self._statistics.add("late_frames", late)
+        self._statistics.add("missed_chunks", missed)
+        if index == 0:
+            self._statistics.sample("age", age_ns / 1e6)
+
+    def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
+        if chunk.index == 0:
+            self._frames = []
+            self._pass_on_camera_info(prediction)
+        if self._image.get_subscription_count():
+            self._publish_lead(prediction, chunk)
+        if self._preview.get_subscription_count():
+            self._frames.extend(chunk.frames)
+            if len(self._frames) == self._horizon:
+                header = header_at(prediction.stamp_ns, prediction.frame_id)
+                picture = preview(prediction.observed, self._frames, self._step_ns / 1e9)
+                self._preview.publish(rgb_to_image(picture, header, Image))
+
+    def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
+        """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""
+        wanted = round(self.settings.preview_lead * 1e9 / self._step_ns)
+        index = min(max(wanted, 1), self._horizon) - chunk.first_step
+        if not 0 <= index < len(chunk.frames):
+            return
+        target = prediction.stamp_ns + (chunk.first_step + index) * self._step_ns
+        if target > self._now():
+            self._image.publish(
+                rgb_to_image(chunk.frames[index], header_at(target, prediction.frame_id), Image)
+            )
+        else:
+            self._statistics.add("missed_images")
+
+    def _pass_on_camera_info(self, prediction: Prediction) -> None:
+        if self.camera_info is not None:
+            height, width, _ = prediction.observed.shape
+            header = header_at(prediction.stamp_ns, prediction.frame_id)
+            self._camera_info.publish(rescaled(self.camera_info, width, height, header))
+
+
+def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:
+    """Observed frame and the predicted ones at 1/4, 1/2 and the full horizon, side by side.
+
+    Args:
+        observed: uint8 RGB [H, W, 3].
+        frames: the predicted ones, same shape.
+        step: seconds of a model step.
+    """
+    leads = sorted({max(1, len(frames) * part // 4) for part in (1, 2, 4)})
+    scale = max(1, round(PREVIEW_HEIGHT / observed.shape[0]))
+    tiles = [_tile(observed, "observed", scale)]
+    tiles += [_tile(frames[lead - 1], f"+{lead * step:.2f} s", scale) for lead in leads]
+    return np.concatenate(tiles, axis=1)
+
+
+def _tile(pixels: NDArray[np.uint8], label: str, scale: int) -> NDArray[np.uint8]:
+    tile = cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(tile, label, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thickness, cv2.LINE_AA)
+    return tile

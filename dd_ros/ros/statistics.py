@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts, rates and latencies of a running node. Thread safe, no rclpy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+import numpy as np
+
+# Enough for a percentile of the last minute at 10 Hz, little enough to follow a change of load.
+REMEMBERED = 512
+
+
+class Rate:
+    """Events per second over the last few seconds, and when the last one was."""
+
+    def __init__(self, window: float = 5.0, clock: Callable[[], float] = time.monotonic):
+        self._window, self._clock = window, clock
+        self._times: deque[float] = deque(maxlen=REMEMBERED)
+
+    def count(self) -> None:
+        self._times.append(self._clock())
+
+    def hz(self) -> float:
+        """Mean rate in Hz; 0 while the events in the window span less than a second."""
+        now = self._clock()
+        times = [t for t in tuple(self._times) if now - t <= self._window]
+        return (len(times) - 1) / (times[-1] - times[0]) if times and times[-1] - times[0] >= 1.0 else 0.0
+
+    def silence(self) -> float | None:
+        """Seconds since the last event; None before the first."""
+        return self._clock() - self._times[-1] if self._times else None
+
+    def clear(self) -> None:
+        self._times.clear()
+
+
+class Statistics:
+    """What the diagnostics report.
+
+    Attributes:
+        images, actions, plans, predictions: rates of what came in and went out.
+        counts: totals by name (``missed_chunks``, ``late_frames``, ``lost_images``, ...).
+    """
+
+    def __init__(self) -> None:
+        self.images, self.actions, self.plans, self.predictions = Rate(), Rate(), Rate(), Rate()
+        self.counts: Counter[str] = Counter()
+        self._samples: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, amount: int = 1) -> None:
+        with self._lock:
+            self.counts[name] += amount
+
+    def sample(self, name: str, milliseconds: float) -> None:
+        """Add one latency or age."""
+        with self._lock:
+            self._samples.setdefault(name, deque(maxlen=REMEMBERED)).append(milliseconds)
+
+    def percentiles(self, name: str) -> tuple[float, float] | None:
+        """p50 and p99 of the latest samples in ms; None without samples."""
+        with self._lock:
+            values = list(self._samples.get(name, ()))
+        if not values:
+            return None
+        p50, p99 = np.percentile(values, (50, 99))
+        return float(p50), float(p99)
+
+    def clear(self) -> None:
+        """Start over, as at activation."""
+        with self._lock:
+            self.counts.clear()
+            self._samples.clear()
+        for rate in (self.images, self.actions, self.plans, self.predictions):
+            rate.clear()

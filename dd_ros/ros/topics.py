@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding out what is on a topic: types, publishers and their reliability; and following it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from dd_ros.ros.problems import Problems
+from dd_ros.ros.statistics import Rate
+
+
+class Source(NamedTuple):
+    """A topic as the node listens to it."""
+
+    topic: str
+    type: str
+    reliable: bool
+
+
+class Input:
+    """Subscription that follows what is published: topic variant, type and reliability.
+
+    Until somebody publishes it waits on the first topic with the first type. Call ``watch`` now and
+    then: it subscribes anew when the publishers changed, and reports a missing or silent topic.
+
+    Args:
+        node: owner.
+        name: input named in problems, such as ``image``.
+        topics: names to look at, the preferred first; relative ones are resolved and remapped.
+        types: message types that will do, the preferred first.
+        depth: queue length.
+        callback: called with a message and its type.
+        rate: counts what arrives; tells when the input is silent.
+        problems: where to report.
+        optional: an absent publisher is no problem.
+        lost: called with the number of messages that the transport lost.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        topics: Sequence[str],
+        types: Sequence[str],
+        depth: int,
+        callback: Callable[[Any, str], None],
+        rate: Rate,
+        problems: Problems,
+        optional: bool = False,
+        lost: Callable[[int], None] = lambda count: None,
+    ):
+        self._node, self._name, self._depth, self._callback, self._rate = node, name, depth, callback, rate
+        self._topics = [node.resolve_topic_name(topic) for topic in topics]
+        self._types, self._problems = list(types), problems
+        self._optional, self._lost = optional, lost
+        self._subscription: Subscription[Any] | None = None
+        self.source = Source(self._topics[0], self._types[0], False)
+        self._listen(self.source)
+        self._since = Rate()
+        self._since.count()
+
+    def watch(self, timeout: float, expected: str) -> None:
+        """Follow the publishers and report what is wrong with the topic.
+
+        Args:
+            timeout: seconds of silence that are a problem.
+            expected: what should come, for the report, such as ``about 10 Hz``.
+        """
+        offers = [(topic, *offer) for topic in self._topics for offer in publishers_of(self._node, topic)]
+        usable = [offer for offer in offers if offer[1] in self._types]
+        usable.sort(key=lambda offer: (self._topics.index(offer[0]), self._types.index(offer[1])))
+        if usable:
+            topic, kind, _ = usable[0]
+            reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
+            if self.source != Source(topic, kind, reliable):
+                self._listen(Source(topic, kind, reliable))
+        self._report(offers, bool(usable), timeout, expected)
+
+    def _report(
+        self, offers: list[tuple[str, str, bool]], usable: bool, timeout: float, expected: str
+    ) -> None:
+        aspect, silence = f"{self._name} topic", self._rate.silence()
+        listening = self._since.silence() or 0.0
+        wanted = " or ".join(self._types) if len(self._types) < 3 else f"one of {', '.join(self._types)}"
+        if offers and not usable:
+            got = ", ".join(sorted({o[1] for o in offers}))
+            self._problems.report(aspect, f"expected {wanted} on {offers[0][0]}, got {got}")
+        elif silence is not None and silence <= timeout:
+            self._problems.solved(aspect)
+        elif self._optional or listening <= timeout:
+            return
+        elif not usable:
+            topics = " or ".join(self._topics)
+            text = f"expected {wanted} on {topics}, got no publisher{similar(self._node, self._topics, self._types)}"
+            self._problems.report(aspect, text, kind="no publisher")
+        else:
+            text = f"expected {expected} on {self.source.topic}, got nothing for {silence or listening:.1f} s"
+            self._problems.report(aspect, text, kind="silent")
+
+    def _listen(self, source: Source) -> None:
+        self.destroy()
+        reliability = ReliabilityPolicy.RELIABLE if source.reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=self._depth, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
+
+        def receive(msg: Any) -> None:
+            self._rate.count()
+            self._callback(msg, source.type)
+
+        self._subscription = self._node.create_subscription(
+            message_class(source.type), source.topic, receive, qos,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=lambda event: self._lost(event.total_count_change)),
+        )  # fmt: skip
+        self.source = source
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+
+def message_class(name: str) -> Any:
+    """Class of a message type such as ``sensor_msgs/msg/Image``."""
+    package, _, kind = name.rpartition("/")
+    return getattr(import_module(package.replace("/", ".")), kind)
+
+
+def publishers_of(node: Node, topic: str) -> list[tuple[str, bool]]:
+    """Type and reliability of every publisher of ``topic``."""
+    infos = node.get_publishers_info_by_topic(topic)
+    return [(info.topic_type, info.qos_profile.reliability == ReliabilityPolicy.RELIABLE) for info in infos]
+
+
+def similar(node: Node, topics: Sequence[str], types: Sequence[str]) -> str:
+    """A hint at other topics of these types, or nothing."""
+    found = node.get_topic_names_and_types()
+    names = [name for name, kinds in found if name not in topics and set(kinds) & set(types)]
+    names = [name for name in names if node.count_publishers(name) and not name.startswith(node_prefix(node))]
+    return f" (topics of that type: {', '.join(sorted(names)[:5])})" if names else ""
+
+
+def variants(node: Node, name: str, recorded: str) -> list[str]:
+    """Topics to look at for an input: its name; unless that is remapped, also the checkpoint's topic.
+
+    The latter is taken relative to the node's namespace, so that two robots stay apart.
+    """
+    resolved = node.resolve_topic_name(name)
+    if resolved != node.resolve_topic_name(name, only_expand=True):
+        return [resolved]
+    return list(dict.fromkeys([resolved, node.resolve_topic_name(recorded.lstrip("/"))]))
+
+
+def node_prefix(node: Node) -> str:
+    """Start of the node's private names."""
+    return f"{node.get_fully_qualified_name()}/"

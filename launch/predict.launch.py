@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The predictor on a robot's topics, configured and active.
+
+ros2 launch dd_ros predict.launch.py image_topic:=/camera/image_raw action_topic:=/cmd_vel checkpoint:=g1_pick
+"""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from dd_ros.ros.transport import profile_environment
+from launch import LaunchContext, LaunchDescription
+
+# Arguments that set the node's parameter of the same name; empty leaves it to params_file.
+PARAMETERS = {
+    "checkpoint": "checkpoint folder, or the name of a shipped one",
+    "device": "auto, cpu or cuda",
+    "image_transport": "raw or compressed",
+    "action_type": "ROS type of the action topic; empty: the type found there",
+    "action_fields": "fields of the action message, such as linear.x,angular.z; empty: the checkpoint's",
+    "autostart": "true: configure and activate at start",
+    "use_sim_time": "true: take the time from /clock",
+}
+# Arguments that remap the node's topics; empty keeps the name, or takes the checkpoint's topic.
+TOPICS = {
+    "image_topic": "camera topic",
+    "action_topic": "topic of the commands as executed",
+    "plan_topic": "topic of the commands the robot means to take",
+}
+OTHERS = {
+    "params_file": "YAML file with parameters; see config/predictor.yaml",
+    "namespace": "namespace of the node",
+}
+SWITCHES = ("autostart", "use_sim_time")
+
+
+def predictor(context: LaunchContext) -> list[Node]:
+    """The node, with what was given on the command line."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS, *OTHERS)}
+    parameters = {
+        name: given[name].lower() == "true" if name in SWITCHES else given[name]
+        for name in PARAMETERS
+        if given[name]
+    }
+    remappings = [(name.removesuffix("_topic"), given[name]) for name in TOPICS if given[name]]
+    return [
+        Node(
+            package="dd_ros",
+            executable="predictor",
+            name="predictor",
+            namespace=given["namespace"],
+            parameters=[*([given["params_file"]] if given["params_file"] else []), parameters],
+            remappings=remappings,
+            output="screen",
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    arguments = {**PARAMETERS, **TOPICS, **OTHERS}
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value="", description=text)
+                for name, text in arguments.items()
+            ),
+            *(SetEnvironmentVariable(name, value) for name, value in profile_environment().items()),
+            OpaqueFunction(function=predictor),
+        ]
+    )

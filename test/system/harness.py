@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real node in its own process, and a client that talks to it over real topics."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from dd_ros_msgs.msg import PredictedVideo
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState, GetState
+from numpy.typing import NDArray
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, JointState
+
+from dd_ros.ros.transport import profile_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+STEP_NS = 100_000_000  # of the tiny checkpoint
+PATIENCE = 60.0  # s; a limit for broken code, not a measure of speed
+
+
+def environment(domain: int) -> dict[str, str]:
+    """Environment of nodes that only see each other."""
+    private = {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", **profile_environment()}
+    return os.environ | private | {"PYTHONUNBUFFERED": "1"}
+
+
+def free_domain() -> int:
+    """A domain for this test process; above 101 ports clash with those the system hands out."""
+    return 1 + os.getpid() % 100
+
+
+@contextmanager
+def started(command: list[str], log: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own group that is gone afterwards, whatever happens."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=env, cwd=ROOT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            for kill in (signal.SIGINT, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, kill)
+                    process.wait(timeout=20.0)
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    continue
+            process.wait()
+
+
+def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:
+    """Command line of the node with a checkpoint and parameters."""
+    command = [sys.executable, "-m", "dd_ros.ros.node", "--ros-args", "-r", "image:=/camera/image_raw"]
+    command += ["-r", "action:=/action", "-r", "plan:=/plan", "-p", "device:=cpu", *extra]
+    for name, value in {"checkpoint": checkpoint, **parameters}.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        command += ["-p", f"{name}:={text}"]
+    return command
+
+
+class Robot:
+    """The other side: publishes camera and commands, and keeps what the node sends.
+
+    Args:
+        domain: ROS domain.
+        log: file with the node's output.
+        node_name: full name of the predictor.
+    """
+
+    def __init__(self, domain: int, log: Path, node_name: str = "/predictor"):
+        self.log, self.name = log, node_name
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("robot", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self.predictions: list[PredictedVideo] = []
+        self.statuses: dict[str, DiagnosticStatus] = {}
+        self._publishers: dict[tuple[str, type, bool], Any] = {}
+        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        self.node.create_subscription(
+            PredictedVideo, f"{node_name}/prediction", self.predictions.append, reliable
+        )
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        self.stamp = time.time_ns()
+
+    def _spin(self) -> None:
+        with suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            node, _, part = status.name.partition(": ")
+            if node == self.name:
+                self.statuses[part] = status
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def output(self) -> str:
+        """What the node has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def until(self, condition: Callable[[], Any], what: str, doing: Callable[[], Any] | None = None) -> Any:
+        """Wait until ``condition`` holds, calling ``doing`` at about 20 Hz; its value."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            value = condition()
+            if value:
+                return value
+            if doing is not None:
+                doing()
+            time.sleep(0.05)
+        raise AssertionError(
+            f"waited {PATIENCE} s in vain for {what}; diagnostics {self.shown()}; log:\n{self.output()}"
+        )
+
+    def shown(self) -> dict[str, str]:
+        """Diagnostics: part -> level and message."""
+        return {part: f"{status.level[0]} {status.message}" for part, status in self.statuses.items()}
+
+    def publisher(self, topic: str, kind: type, reliable: bool = True) -> Any:
+        """A publisher, made at first use."""
+        key = (topic, kind, reliable)
+        if key not in self._publishers:
+            reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+            self._publishers[key] = self.node.create_publisher(
+                kind, topic, QoSProfile(depth=5, reliability=reliability)
+            )
+        return self._publishers[key]
+
+    def drop_publisher(self, topic: str, kind: type, reliable: bool = True) -> None:
+        publisher = self._publishers.pop((topic, kind, reliable), None)
+        if publisher is not None:
+            self.node.destroy_publisher(publisher)
+
+    def next_stamp(self) -> int:
+        """The next camera time: one model step on, and never far from now."""
+        self.stamp = max(self.stamp + STEP_NS, time.time_ns())
+        return self.stamp
+
+    def act(self, stamp: int, values: list[float] | None = None) -> None:
+        """Publish one command."""
+        msg = JointState(position=[0.5, -0.5] if values is None else values)
+        set_stamp(msg, stamp)
+        self.publisher("/action", JointState).publish(msg)
+
+    def step(self, **image_changes: Any) -> int:
+        """One good model step: a command and then a picture, with changes to the picture's message."""
+        stamp = self.next_stamp()
+        self.act(stamp)
+        self.publisher("/camera/image_raw", Image).publish(picture(stamp, **image_changes))
+        return stamp
+
+    def recovers(self) -> None:
+        """Good input leads to predictions again, and the diagnostics say so."""
+        self.predictions.clear()
+        self.until(lambda: len(self.predictions) >= 8, "predictions from good input", self.step)
+        self.until(lambda: self.shown().get("prediction") == "0 ok", "prediction ok", self.step)
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        """Result of a service of the predictor."""
+        client = self.node.create_client(kind, f"{self.name}/{name}")
+        try:
+            self.until(client.service_is_ready, f"service {name}")
+            future = client.call_async(request)
+            self.until(future.done, f"answer of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def change_state(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}[label]
+        return self.call(ChangeState, "change_state", request).success
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def get_parameter(self, name: str) -> Any:
+        return self.call(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0]
+
+    def describe(self, name: str) -> Any:
+        request = DescribeParameters.Request(names=[name])
+        return self.call(DescribeParameters, "describe_parameters", request).descriptors[0]
+
+
+def set_stamp(msg: Any, stamp: int) -> None:
+    msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+
+
+def pixels(stamp: int, width: int = 48, height: int = 32) -> NDArray[np.uint8]:
+    """A picture that depends on the stamp alone."""
+    rng = np.random.default_rng(stamp % 2**32)
+    coarse = rng.integers(0, 256, (4, 6, 3), np.uint8)
+    return np.ascontiguousarray(np.kron(coarse, np.ones((height // 4, width // 6, 1), np.uint8)))
+
+
+def picture(stamp: int, width: int = 48, height: int = 32, **changes: Any) -> Image:
+    """An rgb8 Image of that picture; ``changes`` replace fields of the message."""
+    data = array("B", pixels(stamp, width, height).tobytes())
+    fields = {"height": height, "width": width, "encoding": "rgb8", "step": 3 * width, "data": data}
+    msg = Image(**(fields | changes))
+    msg.header.frame_id = "camera_optical"
+    set_stamp(msg, stamp)
+    return msg
