@@ -122,7 +122,7 @@ class Pusher:
 
     def _plan(self, block: Vector) -> None:
         """Queue one manoeuvre: mostly a push, now and then a stroll."""
-        if self._rng.random() < 0.1:
+        if self._rng.random() < 0.08:
             for _ in range(self._rng.integers(1, 3)):
                 self._add(self._rng.uniform(60, WORLD - 60, 2), 10, 22)
             return
@@ -131,13 +131,13 @@ class Pusher:
         self._add(start, 14, 20)
         speed = self._rng.uniform(8, 17)
         bend = self._rng.normal(0.0, 0.25)
-        point, length = start, self._rng.uniform(60, 150)
+        point, length = start, self._rng.uniform(90, 210)
         for _ in range(3):
             point = point + direction * length / 3
             self._route.append((np.clip(point, MARGIN, WORLD - MARGIN), speed))
             direction = _turned(direction, bend)
         back = _turned(-direction, self._rng.normal(0.0, 0.5))
-        self._add(point + back * self._rng.uniform(25, 60), 12, 20)
+        self._add(point + back * self._rng.uniform(20, 45), 14, 22)
 
     def _add(self, point: Vector, slow: float, fast: float) -> None:
         """Queue a waypoint, taken at a random speed between ``slow`` and ``fast``."""
@@ -159,7 +159,8 @@ class Pusher:
             point = ends[0] + along * self._rng.uniform(0.1, 0.9)
             start = point - direction * (PUSHER_RADIUS + self._rng.uniform(8, 25))
             blocked = np.abs(np.clip(start, MARGIN, WORLD - MARGIN) - start).max()
-            score = self._rng.uniform(0, 0.7) + 2.0 * float(direction @ inward) - 0.2 * blocked + length / 400
+            score = self._rng.uniform(0, 0.7) + 3.0 * float(direction @ inward) * float(inward @ inward)
+            score += length / 400 - 0.2 * blocked
             if score > best_score:
                 best, best_score = (start, direction), score
         assert best is not None

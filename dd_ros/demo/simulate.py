@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of the simulated robot as rosbag2 bags, with the topics of the live robot node.
+
+Stamps, live and in bags: picture ``k`` carries t_k, the time of the state it shows; command ``k``,
+which acts from t_k to t_(k+1), carries t_k + 1 ms, because the robot looks and then acts. So the
+command in force at a picture's stamp is the one that led to that picture.
+
+    python -m dd_ros.demo.simulate --out bags --episodes 150 --steps 200 --seed 0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from dd_ros.config import StreamSpec
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot
+from dd_ros.errors import InputError
+
+IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
+COMMAND_TOPIC, COMMAND_TYPE = "/pusher/command", "sensor_msgs/msg/JointState"
+PLAN_TOPIC = "/pusher/plan"
+CAMERA_FRAME = "camera"
+JOINTS = ("x", "y")
+STEP_NS = round(1e9 / RATE_HZ)
+# From the picture to the moment its successor's command acts.
+COMMAND_DELAY_NS = 1_000_000
+FIRST_STAMP_NS = 1_700_000_000_000_000_000
+
+STREAMS = StreamSpec(
+    image_topic=IMAGE_TOPIC, action_topic=COMMAND_TOPIC, action_type=COMMAND_TYPE,
+    action_fields=("position[0:2]",), action_mode="hold", rate_hz=RATE_HZ,
+    width=IMAGE_SIZE, height=IMAGE_SIZE,
+)  # fmt: skip
+
+
+class EpisodeWriter:
+    """Writes pictures and commands of one episode into a new bag (mcap, zstd).
+
+    Args:
+        path: folder of the bag; must not exist.
+    """
+
+    def __init__(self, path: Path):
+        if path.exists():
+            raise InputError(f"{path}: exists already; choose another folder or remove it")
+        self._types = get_typestore(Stores.ROS2_JAZZY)
+        self._bag = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._bag.set_compression(CompressionMode.STORAGE, _zstd())
+
+    def __enter__(self) -> EpisodeWriter:
+        self._bag.open()
+        self._image = self._bag.add_connection(IMAGE_TOPIC, IMAGE_TYPE, typestore=self._types)
+        self._command = self._bag.add_connection(COMMAND_TOPIC, COMMAND_TYPE, typestore=self._types)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bag.close()
+
+    def image(self, stamp_ns: int, rgb: NDArray[np.uint8]) -> None:
+        """Write the picture ``rgb`` uint8 [H, W, 3]."""
+        height, width, _ = rgb.shape
+        message = self._types.types[IMAGE_TYPE](
+            header=self._header(stamp_ns, CAMERA_FRAME), height=height, width=width, encoding="rgb8",
+            is_bigendian=0, step=3 * width, data=np.ascontiguousarray(rgb).reshape(-1),
+        )  # fmt: skip
+        self._bag.write(self._image, stamp_ns, self._types.serialize_cdr(message, IMAGE_TYPE))
+
+    def command(self, stamp_ns: int, position: NDArray[np.float64]) -> None:
+        """Write a command: where the pusher shall go [2]."""
+        none = np.zeros(0)
+        message = self._types.types[COMMAND_TYPE](
+            header=self._header(stamp_ns, ""), name=list(JOINTS), velocity=none, effort=none,
+            position=np.asarray(position, dtype=float),
+        )  # fmt: skip
+        self._bag.write(self._command, stamp_ns, self._types.serialize_cdr(message, COMMAND_TYPE))
+
+    def _header(self, stamp_ns: int, frame: str) -> Any:
+        types = self._types.types
+        stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame)
+
+
+def _zstd() -> Any:
+    from rosbags.rosbag2 import CompressionFormat
+
+    return CompressionFormat.ZSTD
+
+
+def write_episode(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP_NS) -> None:
+    """Run the robot for ``steps`` pictures and write them and the commands to the bag ``path``."""
+    robot = Robot(seed)
+    with EpisodeWriter(path) as bag:
+        # Before the first picture the pusher stands still: its own place is the command in force.
+        bag.command(start_ns - STEP_NS + COMMAND_DELAY_NS, robot.world.pusher)
+        for step in range(steps):
+            stamp = start_ns + step * STEP_NS
+            bag.image(stamp, robot.world.image())
+            bag.command(stamp + COMMAND_DELAY_NS, robot.step())
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bags.")
+@click.option("--episodes", default=150, show_default=True, help="Number of bags.")
+@click.option("--steps", default=200, show_default=True, help="Pictures per bag, 10 a second.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the first episode.")
+def main(out: Path, episodes: int, steps: int, seed: int) -> None:
+    """Write episodes of the simulated PushT robot as rosbag2 bags."""
+    out.mkdir(parents=True, exist_ok=True)
+    with click.progressbar(range(episodes), label="episodes") as numbers:
+        for number in numbers:
+            start = FIRST_STAMP_NS + number * 3600 * 10**9
+            write_episode(out / f"episode_{number:06d}", steps, seed + number, start)
+
+
+if __name__ == "__main__":
+    main()
