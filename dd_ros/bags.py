@@ -40,13 +40,20 @@ class Record(NamedTuple):
 
 @dataclass
 class TopicInfo:
-    """What a bag holds of one topic; times in seconds, gap = longest time between two messages."""
+    """What a bag holds of one topic.
+
+    Attributes:
+        duration, gap: seconds from first to last message, and longest time between two.
+        size: width and height of images.
+        detail: what is in it, for people.
+    """
 
     name: str
     msgtype: str
     count: int = 0
     duration: float = 0.0
     gap: float = 0.0
+    size: tuple[int, int] | None = None
     detail: str = ""
 
     @property
@@ -277,9 +284,9 @@ def inspect_bag(bag: Path) -> BagInfo:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for record in records(bag, None, info.problems):
-        topic = topics.setdefault(
-            record.topic, TopicInfo(record.topic, record.msgtype, detail=describe(record))
-        )
+        if record.topic not in topics:
+            topics[record.topic] = describe(record)
+        topic = topics[record.topic]
         topic.count += 1
         begin = first.setdefault(record.topic, record.received_ns)
         topic.gap = max(topic.gap, (record.received_ns - last.get(record.topic, record.received_ns)) / 1e9)
@@ -291,14 +298,18 @@ def inspect_bag(bag: Path) -> BagInfo:
     return info
 
 
-def describe(record: Record) -> str:
-    """What a user must know of a topic's messages: image size, or action values."""
+def describe(record: Record) -> TopicInfo:
+    """A topic as its first message shows it: image size, or number of action values."""
+    info = TopicInfo(record.topic, record.msgtype)
     try:
         if record.msgtype in IMAGE_TYPES:
             height, width, _ = image_to_rgb(record.msg).shape
-            return f"image {width}x{height} {getattr(record.msg, 'encoding', None) or record.msg.format}"
-        if record.msgtype in DEFAULT_FIELDS:
-            return f"action, {len(action_values(record.msg, record.msgtype))} values"
+            info.size = (width, height)
+            info.detail = (
+                f"image {width}x{height} {getattr(record.msg, 'encoding', None) or record.msg.format}"
+            )
+        elif record.msgtype in DEFAULT_FIELDS:
+            info.detail = f"action, {len(action_values(record.msg, record.msgtype))} values"
     except InputError as error:
-        return str(error)
-    return ""
+        info.detail = str(error)
+    return info
