@@ -21,6 +21,8 @@ def inspect(path: str) -> None:
         InputError: it is none of these.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # piped: nobody needs names cut to fit a window
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
         for bag in find_bags([Path(path)]):
             show_bag(bag, console)
