@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node ``recorder``: listens to a camera and to predictions of it, and reports how well they fit.
+
+ros2 run dd_ros recorder --ros-args -r image:=/camera/image_raw -p seconds:=30.0 -p out:=out/demo
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from dd_ros_msgs.msg import PredictedVideo
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from dd_ros.demo.recording import Piece, Recording
+from dd_ros.demo.report import summary, write_report
+from dd_ros.errors import InputError
+from dd_ros.ros.conversions import image_to_rgb
+from dd_ros.ros.messages import to_ns, video_frames
+
+PROGRESS_PERIOD = 5.0  # s
+
+
+class Recorder(Node):
+    """Fills a ``Recording`` from the topics ``image`` and ``prediction``.
+
+    Attributes:
+        done: set once ``seconds`` are over, or when no prediction came within ``patience``.
+        recording: what came.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        self.out = Path(str(self._declare("out", "out/demo", "Folder for video, pictures and report.")))
+        self.seconds = self._seconds(
+            "seconds", 0.0, "Time to record from the first prediction on; 0: no end."
+        )
+        self.patience = self._seconds("patience", 120.0, "Longest wait for the first prediction; 0: no end.")
+        keep = self._seconds("keep_seconds", 60.0, "How much of the end goes into the video.")
+        transport = str(
+            self._declare("image_transport", "raw", "Type of the image topic: raw or compressed.")
+        )
+        if transport not in ("raw", "compressed"):
+            raise InputError(f"parameter image_transport: expected raw or compressed, got {transport!r}")
+        self.recording = Recording(keep)
+        self.checkpoint = ""
+        self.node_values: dict[str, str] = {}
+        self.done = rclpy.Future()
+        kind = CompressedImage if transport == "compressed" else Image
+        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        lossy = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(kind, "image", self._image, lossy)
+        self.create_subscription(PredictedVideo, "prediction", self._prediction, reliable)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
+        self.create_service(Trigger, "~/write", self._write_now)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._began = steady.now()
+        self._steady = steady
+        self._first: Any = None
+        self._told = 0.0
+        self.create_timer(0.1, self._watch, clock=steady)
+
+    def write(self) -> dict[str, Any]:
+        """Write the report and return its figures; InputError where it cannot be written."""
+        return write_report(self.recording, self.out, self.checkpoint, self.node_values)
+
+    def _declare(self, name: str, default: object, text: str, **more: Any) -> object:
+        return self.declare_parameter(
+            name, default, ParameterDescriptor(description=text, read_only=True, **more)
+        ).value  # type: ignore[arg-type]
+
+    def _seconds(self, name: str, default: float, text: str) -> float:
+        limits = [FloatingPointRange(from_value=0.0, to_value=1e6)]
+        return float(self._declare(name, default, text, floating_point_range=limits))  # type: ignore[arg-type]
+
+    def _image(self, msg: Any) -> None:
+        try:
+            self.recording.frame(to_ns(msg.header.stamp), image_to_rgb(msg))
+        except InputError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+
+    def _prediction(self, msg: PredictedVideo, info: dict[str, int]) -> None:
+        stamp, target = to_ns(msg.header.stamp), to_ns(msg.target_stamps[0])
+        self.checkpoint = msg.checkpoint
+        self._first = self._first or self._steady.now()
+        self.recording.piece(
+            Piece(
+                stamp_ns=stamp, step_ns=(target - stamp) // msg.first_step, first_step=msg.first_step,
+                chunk=msg.chunk, chunks=msg.chunks, frames=video_frames(msg), late=tuple(msg.late),
+                published_ns=info["source_timestamp"],
+            )
+        )  # fmt: skip
+
+    def _diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name.endswith(": prediction"):
+                self.node_values = {"message": status.message} | {v.key: v.value for v in status.values}
+
+    def _write_now(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            response.message = summary(self.write())
+            response.success = True
+        except InputError as error:
+            response.message = str(error)
+        return response
+
+    def _watch(self) -> None:
+        now = self._steady.now()
+        if self._first is None:
+            if self.patience and (now - self._began).nanoseconds > self.patience * 1e9:
+                self.done.set_result(False)
+            return
+        passed = (now - self._first).nanoseconds / 1e9
+        if passed >= self._told + PROGRESS_PERIOD:
+            self._told = passed
+            age = self.recording.first_chunk_ages[-1] / 1e6
+            self.get_logger().info(
+                f"{passed:.0f} s: {self.recording.predictions} predictions, the newest {age:.0f} ms old when published"
+            )
+        if self.seconds and passed >= self.seconds and not self.done.done():
+            self.done.set_result(True)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Record, then write the report; 1 when no prediction came, 2 when it cannot be written."""
+    rclpy.init(args=None if args is None else list(args))
+    node = None
+    executor = SingleThreadedExecutor()
+    try:
+        node = Recorder()
+        executor.add_node(node)
+        executor.spin_until_future_complete(node.done)
+    except InputError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    return _finish(node)
+
+
+def _finish(node: Recorder | None) -> int:
+    """Write what was recorded, also after an interrupt, and leave ROS."""
+    try:
+        if node is None:
+            return 0
+        result = node.write()
+        print(summary(result), flush=True)
+        print(f"report in {node.out / 'report.md'}", flush=True)
+        if not result["predictions"]:
+            print("recorder: expected predictions on the topic prediction, got none", file=sys.stderr)
+        return 0 if result["predictions"] else 1
+    except InputError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was predicted beside what came to pass, scored as it comes in. No ROS here.
+
+Memory is bounded: scores are kept for the whole run, pictures for its last ``keep_seconds``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.evaluation.metrics import decibel
+from dd_ros.streams import FrameClock, StampsWentBack, resize
+
+Image = NDArray[np.uint8]
+T = TypeVar("T")
+# Camera frames held while the predictor is still starting and its image size is unknown.
+HELD_FRAMES = 64
+# A prediction whose chunks or real frames have not all come this long after its last target is closed.
+PATIENCE_NS = 2_000_000_000
+
+
+class Piece(NamedTuple):
+    """One chunk of a prediction as it was received.
+
+    Attributes:
+        stamp_ns: stamp of the last observed frame.
+        step_ns: time of one model step.
+        first_step: model steps from the observed frame to the first frame here (1 = next).
+        chunk, chunks: number of this chunk (from 0), and of how many.
+        frames: uint8 RGB [c, H, W, 3].
+        late: [c], whether the time of each frame had passed at publication.
+        published_ns: time of publication.
+    """
+
+    stamp_ns: int
+    step_ns: int
+    first_step: int
+    chunk: int
+    chunks: int
+    frames: Image
+    late: tuple[bool, ...]
+    published_ns: int
+
+
+class Moment(NamedTuple):
+    """A prediction with everything that really happened: observed [H, W, 3], the others [K, H, W, 3]."""
+
+    motion: float
+    observed: Image
+    real: Image
+    predicted: Image
+
+
+class Timeline(Generic[T]):
+    """Values by time stamp (ns), found by the nearest stamp."""
+
+    def __init__(self) -> None:
+        self.stamps: list[int] = []
+        self._values: dict[int, T] = {}
+
+    def add(self, stamp: int, value: T) -> None:
+        if stamp not in self._values:
+            insort(self.stamps, stamp)
+        self._values[stamp] = value
+
+    def near(self, stamp: int, tolerance: float) -> T | None:
+        """Value whose stamp is nearest to ``stamp`` and at most ``tolerance`` ns away."""
+        place = bisect_left(self.stamps, stamp)
+        close = min(self.stamps[max(place - 1, 0) : place + 1], key=lambda s: abs(s - stamp), default=None)
+        return None if close is None or abs(close - stamp) > tolerance else self._values[close]
+
+    def drop_before(self, stamp: int) -> None:
+        """Forget everything older than ``stamp``."""
+        count = bisect_left(self.stamps, stamp)
+        for old in self.stamps[:count]:
+            del self._values[old]
+        del self.stamps[:count]
+
+
+@dataclass
+class Recording:
+    """Takes camera frames and predicted chunks; keeps scores, and pictures of the newest time.
+
+    Args:
+        keep_seconds: how much of the end is kept for the video.
+    """
+
+    keep_seconds: float = 60.0
+    frames: Timeline[Image] = field(default_factory=Timeline)
+    # Predicted frames by the time they are for, per lead in model steps.
+    shown: dict[int, Timeline[Image]] = field(default_factory=dict)
+    first_chunk_ages: list[int] = field(default_factory=list)
+    horizon_ages: list[int] = field(default_factory=list)
+    late_frames: int = 0
+    missed_chunks: int = 0
+    chunks: int = 0
+    incomplete: int = 0
+    camera_frames: int = 0
+    camera_steps: int = 0
+    restarts: int = 0
+    # PSNR in dB per scored prediction [K]; NaN where the real frame is missing.
+    model_psnr: list[NDArray[np.float64]] = field(default_factory=list)
+    copy_psnr: list[NDArray[np.float64]] = field(default_factory=list)
+    best: Moment | None = None
+    horizon: int = 0
+    step_ns: int = 0
+    size: tuple[int, int] | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        self._held: deque[tuple[int, Image]] = deque(maxlen=HELD_FRAMES)
+        self._open: dict[int, dict[int, Piece]] = {}
+        self._clock: FrameClock | None = None
+        self._steps: deque[int] = deque()
+        self._newest = 0
+
+    @property
+    def predictions(self) -> int:
+        """Predictions of which at least the first chunk came."""
+        return len(self.first_chunk_ages)
+
+    @property
+    def unpredicted_steps(self) -> int:
+        """Model steps of the camera, between the first and the last prediction, without one."""
+        return max(0, self.camera_steps - self.predictions)
+
+    def frame(self, stamp_ns: int, rgb: Image) -> None:
+        """Take a camera frame, uint8 RGB of any size."""
+        if self.size is None:
+            self._held.append((stamp_ns, rgb.copy()))
+            return
+        if stamp_ns <= self._newest - PATIENCE_NS:
+            self._start_anew()
+        self.camera_frames += 1
+        self._newest = max(self._newest, stamp_ns)
+        self._step_taken(stamp_ns)
+        pixels = resize(rgb, *self.size)
+        self.frames.add(stamp_ns, pixels.copy() if pixels.base is not None else pixels)
+        self._score_due(stamp_ns)
+        self._prune()
+
+    def piece(self, piece: Piece) -> None:
+        """Take a predicted chunk."""
+        if self.size is None:
+            self._begin(piece)
+        age = piece.published_ns - piece.stamp_ns
+        self.chunks += 1
+        self.late_frames += sum(piece.late)
+        self.missed_chunks += all(piece.late)
+        if piece.chunk == 0:
+            self.first_chunk_ages.append(age)
+            self.last_ns = piece.stamp_ns
+            self._count_steps()
+        if piece.chunk == piece.chunks - 1:
+            self.horizon_ages.append(age)
+        self._open.setdefault(piece.stamp_ns, {})[piece.chunk] = piece
+        self._keep_for_video(piece)
+
+    def finish(self) -> None:
+        """Score what can still be scored."""
+        for stamp in sorted(self._open):
+            self._score(stamp)
+
+    def leads(self) -> tuple[int, int, int]:
+        """Model steps of 1/4, 1/2 and the full horizon."""
+        return max(1, self.horizon // 4), max(1, self.horizon // 2), self.horizon
+
+    def _begin(self, piece: Piece) -> None:
+        """The first chunk tells size, step and horizon; frames that waited for that come in now."""
+        self.step_ns = piece.step_ns
+        self.horizon = piece.chunks * len(piece.frames)
+        self.size = (piece.frames.shape[2], piece.frames.shape[1])
+        self.first_ns = piece.stamp_ns
+        self.shown = {lead: Timeline() for lead in self.leads()}
+        self._clock = FrameClock(1e9 / self.step_ns)
+        while self._held:
+            stamp, rgb = self._held.popleft()
+            if stamp >= piece.stamp_ns:
+                self.frame(stamp, rgb)
+
+    def _start_anew(self) -> None:
+        """The camera's clock went back: what is open will never be complete."""
+        self.restarts += 1
+        self._open.clear()
+        self._steps.clear()
+        self.frames, self.shown = Timeline(), {lead: Timeline() for lead in self.leads()}
+        self._newest = 0
+
+    def _step_taken(self, stamp: int) -> None:
+        assert self._clock is not None
+        try:
+            due = self._clock.accept(stamp)
+        except StampsWentBack:
+            self._clock.reset()
+            due = self._clock.accept(stamp)
+        if due:
+            self._steps.append(stamp)
+
+    def _count_steps(self) -> None:
+        """Count the camera's model steps up to the newest prediction; later ones may yet get theirs."""
+        assert self.last_ns is not None
+        while self._steps and self._steps[0] <= self.last_ns:
+            self.camera_steps += 1
+            self._steps.popleft()
+
+    def _keep_for_video(self, piece: Piece) -> None:
+        for lead, timeline in self.shown.items():
+            index = lead - piece.first_step
+            if 0 <= index < len(piece.frames):
+                timeline.add(piece.stamp_ns + lead * piece.step_ns, piece.frames[index])
+
+    def _score_due(self, now_ns: int) -> None:
+        """Score predictions whose whole future is past."""
+        for stamp, pieces in sorted(self._open.items()):
+            end = stamp + self.horizon * self.step_ns
+            complete = len(pieces) == next(iter(pieces.values())).chunks
+            if now_ns >= end + (self.step_ns // 4 if complete else PATIENCE_NS):
+                self._score(stamp)
+
+    def _score(self, stamp: int) -> None:
+        pieces = self._open.pop(stamp)
+        if len(pieces) < next(iter(pieces.values())).chunks:
+            self.incomplete += 1
+            return
+        predicted = np.concatenate([pieces[number].frames for number in sorted(pieces)])
+        observed = self.frames.near(stamp, self.step_ns / 4)
+        if observed is None:
+            return
+        targets = [stamp + (k + 1) * self.step_ns for k in range(len(predicted))]
+        real = [self.frames.near(target, self.step_ns / 4) for target in targets]
+        if all(image is None for image in real):
+            return
+        self.model_psnr.append(np.array([_psnr(a, b) for a, b in zip(real, predicted, strict=True)]))
+        self.copy_psnr.append(np.array([_psnr(a, observed) for a in real]))
+        known = [image for image in real if image is not None]
+        motion = float(cv2.norm(known[-1], observed, cv2.NORM_L2SQR))
+        if len(known) == len(real) and (self.best is None or motion > self.best.motion):
+            self.best = Moment(motion, observed, np.stack(known), predicted)
+
+    def _prune(self) -> None:
+        kept = int(self.keep_seconds * 1e9) + self.horizon * self.step_ns + 2 * PATIENCE_NS
+        for timeline in (self.frames, *self.shown.values()):
+            timeline.drop_before(self._newest - kept)
+
+
+def _psnr(real: Image | None, predicted: Image) -> float:
+    """PSNR in dB as ``evaluation.metrics.psnr`` has it, faster; NaN without a real image."""
+    if real is None:
+        return float("nan")
+    error = cv2.norm(real, predicted, cv2.NORM_L2SQR) / (real.size * 255.0**2)
+    return float(decibel(np.float64(error)))
