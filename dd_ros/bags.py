@@ -195,8 +195,13 @@ def mcap_messages(file: Path, store: Typestore) -> Iterator[tuple[str, str, int,
 
 def sqlite_messages(file: Path, store: Typestore) -> Iterator[tuple[str, str, int, bytes]]:
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-        query = "SELECT name, type, timestamp, data FROM messages JOIN topics ON topics.id = topic_id ORDER BY timestamp"
-        yield from connection.execute(query)
+        connection.execute("PRAGMA writable_schema=ON")  # else SQLite refuses a file shorter than it says
+        topics = {
+            key: (name, kind) for key, name, kind in connection.execute("SELECT id, name, type FROM topics")
+        }
+        # In the order of the file, without sorting: a cut-off one can be read until it breaks off.
+        for key, received, data in connection.execute("SELECT topic_id, timestamp, data FROM messages"):
+            yield *topics[key], received, data
 
 
 def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None) -> list[Episode]:

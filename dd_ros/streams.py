@@ -152,9 +152,9 @@ class Episode:
 
 
 def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Stretch uint8 RGB [h, w, 3] to [height, width, 3], contiguous; the input itself if it fits."""
+    """Stretch uint8 RGB [h, w, 3] to a new, contiguous [height, width, 3]."""
     if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)
+        return np.array(image, order="C")  # a copy: the input may be a message's own memory
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import io
+
+import imageio.v2 as imageio
 import lightning
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from dd_ros.diffusion.rollout import rollout
@@ -77,16 +81,20 @@ class RolloutCheck:
         )
 
     def log_video(self, stage: lightning.LightningModule, true: Tensor, predicted: Tensor) -> None:
-        """True above predicted, clips side by side, as a TensorBoard video."""
-        rows = [clips.permute(1, 4, 2, 0, 3).flatten(3) for clips in (true, predicted)]  # [F, 3, H, B * W]
-        if stage.logger is not None:
-            video = torch.cat(rows, dim=2)[None]
-            stage.logger.experiment.add_video(  # type: ignore[attr-defined]
-                f"{self.prefix}/true_above_predicted",
-                video,
-                stage.global_step,
-                fps=round(stage.config.streams.rate_hz),
-            )
+        """True above predicted, clips side by side, as an animated picture in TensorBoard."""
+        if stage.logger is None:
+            return
+        rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]
+        frames = torch.cat(rows, dim=1).cpu().numpy()
+        gif = io.BytesIO()
+        imageio.mimsave(
+            gif, list(frames), format="GIF", duration=1000.0 / stage.config.streams.rate_hz, loop=0
+        )
+        image = Summary.Image(
+            height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif.getvalue()
+        )
+        value = Summary.Value(tag=f"{self.prefix}/true_above_predicted", image=image)
+        stage.logger.experiment.file_writer.add_summary(Summary(value=[value]), stage.global_step)
 
 
 def mean_psnr(true: Tensor, predicted: Tensor) -> Tensor:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real bags of every kind, whole and damaged, written here and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_writer import (
+    COMPRESSED,
+    IMAGE,
+    JOINTS,
+    START,
+    STEP,
+    compressed,
+    header,
+    image,
+    joints,
+    make,
+    picture,
+    robot_messages,
+    write_bag,
+)
+
+from dd_ros.bags import find_bags, inspect_bag, read_episodes, select, split
+from dd_ros.config import StreamSpec
+from dd_ros.errors import InputError
+from dd_ros.streams import resize
+
+SPEC = StreamSpec(image_topic="/camera/image_raw", action_topic="/action", rate_hz=10.0, width=48, height=32)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("zstd", [False, True])
+def test_frames_and_actions_come_back(tmp_path: Path, storage: str, zstd: bool) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(), storage, zstd)
+    problems: list[str] = []
+    (episode,) = read_episodes(bag, SPEC, problems)
+    assert not problems
+    assert len(episode) == 30
+    assert all(np.array_equal(frame, picture(number)) for number, frame in enumerate(episode.frames))
+    assert np.allclose(episode.actions[:, 0], 0.1 * np.arange(30), atol=1e-6)
+    assert episode.stamps.tolist() == [START + number * STEP for number in range(30)]
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "mono8"])
+def test_raw_encodings(tmp_path: Path, encoding: str) -> None:
+    messages = [
+        (t, k, r, image(r, picture(7), encoding) if k == IMAGE else m) for t, k, r, m in robot_messages(3)
+    ]
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
+    expected = picture(7) if encoding == "bgr8" else episode.frames[0][..., :1].repeat(3, axis=-1)
+    assert np.array_equal(episode.frames[0], expected)
+    assert episode.frames[0].std() > 10
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("png", 0), ("jpeg", 12)])
+def test_compressed_images(tmp_path: Path, kind: str, tolerance: int) -> None:
+    smooth = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], 32, 0).repeat(3, -1)
+    messages = [
+        (t, COMPRESSED, r, compressed(r, smooth, kind)) if k == IMAGE else (t, k, r, m)
+        for t, k, r, m in robot_messages(3)
+    ]
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
+    assert np.abs(episode.frames[0].astype(int) - smooth).max() <= tolerance
+
+
+def vector(x: float, y: float, z: float) -> Any:
+    return make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
+
+
+TWIST = make("geometry_msgs/msg/Twist", linear=vector(1, 2, 3), angular=vector(4, 5, 6))
+NOTHING = np.zeros(0)
+POINT = make(
+    "trajectory_msgs/msg/JointTrajectoryPoint", positions=np.array([7.0, 8.0]), velocities=NOTHING,
+    accelerations=NOTHING, effort=NOTHING, time_from_start=make("builtin_interfaces/msg/Duration", sec=0, nanosec=0),
+)  # fmt: skip
+LAYOUT = make("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
+ACTIONS = {
+    "geometry_msgs/msg/Twist": ({}, TWIST, [1, 2, 3, 4, 5, 6]),
+    "geometry_msgs/msg/TwistStamped": ({}, make("geometry_msgs/msg/TwistStamped", header=header(START), twist=TWIST), [1, 2, 3, 4, 5, 6]),
+    "sensor_msgs/msg/JointState": ({}, joints(START, (9.0, 10.0)), [9, 10]),
+    "trajectory_msgs/msg/JointTrajectory": (
+        {}, make("trajectory_msgs/msg/JointTrajectory", header=header(START), joint_names=["a", "b"], points=[POINT]), [7, 8],
+    ),
+    "std_msgs/msg/Float32MultiArray": ({}, make("std_msgs/msg/Float32MultiArray", layout=LAYOUT, data=np.array([1, 2], np.float32)), [1, 2]),
+    "std_msgs/msg/Float64MultiArray": ({}, make("std_msgs/msg/Float64MultiArray", layout=LAYOUT, data=np.array([3.0, 4.0])), [3, 4]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_action_type(tmp_path: Path, kind: str) -> None:
+    _, message, expected = ACTIONS[kind]
+    messages = [m for m in robot_messages(3) if m[0] != "/action"]
+    bag = write_bag(tmp_path / "bag", [("/action", kind, START - 1, message), *messages])
+    (episode,) = read_episodes(bag, SPEC)
+    assert episode.actions[0].tolist() == expected
+
+
+def test_chosen_fields(tmp_path: Path) -> None:
+    messages = [m for m in robot_messages(3) if m[0] != "/action"]
+    bag = write_bag(tmp_path / "bag", [("/action", "geometry_msgs/msg/Twist", START - 1, TWIST), *messages])
+    chosen = SPEC.model_copy(update={"action_fields": ("angular.z", "linear.x")})
+    assert read_episodes(bag, chosen)[0].actions[0].tolist() == [6, 1]
+    wrong = SPEC.model_copy(update={"action_fields": ("position",)})
+    with pytest.raises(InputError, match="no field 'position'"):
+        read_episodes(bag, wrong)
+
+
+def test_a_gap_makes_two_episodes(tmp_path: Path) -> None:
+    messages = [m for m in robot_messages(40) if not START + 10 * STEP <= m[2] < START + 20 * STEP]
+    episodes = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
+    assert [len(episode) for episode in episodes] == [10, 20]
+
+
+def test_receive_times_where_headers_are_empty(tmp_path: Path) -> None:
+    messages = [
+        (t, k, r, image(0, picture(i)) if k == IMAGE else joints(0, (1.0, 2.0)))
+        for i, (t, k, r, _) in enumerate(robot_messages(5))
+    ]
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
+    assert episode.stamps.tolist() == [START + number * STEP for number in range(5)]
+
+
+@pytest.mark.parametrize("keep_metadata", [True, False])
+def test_a_cut_off_mcap_gives_what_is_readable(tmp_path: Path, keep_metadata: bool) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(60, width=240, height=160))
+    (file,) = bag.glob("*.mcap")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    if not keep_metadata:
+        (bag / "metadata.yaml").unlink()
+    problems: list[str] = []
+    (episode,) = read_episodes(bag, SPEC, problems)
+    assert 10 < len(episode) < 40
+    assert np.array_equal(episode.frames[5], resize(picture(5, 240, 160), 48, 32))
+    assert any(str(file) in problem and "readable part is used" in problem for problem in problems)
+
+
+def test_sqlite_without_metadata(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(), "sqlite3")
+    (bag / "metadata.yaml").unlink()
+    (episode,) = read_episodes(bag, SPEC)
+    assert len(episode) == 30
+
+
+def test_a_cut_off_sqlite_gives_what_is_readable(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(60), "sqlite3")
+    (file,) = bag.glob("*.db3")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: 3 * len(whole) // 4])
+    problems: list[str] = []
+    (episode,) = read_episodes(bag, SPEC, problems)
+    assert len(episode) > 10
+    assert problems
+
+
+def test_a_missing_topic_lists_those_there_are(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(3))
+    wrong = SPEC.model_copy(update={"image_topic": "/nope"})
+    with pytest.raises(
+        InputError, match=r"bag: no messages of topic /nope; it holds /action, /camera/image_raw"
+    ):
+        read_episodes(bag, wrong)
+    wrong = SPEC.model_copy(update={"action_topic": "/camera/image_raw", "image_topic": "/action"})
+    with pytest.raises(InputError):
+        read_episodes(bag, wrong)
+
+
+def test_images_that_do_not_decode_and_odd_actions_are_left_out_and_named(tmp_path: Path) -> None:
+    messages = robot_messages(10)
+    messages[5] = ("/camera/image_raw", IMAGE, messages[5][2], make(
+        IMAGE, header=header(messages[5][2]), height=32, width=48, encoding="rgb8", is_bigendian=0, step=144,
+        data=np.zeros(10, np.uint8)))  # fmt: skip
+    messages[8] = ("/action", JOINTS, messages[8][2], joints(messages[8][2], (1.0, 2.0, 3.0)))
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert len(episode) == 10
+    assert np.array_equal(episode.frames[2], picture(1))  # one missed step repeats the frame before
+    assert any("/camera/image_raw: " in problem for problem in problems)
+    assert any("expected 2 action values, got 3" in problem for problem in problems)
+
+
+def test_find_split_select(tmp_path: Path) -> None:
+    for number in (1, 4, 9, 10):
+        write_bag(tmp_path / f"episode_{number:06d}", robot_messages(2))
+    bags = find_bags([tmp_path])
+    assert [bag.name[-2:] for bag in bags] == ["01", "04", "09", "10"]
+    assert find_bags([bags[0], tmp_path]) == bags
+    assert [bag.name[-2:] for bag in split(bags)[1]] == ["04", "10"]
+    assert select(bags, "validation") == split(bags)[1]
+    with pytest.raises(InputError, match="use --split all"):
+        select(bags[:1], "validation")
+    for path, message in ((tmp_path / "nope", "no such file"), (tmp_path / "empty", "holds no rosbag2 bag")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=message):
+            find_bags([path])
+
+
+def test_inspect(tmp_path: Path) -> None:
+    info = inspect_bag(write_bag(tmp_path / "bag", robot_messages(11)))
+    action, camera = info.topics
+    assert (camera.name, camera.count, camera.size) == ("/camera/image_raw", 11, (48, 32))
+    assert camera.rate == pytest.approx(10.0)
+    assert camera.gap == pytest.approx(0.1)
+    assert action.detail == "action, 2 values"
