@@ -21,8 +21,9 @@ def optical_flow(previous: Images, last: Images, horizon: int) -> Images:
     Dense flow (Farneback) from the last frame back to the one before says where each pixel's content
     came from; step k looks k times as far back along it.
     """
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (last, previous)]
-    back = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    now, before = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (last, previous))
+    back = np.zeros((*now.shape, 2), np.float32)
+    back = cv2.calcOpticalFlowFarneback(now, before, back, 0.5, 3, 15, 3, 5, 1.2, 0)
     rows, columns = np.mgrid[0 : last.shape[0], 0 : last.shape[1]].astype(np.float32)
     return np.stack(
         [

@@ -7,8 +7,9 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,20 +31,21 @@ CANDIDATES = (1, 8, 64)
 CANDIDATE_RUNS = (2, 20)
 
 DEFINITIONS = {
-    "latency_ms": "from a 640x480 uint8 RGB camera image in memory to predicted uint8 frames in memory: resizing, "
-    "encoding and caching the observation, denoising, decoding, copy back from the device; "
+    "latency_ms": "from a 640x480 uint8 RGB camera image in memory to predicted uint8 frames in memory: "
+    "resizing, encoding and caching the observation, denoising, decoding, copy back from the device; "
     "first_chunk up to the first chunk's frames, horizon up to the last one's",
     "frames_per_second": "frames of the horizon over the median horizon latency",
     "versus": "same network, weights and process; each run is paired with one of ours right before it; "
     "medians of paired runs; speedups are medians of the pairs' ratios (that row's time over ours); "
     "clean-context rows include the refresh pass of a chunk in that chunk's time",
-    "candidates_ms": "median time of one predict call for N action sequences from one context, whole horizon, "
-    "without observe; null where it would have exceeded the time allowed",
-    "floor": "flops of matrix products, convolutions and attention; bytes of weights per pass and of cached keys and "
-    "values; ms is the larger of both at the rates measured here; ratio is the median horizon latency over it",
+    "candidates_ms": "median time of one predict call for N action sequences from one context, whole "
+    "horizon, without observe; null where it would have exceeded the time allowed",
+    "floor": "flops of matrix products, convolutions and attention; bytes of weights per pass and of cached "
+    "keys and values; ms is the larger of both at the rates measured here; ratio is the median horizon "
+    "latency over it",
 }
 
-Run = Callable[[], tuple[float, float]]
+T = TypeVar("T")
 
 
 class Stream:
@@ -144,9 +146,10 @@ def bench(
     return result
 
 
-def repeated(run: Callable[[], Any], bounds: tuple[int, int], seconds: float) -> list[Any]:
+def repeated(run: Callable[[], T], bounds: tuple[int, int], seconds: float) -> list[T]:
     """Results of ``run``, called at least and at most ``bounds`` times, for about ``seconds``."""
-    results, start = [], time.perf_counter()
+    results: list[T] = []
+    start = time.perf_counter()
     while len(results) < bounds[0] or (len(results) < bounds[1] and time.perf_counter() - start < seconds):
         results.append(run())
     return results
@@ -192,9 +195,7 @@ def measure_candidates(stream: Stream, seconds: float) -> dict[str, float | None
             times[str(count)] = None
             continue
         stream.candidates(count)
-        runs = repeated(
-            lambda count=count: stream.candidates(count), CANDIDATE_RUNS, seconds / len(CANDIDATES)
-        )
+        runs = repeated(partial(stream.candidates, count), CANDIDATE_RUNS, seconds / len(CANDIDATES))
         times[str(count)] = ms(np.median(runs))
         per_candidate = float(np.median(runs)) / count
     return times

@@ -100,12 +100,7 @@ def evaluate(
     console = Console(stderr=True)
     predictor = Predictor.load(checkpoint, device, seed)
     spec = override(predictor.config.streams, image_topic, action_topic)
-    found = find_bags(bags)
-    episodes = [
-        e
-        for bag in track(found, "reading bags", console=console, transient=True)
-        for e in read_episodes(bag, spec)
-    ]
+    episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, console)
     check_actions(episodes, predictor, spec)
     windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
     scores = score(predictor, episodes, windows, seed, console)
@@ -127,6 +122,17 @@ def evaluate(
         draw(result, scores.pictures, Path(plots))
     summarise(result)
     return result
+
+
+def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[Episode]:
+    """Episodes of all ``bags``; what cannot be used of them is said on the console."""
+    episodes: list[Episode] = []
+    problems: list[str] = []
+    for bag in track(bags, "reading bags", console=console, transient=True):
+        episodes += read_episodes(bag, spec, problems)
+    for problem in dict.fromkeys(problems):
+        console.print(problem, style="yellow", markup=False, highlight=False)
+    return episodes
 
 
 def override(spec: StreamSpec, image_topic: str | None, action_topic: str | None) -> StreamSpec:
@@ -207,7 +213,6 @@ def figures(scores: Scores, episodes: Sequence[Episode], seed: int) -> dict[str,
     following["true_above_fraction"] = {
         name: best_fraction(means["true"], means[name][None]) for name in ACTIONS if name != "true"
     }
-    following["zero_means"] = "the mean command of the training data (zero after normalisation)"
     return {
         "predictors": {n: {m: jsonable(mean_known(v)) for m, v in by.items()} for n, by in rows.items()},
         "mean": {
@@ -217,6 +222,7 @@ def figures(scores: Scores, episodes: Sequence[Episode], seed: int) -> dict[str,
         "skill_psnr_ci95": jsonable(interval),
         "bootstrap_over": "episodes" if several else "windows",
         "actions": following,
+        "zero_actions": "the mean command of the training data, zero after normalisation",
         "per_episode": [
             {
                 "name": episodes[index].name,
@@ -256,7 +262,8 @@ def write_json(path: str | Path, result: dict[str, Any]) -> None:
 def summarise(result: dict[str, Any]) -> None:
     """Print a table and one line."""
     steps = sorted({1, *(max(1, round(len(result["steps"]) * part)) for part in (0.25, 0.5, 1.0))})
-    table = Table("predictor", "PSNR mean", *(f"step {step}" for step in steps), "SSIM mean", "moving mean")
+    heads = ("predictor", "PSNR", *(f"step {step}" for step in steps), "SSIM", "moving")
+    table = Table(*heads, box=None, title="means over windows; PSNR in dB")
     for name, by_metric in result["predictors"].items():
         mean = result["mean"][name]
         cells = (mean["psnr"], *(by_metric["psnr"][step - 1] for step in steps))
@@ -267,12 +274,12 @@ def summarise(result: dict[str, Any]) -> None:
             decimal(mean["psnr_moving"], 2),
         )
     Console().print(table)
-    mean = {name: metrics["psnr"] for name, metrics in result["mean"].items()}
+    psnr_mean = {name: metrics["psnr"] for name, metrics in result["mean"].items()}
+    gains = (f"{psnr_mean['model'] - psnr_mean[name]:+.2f} on {name.replace('_', ' ')}" for name in BASELINES)
     print(
-        f"{result['checkpoint']}: {mean['model']:.2f} dB over {len(result['steps'])} steps, "
-        f"{mean['model'] - mean['copy_last']:+.2f} on copy-last, {mean['model'] - mean['optical_flow']:+.2f} on optical flow; "
-        f"true actions best in {result['actions']['true_best_fraction']:.0%} of {result['windows']} windows "
-        f"({result['episodes']} episodes)"
+        f"{result['checkpoint']}: {psnr_mean['model']:.2f} dB over {len(result['steps'])} steps, "
+        f"{', '.join(gains)}; true actions best in {result['actions']['true_best_fraction']:.0%} "
+        f"of {result['windows']} windows ({result['episodes']} episodes)"
     )
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from dd_ros.predictor import Predictor
 
-MATRIX = 2048  # side of the matrices whose product measures operations per second
+MATRIX = {"cpu": 1024, "cuda": 8192}  # side of the matrices whose product measures operations per second
 COPY_BYTES = 256 * 2**20  # bytes whose copy measures bytes per second; more than any CPU cache here
 REPEATS = 5
 
@@ -97,8 +97,9 @@ def synchronise(device: torch.device) -> None:
 
 def product_rate(device: torch.device) -> float:
     """Operations per second of a large float32 matrix product, as torch is set up now."""
-    a = torch.randn(MATRIX, MATRIX, device=device)
-    return 2 * MATRIX**3 / best_seconds(lambda: a @ a, device)
+    side = MATRIX[device.type]
+    a = torch.randn(side, side, device=device)
+    return 2 * side**3 / best_seconds(lambda: a @ a, device)
 
 
 def copy_rate(device: torch.device) -> float:

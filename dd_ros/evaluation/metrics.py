@@ -35,7 +35,7 @@ def psnr(true: Images, predicted: Images) -> Values:
 
 def moving_pixels(true: Images, last: Images) -> NDArray[np.bool_]:
     """Pixels [..., H, W] with a channel that differs by more than 5% of the range between the images."""
-    return (np.abs(true.astype(np.int16) - last.astype(np.int16)) > MOVING * 255.0).any(axis=-1)
+    return np.any(np.abs(true.astype(np.int16) - last.astype(np.int16)) > MOVING * 255.0, axis=-1)
 
 
 def psnr_moving(true: Images, predicted: Images, last: Images) -> Values:

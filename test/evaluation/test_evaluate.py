@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evaluate`` on real bags with a real, untrained checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, write_bag
+
+from conftest import randomised, tiny_config
+from dd_ros.bags import read_episodes
+from dd_ros.checkpoint import Model, save_checkpoint
+from dd_ros.config import ActionSpec
+from dd_ros.errors import InputError
+from dd_ros.evaluation.baselines import copy_last, optical_flow
+from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict
+from dd_ros.evaluation.metrics import psnr
+from dd_ros.evaluation.windows import Window, cut, foreign_actions
+from dd_ros.predictor import Predictor
+
+HORIZON = 8
+PREDICTORS = {"model", "copy_last", "optical_flow"}
+
+
+def walk(steps: int, seed: int) -> Iterator[tuple[str, str, int, Any]]:
+    """Messages of a square that walks over a fixed texture; its velocities are the actions."""
+    rng = np.random.default_rng(seed)
+    background = rng.integers(0, 256, (32, 48, 3), np.uint8)
+    velocity = rng.uniform(-2, 2, (steps, 2)).repeat(4, axis=0)[:steps]
+    place = np.clip(np.cumsum(velocity, axis=0) + np.array([12, 20]), 0, (24, 40)).astype(int)
+    for index, (row, column) in enumerate(place):
+        stamp = START + index * STEP
+        frame = background.copy()
+        frame[row : row + 8, column : column + 8] = (250, 30, 30)
+        yield "/action", JOINTS, stamp, joints(stamp, velocity[index])
+        yield "/camera/image_raw", IMAGE, stamp, image(stamp, frame)
+
+
+@pytest.fixture(scope="module")
+def tiny_bags(tmp_path_factory) -> Path:
+    """Folder of two bags of 24 and 20 steps that fit the tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("bags")
+    for seed, steps in enumerate((24, 20)):
+        write_bag(folder / f"walk_{seed}", walk(steps, seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(tiny_checkpoint, tiny_bags, tmp_path_factory):
+    """What an evaluation returns, what it wrote, and its pictures."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    returned = evaluate(
+        tiny_checkpoint,
+        [tiny_bags],
+        folder / "new" / "e.json",
+        folder / "plots",
+        stride=3,
+        device="cpu",
+        seed=4,
+    )
+    return returned, json.loads((folder / "new" / "e.json").read_text()), folder / "plots"
+
+
+def test_json_has_the_promised_names_and_shapes(result):
+    returned, written, _ = result
+    assert returned == written
+    assert written["fps"] == 10.0
+    assert written["steps"] == list(range(1, HORIZON + 1))
+    assert written["episodes"] == 2
+    assert written["windows"] == len(range(1, 16, 3)) + len(range(1, 12, 3))
+    assert set(written["predictors"]) == PREDICTORS
+    for metrics in written["predictors"].values():
+        assert set(metrics) == {"psnr", "ssim", "psnr_moving"}
+        assert all(len(values) == HORIZON for values in metrics.values())
+    assert len(written["skill_psnr"]) == HORIZON
+    assert all(low <= high for low, high in written["skill_psnr_ci95"])
+    assert len(written["skill_psnr_ci95"]) == HORIZON
+    assert {"true", "zero", "shuffled", "true_best_fraction"} <= set(written["actions"])
+    assert all(len(written["actions"][name]) == HORIZON for name in ("true", "zero", "shuffled"))
+    assert 0.0 <= written["actions"]["true_best_fraction"] <= 1.0
+    assert written["device"] == "cpu"
+    assert written["seed"] == 4
+
+
+def test_skill_is_the_model_minus_copy_last(result):
+    written = result[1]
+    model, copy = (np.array(written["predictors"][name]["psnr"]) for name in ("model", "copy_last"))
+    np.testing.assert_allclose(written["skill_psnr"], model - copy, atol=2e-4)
+    np.testing.assert_allclose(written["actions"]["true"], model, atol=2e-4)
+    low, high = np.array(written["skill_psnr_ci95"]).T
+    assert ((low - 1e-3 <= written["skill_psnr"]) & (written["skill_psnr"] <= high + 1e-3)).all()
+
+
+def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_bags):
+    spec = tiny_config().streams
+    rows = {"copy_last": [], "optical_flow": []}
+    for bag in sorted(tiny_bags.iterdir()):
+        (episode,) = read_episodes(bag, spec)
+        for last in range(1, len(episode) - HORIZON, 3):
+            true = episode.frames[last + 1 : last + 1 + HORIZON]
+            for name, baseline in (("copy_last", copy_last), ("optical_flow", optical_flow)):
+                guess = baseline(episode.frames[last - 1], episode.frames[last], HORIZON)
+                rows[name].append([float(psnr(a, b)) for a, b in zip(true, guess, strict=True)])
+    for name, values in rows.items():
+        np.testing.assert_allclose(result[1]["predictors"][name]["psnr"], np.mean(values, axis=0), atol=1e-4)
+
+
+def test_pictures_are_drawn(result):
+    plots: Path = result[2]
+    assert {path.name for path in plots.iterdir()} == {"skill.png", "psnr.png", "filmstrip.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir())
+
+
+def test_same_seed_same_figures(result, tiny_checkpoint, tiny_bags, tmp_path):
+    again = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "e.json", stride=3, device="cpu", seed=4)
+    assert again == result[1]
+
+
+def test_windows_show_the_model_context_and_recorded_actions(tiny_bags):
+    """One call of predict gives what observing and predicting by hand does, whatever came before."""
+    config = tiny_config()
+    predictor = Predictor(config, randomised(Model(config)))
+    episode, other = (read_episodes(bag, config.streams)[0] for bag in sorted(tiny_bags.iterdir()))
+    window = Window(0, 6)
+    foreign = foreign_actions([episode, other], window, HORIZON, np.random.default_rng(0))
+    jitter = np.random.default_rng(1).integers(-40_000_000, 40_000_000, len(episode))
+    shaken = replace(episode, stamps=episode.stamps + jitter)
+    predict(predictor, shaken, Window(0, 9), foreign)
+    predictor.seed(0)
+    got = predict(predictor, shaken, window, foreign)
+    assert tuple(got) == ACTIONS
+
+    predictor.reset()
+    predictor.seed(0)
+    for index in (5, 6):
+        predictor.observe(episode.frames[index], index * predictor.step_ns, episode.actions[index])
+    candidates = (
+        episode.actions[7:15],
+        np.zeros((8, 2)),
+        foreign,
+        np.repeat(episode.actions[6:7], 8, axis=0),
+    )
+    for name, images in zip(ACTIONS, predictor.predict(np.stack(candidates)), strict=True):
+        np.testing.assert_array_equal(got[name], images)
+    assert (got["true"] != got["shuffled"]).any()
+
+
+def test_windows_where_nothing_moves_are_null(tiny_bags):
+    scores, still = Scores(), np.full((HORIZON, 16, 16, 3), 9, np.uint8)
+    (episode,) = read_episodes(sorted(tiny_bags.iterdir())[0], tiny_config().streams)
+    for _ in range(2):
+        for name in ("model", "copy_last", "optical_flow"):
+            scores.judge(name, still, still, still[0])
+        for name in ACTIONS:
+            scores.actions.setdefault(name, []).append(np.ones(HORIZON))
+        scores.episodes.append(0)
+    written = figures(scores, [episode], seed=0)
+    assert written["predictors"]["model"]["psnr_moving"] == [None] * HORIZON
+    assert written["mean"]["model"]["psnr_moving"] is None
+    assert written["actions"]["true_best_fraction"] == 0.0  # a tie is not best
+    assert written["bootstrap_over"] == "windows"
+
+
+def test_max_windows(tiny_checkpoint, tiny_bags, tmp_path):
+    only = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "e.json", device="cpu", stride=1, max_windows=1)
+    assert only["windows"] == only["episodes"] == 1
+
+
+def test_actions_of_another_dimension_are_refused(tiny_bags, tmp_path):
+    config = tiny_config(action=ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3))
+    save_checkpoint(tmp_path / "three", config, Model(config), "# three\n")
+    with pytest.raises(InputError, match=r"/action: expected 3 action values.*got 2"):
+        evaluate(tmp_path / "three", [tiny_bags], tmp_path / "e.json", device="cpu")
+
+
+def test_unwritable_results_are_refused(tiny_checkpoint, tiny_bags, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/e.json: cannot be written"):
+        evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "file" / "e.json", device="cpu", max_windows=1)
+
+
+def test_too_short_bags_are_refused(tiny_bags):
+    episodes = [read_episodes(bag, tiny_config().streams)[0] for bag in sorted(tiny_bags.iterdir())]
+    with pytest.raises(InputError, match="no episode is long enough"):
+        cut(episodes, context=2, horizon=30, stride=8)
