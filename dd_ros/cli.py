@@ -21,7 +21,7 @@ class OneLineErrors(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:  # type: ignore[override]
         try:
-            sys.exit(super().main(*args, **(extra | {"standalone_mode": False})))
+            sys.exit(super().main(*args, **(extra | {"standalone_mode": False, "prog_name": "dd_ros"})))
         except InputError as error:
             fail(str(error), 2)
         except click.UsageError as error:

@@ -15,13 +15,13 @@ import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dd_ros.bags import read_episodes
 from dd_ros.config import ActionSpec, StreamSpec
 from dd_ros.errors import InputError
+from dd_ros.progress import progress
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def store_bag(bag: Path, spec: StreamSpec, cache: Path) -> list[StoredEpisode]:
 def store_bags(bags: Sequence[Path], spec: StreamSpec, cache: Path) -> list[StoredEpisode]:
     """Episodes of all readable ``bags``; bags without usable data are named and left out."""
     episodes: list[StoredEpisode] = []
-    for bag in track(bags, description="reading bags"):
+    for bag in progress(bags, "reading bags"):
         try:
             episodes += store_bag(bag, spec, cache)
         except InputError as error:

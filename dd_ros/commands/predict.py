@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from dd_ros.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import check_actions, override
 from dd_ros.pictures import side_by_side, tile, write_video
 from dd_ros.predictor import Predictor
+from dd_ros.progress import progress
 from dd_ros.streams import Episode
 
 
@@ -42,7 +42,7 @@ def predict(
     for problem in dict.fromkeys(problems):
         console.print(f"[yellow]{problem}[/yellow]")
     total = sum(len(episode) for episode in episodes)
-    frames = track(pictures(predictor, episodes), "predicting", total=total, console=console, transient=True)
+    frames = progress(pictures(predictor, episodes), "predicting", total)
     write_video(out, frames, spec.rate_hz)
     console.print(f"{out}: {total} frames, {total / spec.rate_hz:.1f} s")
 

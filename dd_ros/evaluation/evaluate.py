@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from dd_ros.bags import find_bags, read_episodes
@@ -22,6 +21,7 @@ from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
 from dd_ros.evaluation.windows import Window, actions_of, cut, foreign_actions, frames_of
 from dd_ros.predictor import Predictor
+from dd_ros.progress import progress
 from dd_ros.streams import Episode
 
 METRICS = ("psnr", "ssim", "psnr_moving")
@@ -103,7 +103,7 @@ def evaluate(
     episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, console)
     check_actions(episodes, predictor, spec)
     windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
-    scores = score(predictor, episodes, windows, seed, console)
+    scores = score(predictor, episodes, windows, seed)
     result = {
         "checkpoint": predictor.config.name,
         "fps": spec.rate_hz,
@@ -128,7 +128,7 @@ def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[E
     """Episodes of all ``bags``; what cannot be used of them is said on the console."""
     episodes: list[Episode] = []
     problems: list[str] = []
-    for bag in track(bags, "reading bags", console=console, transient=True):
+    for bag in progress(bags, "reading bags"):
         episodes += read_episodes(bag, spec, problems)
     for problem in dict.fromkeys(problems):
         console.print(problem, style="yellow", markup=False, highlight=False)
@@ -157,14 +157,14 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
 
 
 def score(
-    predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int, console: Console
+    predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int
 ) -> Scores:
     """Run the model and the baselines on every window."""
     scores, horizon = Scores(), predictor.horizon
     rng = np.random.default_rng(seed)
     pictured = set(np.linspace(0, len(windows) - 1, PICTURES + 2).round().astype(int)[1:-1])
     predictor.warm_up()
-    for number, window in enumerate(track(windows, "evaluating", console=console, transient=True)):
+    for number, window in enumerate(progress(windows, "evaluating")):
         episode = episodes[window.episode]
         true, last = frames_of(episode, window, horizon), episode.frames[window.last]
         predictions = predict(predictor, episode, window, foreign_actions(episodes, window, horizon, rng))
