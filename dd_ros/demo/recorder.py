@@ -19,7 +19,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from rclpy.subscription import MessageInfo
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from dd_ros.demo.recording import Piece, Recording
@@ -27,8 +28,14 @@ from dd_ros.demo.report import summary, write_report
 from dd_ros.errors import InputError
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.ros.messages import to_ns, video_frames
+from dd_ros.ros.problems import Level, Problems
+from dd_ros.ros.statistics import Rate
+from dd_ros.ros.topics import Input
 
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+DEPTH = 50  # messages that may wait while this process is busy
 PROGRESS_PERIOD = 5.0  # s
+SILENCE = 5.0  # s without a camera frame that are worth a line in the log
 
 
 class Recorder(Node):
@@ -47,19 +54,15 @@ class Recorder(Node):
         )
         self.patience = self._seconds("patience", 120.0, "Longest wait for the first prediction; 0: no end.")
         keep = self._seconds("keep_seconds", 60.0, "How much of the end goes into the video.")
-        transport = str(
-            self._declare("image_transport", "raw", "Type of the image topic: raw or compressed.")
-        )
-        if transport not in ("raw", "compressed"):
-            raise InputError(f"parameter image_transport: expected raw or compressed, got {transport!r}")
         self.recording = Recording(keep)
         self.checkpoint = ""
         self.node_values: dict[str, str] = {}
-        self.done = rclpy.Future()
-        kind = CompressedImage if transport == "compressed" else Image
-        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-        lossy = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(kind, "image", self._image, lossy)
+        self.done: Future[bool] = Future()
+        # Follows the camera's publishers: type, and reliability, so that no frame is lost on the way.
+        self._camera = Input(
+            self, "image", ["image"], list(IMAGE_TYPES), DEPTH, self._image, Rate(), Problems(self._log)
+        )
+        reliable = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(PredictedVideo, "prediction", self._prediction, reliable)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
         self.create_service(Trigger, "~/write", self._write_now)
@@ -83,13 +86,13 @@ class Recorder(Node):
         limits = [FloatingPointRange(from_value=0.0, to_value=1e6)]
         return float(self._declare(name, default, text, floating_point_range=limits))  # type: ignore[arg-type]
 
-    def _image(self, msg: Any) -> None:
+    def _image(self, msg: Any, _: str) -> None:
         try:
             self.recording.frame(to_ns(msg.header.stamp), image_to_rgb(msg))
         except InputError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
 
-    def _prediction(self, msg: PredictedVideo, info: dict[str, int]) -> None:
+    def _prediction(self, msg: PredictedVideo, info: MessageInfo) -> None:
         stamp, target = to_ns(msg.header.stamp), to_ns(msg.target_stamps[0])
         self.checkpoint = msg.checkpoint
         self._first = self._first or self._steady.now()
@@ -114,7 +117,14 @@ class Recorder(Node):
             response.message = str(error)
         return response
 
+    def _log(self, level: Level, text: str) -> None:
+        if level is Level.OK:  # one line of code per severity: rclpy ties them together
+            self.get_logger().info(text)
+        else:
+            self.get_logger().warning(text)
+
     def _watch(self) -> None:
+        self._camera.watch(SILENCE, "camera frames")
         now = self._steady.now()
         if self._first is None:
             if self.patience and (now - self._began).nanoseconds > self.patience * 1e9:

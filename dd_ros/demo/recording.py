@@ -148,8 +148,10 @@ class Recording:
         self._prune()
 
     def piece(self, piece: Piece) -> None:
-        """Take a predicted chunk."""
+        """Take a predicted chunk; the rest of a prediction that began before this recording is ignored."""
         if self.size is None:
+            if piece.chunk:
+                return
             self._begin(piece)
         age = piece.published_ns - piece.stamp_ns
         self.chunks += 1
@@ -165,7 +167,10 @@ class Recording:
         self._keep_for_video(piece)
 
     def finish(self) -> None:
-        """Score what can still be scored."""
+        """Score what can still be scored; a prediction still under way is left out."""
+        newest = self._open.get(self.last_ns or 0, {})
+        if newest and len(newest) < next(iter(newest.values())).chunks:
+            del self._open[self.last_ns or 0]
         for stamp in sorted(self._open):
             self._score(stamp)
 
@@ -256,4 +261,4 @@ def _psnr(real: Image | None, predicted: Image) -> float:
     if real is None:
         return float("nan")
     error = cv2.norm(real, predicted, cv2.NORM_L2SQR) / (real.size * 255.0**2)
-    return float(decibel(np.float64(error)))
+    return float(decibel(np.array(error)))

@@ -160,7 +160,6 @@ def recorder(scene: Scene, seconds: float, out: Path) -> list[str]:
         "seconds": float(seconds),
         "out": out.resolve(),
         "patience": START_TIME,
-        "image_transport": scene.image_transport,
     }
     return [*module("dd_ros.demo.recorder"), *ros_arguments(remappings, parameters)]
 
