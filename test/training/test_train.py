@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags in, checkpoint out: all stages on real, small bags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bag_writer import robot_messages, write_bag
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import tiny_config
+from dd_ros import Predictor
+from dd_ros.bags import find_bags
+from dd_ros.errors import InputError
+from dd_ros_training.data import ClipDataset, fit_actions, store_bag
+from dd_ros_training.finetune import adopt, default_recipe, finetune, image_size
+from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.train import STAGES, Run
+
+CONFIG = tiny_config()
+
+
+def tiny_recipe(steps: int) -> Recipe:
+    length = {"minutes": 5, "steps": steps, "batch_size": 4, "validate_every": 4}
+    return Recipe(
+        name="small",
+        streams=CONFIG.streams,
+        network=CONFIG.transformer,
+        image_network=CONFIG.autoencoder,
+        schedule="2-1",
+        chunk_frames=2,
+        horizon=8,
+        context_frames=2,
+        autoencoder=StageRecipe(**length),
+        teacher=StageRecipe(**length),
+        distillation=DistillationRecipe(**length),
+    )
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bags")
+    for number in (1, 2, 4):
+        write_bag(folder / f"episode_{number:06d}", robot_messages(30))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    run = Run(tiny_recipe(8), find_bags([bags]), folder / "work")
+    run.save(folder / "small", run.train(list(STAGES)))
+    return folder
+
+
+def test_all_stages_make_a_checkpoint_that_predicts(finished: Path) -> None:
+    predictor = Predictor.load(finished / "small", device="cpu")
+    predictor.observe(np.zeros((64, 80, 3), np.uint8), 0, [0.0, 0.0])
+    assert predictor.predict(np.zeros((8, 2))).shape == (8, 32, 48, 3)
+    card = (finished / "small" / "README.md").read_text()
+    assert "2 bags, 60 model steps" in card
+    assert "copy_last" in card
+
+
+def test_stages_log_skill_and_pictures(finished: Path) -> None:
+    for stage in ("teacher", "distillation"):
+        log = EventAccumulator(str(finished / "work" / "logs" / stage)).Reload()
+        assert f"{stage}/skill" in log.Tags()["scalars"]
+        (picture, *_) = log.Images(f"{stage}/true_above_predicted")
+        assert picture.encoded_image_string.startswith(b"GIF8")
+
+
+def test_an_interrupted_stage_goes_on_where_it_was(bags: Path, tmp_path: Path) -> None:
+    for steps in (6, 9):
+        run = Run(tiny_recipe(steps), find_bags([bags]), tmp_path / "work")
+        run.train(["autoencoder"])
+    state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=False)
+    assert int(state["state_dict"]["steps"]) == 9
+    assert state["global_step"] == 9  # not 15: the second run began at 6
+
+
+def test_learning_lowers_the_loss(bags: Path, tmp_path: Path) -> None:
+    run = Run(tiny_recipe(60), find_bags([bags]), tmp_path / "work")
+    run.train(["autoencoder"])
+    log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
+    losses = [event.value for event in log.Scalars("autoencoder/loss")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_episodes_are_decoded_once_and_clips_are_normalised(bags: Path, tmp_path: Path) -> None:
+    bag = find_bags([bags])[0]
+    (episode,) = store_bag(bag, CONFIG.streams, tmp_path)
+    written = (episode.folder / "frames.npy").stat().st_mtime_ns
+    (again,) = store_bag(bag, CONFIG.streams, tmp_path)
+    assert (again.folder / "frames.npy").stat().st_mtime_ns == written
+    action = fit_actions([episode])
+    clips = ClipDataset([episode], 10, action)
+    assert len(clips) == 21
+    assert clips[3]["frames"].shape == (10, 32, 48, 3)
+    everything = torch.cat([ClipDataset([episode], 30, action)[0]["actions"]])
+    assert torch.allclose(everything.mean(dim=0), torch.zeros(2), atol=1e-5)
+    with pytest.raises(InputError, match="at least one episode of 40 frames"):
+        ClipDataset([episode], 40, action)
+
+
+def test_finetune_adapts_to_another_robot(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    finetune([bags], "/camera/image_raw", "/action", out, str(tiny_checkpoint), None, max_minutes=0.2)
+    predictor = Predictor.load(out, device="cpu")
+    assert (predictor.width, predictor.height) == image_size(48, 32)
+    assert predictor.config.streams.rate_hz == pytest.approx(10.0)
+    assert (
+        "Beats copy-last" in (out / "README.md").read_text()
+        or "Does not beat" in (out / "README.md").read_text()
+    )
+
+
+def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
+    from dd_ros.checkpoint import Model, load_checkpoint
+    from dd_ros.config import ActionSpec
+
+    _, old = load_checkpoint(tiny_checkpoint)
+    action = ActionSpec(dim=5, mean=(0.0,) * 5, std=(1.0,) * 5)
+    new = Model(tiny_config(action=action))
+    adopt(new, old)
+    same = {name for name, value in new.state_dict().items() if value.shape == old.state_dict()[name].shape}
+    assert all(torch.equal(new.state_dict()[name], old.state_dict()[name]) for name in same)
+    assert set(new.state_dict()) - same == {"transformer.conditioning.action.0.weight"}
+
+
+def test_the_default_recipe_leaves_time_to_judge() -> None:
+    recipe = default_recipe("x", CONFIG, 20.0)
+    assert recipe.schedule == "2-1-1-1"
+    assert sum(stage.minutes for stage in (recipe.autoencoder, recipe.teacher, recipe.distillation)) <= 18.0
