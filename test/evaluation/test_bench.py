@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import randomised, tiny_config
-from dd_ros.checkpoint import Model
 from dd_ros.diffusion.schedule import preset
 from dd_ros.evaluation import bench as bench_module
 from dd_ros.evaluation.bench import Stream, bench, measure_candidates, quantiles, repeated
@@ -87,10 +85,9 @@ def test_flops_are_those_of_a_count_by_hand():
     assert count_flops(run) == by_hand
 
 
-def test_flops_do_not_depend_on_the_attention_kernel():
+def test_flops_do_not_depend_on_the_attention_kernel(tiny_checkpoint):
     """Two equal futures go through plain matrix products, one through the fused kernel."""
-    config = tiny_config()
-    predictor = Predictor(config, randomised(Model(config)))
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
     stream = Stream(predictor)
     stream.observe()
     one = count_flops(lambda: predictor.predict(stream.actions[:1]))
@@ -98,14 +95,12 @@ def test_flops_do_not_depend_on_the_attention_kernel():
     assert one < two <= 2 * one
 
 
-def test_bytes_grow_with_passes():
-    config = tiny_config()
-    model = Model(config)
-    predictor = Predictor(config, model)
+def test_bytes_grow_with_passes(tiny_checkpoint):
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
     more = predictor.with_schedule(preset("4", 2, 8))
     extra = 16 - 5
     difference = count_bytes(more) - count_bytes(predictor)
-    assert difference > extra * weight_bytes(model.transformer)
+    assert difference > extra * weight_bytes(predictor.model.transformer)
     assert weight_bytes(nn.Linear(3, 5)) == 4 * 20
 
 

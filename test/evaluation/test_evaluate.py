@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, write_bag
 
-from conftest import randomised, tiny_config
 from dd_ros.bags import read_episodes
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import ActionSpec
@@ -23,6 +22,7 @@ from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predi
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import Window, cut, foreign_actions
 from dd_ros.predictor import Predictor
+from dd_ros.shipped import read_config
 
 HORIZON = 8
 PREDICTORS = {"model", "copy_last", "optical_flow"}
@@ -97,8 +97,8 @@ def test_skill_is_the_model_minus_copy_last(result):
     assert ((low - 1e-3 <= written["skill_psnr"]) & (written["skill_psnr"] <= high + 1e-3)).all()
 
 
-def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_bags):
-    spec = tiny_config().streams
+def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_checkpoint, tiny_bags):
+    spec = read_config(tiny_checkpoint).streams
     rows = {"copy_last": [], "optical_flow": []}
     for bag in sorted(tiny_bags.iterdir()):
         (episode,) = read_episodes(bag, spec)
@@ -122,11 +122,10 @@ def test_same_seed_same_figures(result, tiny_checkpoint, tiny_bags, tmp_path):
     assert again == result[1]
 
 
-def test_windows_show_the_model_context_and_recorded_actions(tiny_bags):
+def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, tiny_bags):
     """One call of predict gives what observing and predicting by hand does, whatever came before."""
-    config = tiny_config()
-    predictor = Predictor(config, randomised(Model(config)))
-    episode, other = (read_episodes(bag, config.streams)[0] for bag in sorted(tiny_bags.iterdir()))
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
+    episode, other = (read_episodes(bag, predictor.config.streams)[0] for bag in sorted(tiny_bags.iterdir()))
     window = Window(0, 6)
     foreign = foreign_actions([episode, other], window, HORIZON, np.random.default_rng(0))
     jitter = np.random.default_rng(1).integers(-40_000_000, 40_000_000, len(episode))
@@ -151,9 +150,9 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_bags):
     assert (got["true"] != got["shuffled"]).any()
 
 
-def test_windows_where_nothing_moves_are_null(tiny_bags):
+def test_windows_where_nothing_moves_are_null(tiny_checkpoint, tiny_bags):
     scores, still = Scores(), np.full((HORIZON, 16, 16, 3), 9, np.uint8)
-    (episode,) = read_episodes(sorted(tiny_bags.iterdir())[0], tiny_config().streams)
+    (episode,) = read_episodes(sorted(tiny_bags.iterdir())[0], read_config(tiny_checkpoint).streams)
     for _ in range(2):
         for name in ("model", "copy_last", "optical_flow"):
             scores.judge(name, still, still, still[0])
@@ -172,8 +171,9 @@ def test_max_windows(tiny_checkpoint, tiny_bags, tmp_path):
     assert only["windows"] == only["episodes"] == 1
 
 
-def test_actions_of_another_dimension_are_refused(tiny_bags, tmp_path):
-    config = tiny_config(action=ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3))
+def test_actions_of_another_dimension_are_refused(tiny_checkpoint, tiny_bags, tmp_path):
+    three = ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    config = read_config(tiny_checkpoint).model_copy(update={"action": three})
     save_checkpoint(tmp_path / "three", config, Model(config), "# three\n")
     with pytest.raises(InputError, match=r"/action: expected 3 action values.*got 2"):
         evaluate(tmp_path / "three", [tiny_bags], tmp_path / "e.json", device="cpu")
@@ -185,7 +185,9 @@ def test_unwritable_results_are_refused(tiny_checkpoint, tiny_bags, tmp_path):
         evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "file" / "e.json", device="cpu", max_windows=1)
 
 
-def test_too_short_bags_are_refused(tiny_bags):
-    episodes = [read_episodes(bag, tiny_config().streams)[0] for bag in sorted(tiny_bags.iterdir())]
+def test_too_short_bags_are_refused(tiny_checkpoint, tiny_bags):
+    episodes = [
+        read_episodes(bag, read_config(tiny_checkpoint).streams)[0] for bag in sorted(tiny_bags.iterdir())
+    ]
     with pytest.raises(InputError, match="no episode is long enough"):
         cut(episodes, context=2, horizon=30, stride=8)
