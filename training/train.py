@@ -78,6 +78,7 @@ def run_stage(
     name: str, config: CheckpointConfig, model: Model, recipe: StageRecipe, data: BagData, work: Path
 ) -> Model:
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs; autocast would cache weights without gradient
     clock = StageClock(recipe.minutes)
     stage = STAGES[name](config, model, recipe, clock)
     saver = ModelCheckpoint(work / name, save_last=True, train_time_interval=timedelta(minutes=1))
