@@ -107,6 +107,8 @@ class Inputs:
         self._inputs["action"].watch(timeout, f"actions of {self._config.action.dim} values")
         self._inputs["plan"].watch(timeout, "plans")
         self._camera_info.watch(timeout, "calibrations")
+        if (self._statistics.plans.silence() or 0.0) > timeout:
+            self._problems.solved("plan")  # optional: a bad plan that nobody repeats is history
         self._check_rate(rate)
         if (
             self._statistics.counts["frames_without_action"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -15,7 +15,9 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from dd_ros.errors import InputError
-from dd_ros.predictor import Chunk
+
+if TYPE_CHECKING:  # robots and recorders need no torch
+    from dd_ros.predictor import Chunk
 
 NANOSECONDS = 1_000_000_000
 

@@ -55,7 +55,7 @@ class Problems:
     def __init__(
         self,
         log: Callable[[Level, str], None],
-        linger: float = 3.0,
+        linger: float = 2.0,
         repeat_after: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ):

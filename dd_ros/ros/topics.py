@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from dd_ros.ros.problems import Problems
 from dd_ros.ros.statistics import Rate
+
+RCLError = rclpy_implementation.RCLError
 
 
 class Source(NamedTuple):
@@ -79,7 +82,7 @@ class Input:
         if usable:
             topic, kind, _ = usable[0]
             reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
-            if self.source != Source(topic, kind, reliable):
+            if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
         self._report(offers, bool(usable), timeout, expected)
 
@@ -105,6 +108,7 @@ class Input:
             self._problems.report(aspect, text, kind="silent")
 
     def _listen(self, source: Source) -> None:
+        """Subscribe, or leave it to the next ``watch`` while Fast DDS still holds the old type."""
         self.destroy()
         reliability = ReliabilityPolicy.RELIABLE if source.reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=self._depth, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
@@ -113,10 +117,20 @@ class Input:
             self._rate.count()
             self._callback(msg, source.type)
 
-        self._subscription = self._node.create_subscription(
-            message_class(source.type), source.topic, receive, qos,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=lambda event: self._lost(event.total_count_change)),
-        )  # fmt: skip
+        def lost(event: QoSMessageLostInfo) -> None:
+            self._lost(event.total_count_change)
+
+        try:
+            self._subscription = self._node.create_subscription(
+                message_class(source.type),
+                source.topic,
+                receive,
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+            )
+        except RCLError as error:
+            text = f"cannot subscribe to {source.topic} ({str(error).splitlines()[0]}); trying again"
+            self._problems.report(f"{self._name} topic", text, kind="subscribe")
         self.source = source
 
     def destroy(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,25 +11,28 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
-from dd_ros_msgs.msg import PredictedVideo
+from dd_ros_msgs.msg import ActionSequence, PredictedVideo
+from dd_ros_msgs.srv import PredictRollouts
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from numpy.typing import NDArray
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.ros.transport import profile_environment
 
+RCLError = rclpy_implementation.RCLError
 ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
 PATIENCE = 60.0  # s; a limit for broken code, not a measure of speed
@@ -62,6 +66,7 @@ def started(command: list[str], log: Path, env: dict[str, str]) -> Iterator[subp
                 except (ProcessLookupError, subprocess.TimeoutExpired):
                     continue
             process.wait()
+            sweep_shared_memory()
 
 
 def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:
@@ -100,7 +105,7 @@ class Robot:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
-        self.stamp = time.time_ns()
+        self.stamp, self.offset = time.time_ns(), 0
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
@@ -123,7 +128,7 @@ class Robot:
         return self.log.read_text(errors="replace")
 
     def until(self, condition: Callable[[], Any], what: str, doing: Callable[[], Any] | None = None) -> Any:
-        """Wait until ``condition`` holds, calling ``doing`` at about 20 Hz; its value."""
+        """Wait until ``condition`` holds, calling ``doing`` at 10 Hz or less; its value."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             value = condition()
@@ -131,10 +136,19 @@ class Robot:
                 return value
             if doing is not None:
                 doing()
-            time.sleep(0.05)
+            time.sleep(0.02 if doing is None else 0.1)
         raise AssertionError(
             f"waited {PATIENCE} s in vain for {what}; diagnostics {self.shown()}; log:\n{self.output()}"
         )
+
+    def says(self, part: str, *words: str, doing: Callable[[], Any] | None = None) -> str:
+        """Wait until the diagnostics of ``part`` hold all ``words``; the message with its level."""
+
+        def found() -> str | None:
+            text = self.shown().get(part, "")
+            return text if all(word in text for word in words) else None
+
+        return self.until(found, f"{words} in the diagnostics of {part}", doing)
 
     def shown(self) -> dict[str, str]:
         """Diagnostics: part -> level and message."""
@@ -150,14 +164,23 @@ class Robot:
             )
         return self._publishers[key]
 
+    def publisher_once_free(self, topic: str, kind: type) -> Any:
+        """A publisher on a topic that had another type: Fast DDS lets go of the old one a bit later."""
+
+        def attempt() -> Any:
+            with suppress(RCLError):
+                return self.publisher(topic, kind)
+
+        return self.until(attempt, f"{topic} to be free for {kind.__name__}")
+
     def drop_publisher(self, topic: str, kind: type, reliable: bool = True) -> None:
         publisher = self._publishers.pop((topic, kind, reliable), None)
         if publisher is not None:
             self.node.destroy_publisher(publisher)
 
     def next_stamp(self) -> int:
-        """The next camera time: one model step on, and never far from now."""
-        self.stamp = max(self.stamp + STEP_NS, time.time_ns())
+        """The next camera time: one model step on, and never far from now (plus ``offset``)."""
+        self.stamp = max(self.stamp + STEP_NS, time.time_ns() + self.offset)
         return self.stamp
 
     def act(self, stamp: int, values: list[float] | None = None) -> None:
@@ -174,10 +197,11 @@ class Robot:
         return stamp
 
     def recovers(self) -> None:
-        """Good input leads to predictions again, and the diagnostics say so."""
+        """Good input leads to predictions again, and the diagnostics show nothing else."""
         self.predictions.clear()
         self.until(lambda: len(self.predictions) >= 8, "predictions from good input", self.step)
-        self.until(lambda: self.shown().get("prediction") == "0 ok", "prediction ok", self.step)
+        good = {"image": "0 ok", "action": "0 ok", "plan": "0 ok", "prediction": "0 ok"}
+        self.until(lambda: self.shown() == good, "good diagnostics", self.step)
 
     def call(self, kind: type, name: str, request: Any) -> Any:
         """Result of a service of the predictor."""
@@ -189,6 +213,17 @@ class Robot:
             return future.result()
         finally:
             self.node.destroy_client(client)
+
+    def call_rollouts(self, candidates: Sequence[Sequence[float]] = ((0.0, 0.0),), **fields: Any) -> Any:
+        """Answer of predict_rollouts for candidates that each hold one action."""
+        sequences = [ActionSequence(count=1, dim=len(row), data=array("f", row)) for row in candidates]
+        request = PredictRollouts.Request(candidates=sequences, **fields)
+        return self.call(PredictRollouts, "predict_rollouts", request)
+
+    def value(self, part: str, key: str) -> str:
+        """One value of the diagnostics; empty before there are any."""
+        status = self.statuses.get(part)
+        return next((v.value for v in status.values if v.key == key), "") if status else ""
 
     def state(self) -> str:
         return self.call(GetState, "get_state", GetState.Request()).current_state.label
@@ -210,6 +245,19 @@ class Robot:
         return self.call(DescribeParameters, "describe_parameters", request).descriptors[0]
 
 
+@contextmanager
+def robot_with_predictor(log: Path, *command: str) -> Iterator[Robot]:
+    """A running predictor, started by ``command``, and the robot that talks to it."""
+    domain = free_domain()
+    with started(list(command), log, environment(domain)):
+        robot = Robot(domain, log)
+        try:
+            robot.until(lambda: robot.statuses, "first diagnostics")
+            yield robot
+        finally:
+            robot.close()
+
+
 def set_stamp(msg: Any, stamp: int) -> None:
     msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
 
@@ -229,3 +277,12 @@ def picture(stamp: int, width: int = 48, height: int = 32, **changes: Any) -> Im
     msg.header.frame_id = "camera_optical"
     set_stamp(msg, stamp)
     return msg
+
+
+def sweep_shared_memory() -> None:
+    """Remove Fast DDS's shared-memory segments whose owner is dead: nobody holds their lock any more."""
+    for lock in Path("/dev/shm").glob("fast*_el"):
+        with suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
+            lock.unlink()

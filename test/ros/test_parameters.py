@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters are written once; everything else about them follows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dd_ros.ros.parameters import PredictorParameters, as_table, as_yaml, violation
+
+ROOT = Path(__file__).resolve().parents[2]
+REMAKE = "python -m dd_ros.ros.parameters yaml > config/predictor.yaml"
+
+
+def test_the_parameter_file_is_the_one_made_from_the_dataclass() -> None:
+    written = (ROOT / "config" / "predictor.yaml").read_text()
+    assert written == as_yaml(PredictorParameters, "predictor"), f"run: {REMAKE}"
+    values = yaml.safe_load(written)["/**/predictor"]["ros__parameters"]
+    assert PredictorParameters(**values) == PredictorParameters()
+
+
+def test_the_table_names_every_parameter() -> None:
+    table = as_table(PredictorParameters)
+    assert all(f"| `{item.name}` |" in table for item in fields(PredictorParameters))
+
+
+@pytest.mark.parametrize("item", fields(PredictorParameters), ids=lambda item: item.name)
+def test_every_parameter_is_described_and_its_default_allowed(item) -> None:
+    details = item.metadata
+    assert details["description"].endswith(".")
+    assert not details["choices"] or item.default in details["choices"]
+    if details["limits"]:
+        low, high = details["limits"]
+        assert type(low) is type(item.default)
+        assert low <= item.default <= high
+
+
+def test_choices() -> None:
+    assert violation(PredictorParameters, "device", "cpu") is None
+    assert violation(PredictorParameters, "device", "tpu") == (
+        "parameter device: expected auto or cpu or cuda, got 'tpu'"
+    )
