@@ -56,8 +56,9 @@ setup(
     ],
     extras_require={
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
-        "train": ["lightning>=2.6,<3", "moviepy>=2,<3", "tensorboard>=2.17,<3"],
+        "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
+            "colcon-ros>=0.5,<1",
             "hypothesis>=6.100,<7",
             "mypy>=1.10,<3",
             "pytest>=8,<10",
