@@ -87,7 +87,7 @@ def bench(
     json_path: str | Path,
     device: str = "auto",
     node: bool = False,
-    seconds: float = 60.0,
+    seconds: float = 30.0,
 ) -> dict[str, Any]:
     """Measure a checkpoint's speed; writes and returns the figures.
 
@@ -110,7 +110,7 @@ def bench(
         for _ in range(WARM_UP):
             stream.run()
         status.update("measuring latency")
-        runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds / 2))
+        runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds))
         first, horizon = quantiles(runs[:, 0]), quantiles(runs[:, 1])
         status.update("counting operations")
         least = floor(predictor, stream.run, horizon["p50"])
