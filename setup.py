@@ -58,6 +58,8 @@ setup(
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
         "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
+            "colcon-package-information>=0.4,<1",
+            "colcon-package-selection>=0.2.10,<1",
             "colcon-ros>=0.5,<1",
             "hypothesis>=6.100,<7",
             "mypy>=1.10,<3",
