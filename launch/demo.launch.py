@@ -24,7 +24,7 @@ ARGUMENTS = {
     "namespace": ("", "namespace of all nodes"),
 }
 # Writing the video takes a while; launch shall not kill the recorder meanwhile.
-REPORT_TIME = "60"
+REPORT_TIME = "120"
 
 
 def generate_launch_description() -> LaunchDescription:

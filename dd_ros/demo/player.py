@@ -8,37 +8,38 @@ the commands to come are published as the plan (``plan``, ActionSequence), one p
 from __future__ import annotations
 
 import sys
-import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import rclpy
 from dd_ros_msgs.msg import ActionSequence
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.bags import Record, find_bags, read_actions, records
 from dd_ros.config import CheckpointConfig
-from dd_ros.errors import InputError
+from dd_ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.actions import stamp_ns
 from dd_ros.ros.messages import header_at, to_time
 from dd_ros.ros.topics import message_class
 from dd_ros.shipped import read_config
 from dd_ros.streams import ActionBuffer
 
-RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-# Between two bags, or two rounds of one: longer than a horizon, so that nothing is predicted across.
-PAUSE = 2.0
+# Horizons between two bags, or two rounds of one, so that nothing is predicted across.
+PAUSE = 1.5
 
 
-class BagPlayer(Node):
+class Actions(NamedTuple):
+    """All actions of a bag, and whether their time is that of message headers."""
+
+    buffer: ActionBuffer
+    from_headers: bool
+
+
+class BagPlayer(ThreadedNode):
     """Plays bags on a thread of its own, round after round."""
 
     def __init__(self) -> None:
@@ -46,24 +47,18 @@ class BagPlayer(Node):
         bag = self._text("bag", "", "A rosbag2 bag, or a folder of bags.")
         checkpoint = self._text("checkpoint", "g1_pick", "Checkpoint whose topics are played.")
         self._config: CheckpointConfig = read_config(checkpoint)
+        self._step = round(1e9 / self._config.streams.rate_hz)
         self._bags = find_bags([Path(bag)])
         self._types = get_typestore(Stores.ROS2_JAZZY)
         self._outputs: dict[str, Any] = {}
         self._plans = self.create_publisher(ActionSequence, "plan", RELIABLE)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="player", daemon=True)
-        self._thread.start()
 
     def _text(self, name: str, default: str, text: str) -> str:
         descriptor = ParameterDescriptor(description=text, read_only=True)
         return str(self.declare_parameter(name, default, descriptor).value)
 
-    def stop(self) -> None:
-        """End playing."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Play all bags, again and again."""
         while True:
             for bag in self._bags:
                 self.get_logger().info(f"playing {bag}")
@@ -72,41 +67,41 @@ class BagPlayer(Node):
                     self._play(record, offset, actions)
                 for problem in dict.fromkeys(problems):
                     self.get_logger().warning(problem)
-                if self._stopping.wait(PAUSE):
+                if self.stopping.wait(PAUSE * self._config.horizon * self._step / 1e9):
                     return
 
-    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, ActionBuffer]]:
+    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, Actions]]:
         """Records when their time has come, with what to add to their stamps; and all actions."""
         streams = self._config.streams
-        actions, _ = read_actions(bag, streams, problems)
+        actions = Actions(*read_actions(bag, streams, problems))
         offset: int | None = None
         for record in records(bag, (streams.image_topic, streams.action_topic), problems):
             now = self.get_clock().now().nanoseconds
             if offset is None:
                 offset = now - record.received_ns
-            if self._stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
+            if self.stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
                 return
             yield record, offset, actions
 
-    def _play(self, record: Record, offset: int, actions: ActionBuffer) -> None:
+    def _play(self, record: Record, offset: int, actions: Actions) -> None:
         kind = message_class(record.msgtype)
         message = deserialize_message(bytes(self._types.serialize_cdr(record.msg, record.msgtype)), kind)
         stamp = stamp_ns(record.msg)
         if stamp is not None:
             message.header.stamp = to_time(stamp + offset)
         if record.topic == self._config.streams.image_topic:
-            self._publish_plan(stamp or record.received_ns, offset, actions)
+            time_of_actions = stamp if actions.from_headers and stamp else record.received_ns
+            self._publish_plan(actions.buffer, time_of_actions, (stamp or record.received_ns) + offset)
         self._output(record.topic, kind).publish(message)
 
-    def _publish_plan(self, stamp: int, offset: int, actions: ActionBuffer) -> None:
-        """The commands for the horizon after a picture, before the picture."""
-        step = round(1e9 / self._config.streams.rate_hz)
+    def _publish_plan(self, actions: ActionBuffer, recorded_ns: int, stamp: int) -> None:
+        """The commands after a picture, before the picture: recorded at one time, played at another."""
         # One more than the horizon: then it still suffices where the next picture overtakes its plan.
-        wanted = [actions.at(stamp + k * step) for k in range(1, self._config.horizon + 2)]
+        wanted = [actions.at(recorded_ns + k * self._step) for k in range(1, self._config.horizon + 2)]
         plan = np.array([action for action in wanted if action is not None], np.float32)
         if len(plan) < len(wanted):
             return  # before the first command
-        message = ActionSequence(header=header_at(stamp + offset + step, ""), step=step / 1e9)
+        message = ActionSequence(header=header_at(stamp + self._step, ""), step=self._step / 1e9)
         message.count, message.dim = plan.shape
         message.data = array("f", plan.tobytes())
         self._plans.publish(message)
@@ -119,24 +114,7 @@ class BagPlayer(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 for a bag or checkpoint that cannot be used."""
-    rclpy.init(args=None if args is None else list(args))
-    node = None
-    executor = SingleThreadedExecutor()
-    try:
-        node = BagPlayer()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except InputError as error:
-        print(f"bag_player: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(BagPlayer, args)
 
 
 if __name__ == "__main__":

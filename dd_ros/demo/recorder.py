@@ -7,6 +7,7 @@ ros2 run dd_ros recorder --ros-args -r image:=/camera/image_raw -p seconds:=30.0
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,13 @@ class Recorder(Node):
         self._steady = steady
         self._first: Any = None
         self._told = 0.0
+        self._writing: threading.Thread | None = None
         self.create_timer(0.1, self._watch, clock=steady)
 
     def write(self) -> dict[str, Any]:
         """Write the report and return its figures; InputError where it cannot be written."""
+        if self._writing is not None:
+            self._writing.join()
         return write_report(self.recording, self.out, self.checkpoint, self.node_values)
 
     def _declare(self, name: str, default: object, text: str, **more: Any) -> object:
@@ -110,12 +114,22 @@ class Recorder(Node):
                 self.node_values = {"message": status.message} | {v.key: v.value for v in status.values}
 
     def _write_now(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        try:
-            response.message = summary(self.write())
-            response.success = True
-        except InputError as error:
-            response.message = str(error)
+        """Write what there is, on a thread, for the video takes a while and recording goes on."""
+        if self._writing is not None and self._writing.is_alive():
+            response.message = "expected one report at a time, one is being written"
+            return response
+        self._writing = threading.Thread(target=self._write_copy, args=(self.recording.copy(),))
+        self._writing.start()
+        response.success = True
+        response.message = f"writing {self.recording.predictions} predictions to {self.out}"
         return response
+
+    def _write_copy(self, recording: Recording) -> None:
+        try:
+            result = write_report(recording, self.out, self.checkpoint, dict(self.node_values))
+            self.get_logger().info(f"{self.out / 'report.md'} written: {summary(result)}")
+        except InputError as error:
+            self.get_logger().error(str(error))
 
     def _log(self, level: Level, text: str) -> None:
         if level is Level.OK:  # one line of code per severity: rclpy ties them together

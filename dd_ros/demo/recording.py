@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -75,6 +76,12 @@ class Timeline(Generic[T]):
         place = bisect_left(self.stamps, stamp)
         close = min(self.stamps[max(place - 1, 0) : place + 1], key=lambda s: abs(s - stamp), default=None)
         return None if close is None or abs(close - stamp) > tolerance else self._values[close]
+
+    def copy(self) -> Timeline[T]:
+        """The same values in a timeline of its own."""
+        other: Timeline[T] = Timeline()
+        other.stamps, other._values = list(self.stamps), dict(self._values)
+        return other
 
     def drop_before(self, stamp: int) -> None:
         """Forget everything older than ``stamp``."""
@@ -165,6 +172,16 @@ class Recording:
             self.horizon_ages.append(age)
         self._open.setdefault(piece.stamp_ns, {})[piece.chunk] = piece
         self._keep_for_video(piece)
+
+    def copy(self) -> Recording:
+        """What was recorded so far, apart from what comes; pictures are shared."""
+        other = copy(self)
+        other.frames = self.frames.copy()
+        other.shown = {lead: timeline.copy() for lead, timeline in self.shown.items()}
+        other.first_chunk_ages, other.horizon_ages = list(self.first_chunk_ages), list(self.horizon_ages)
+        other.model_psnr, other.copy_psnr = list(self.model_psnr), list(self.copy_psnr)
+        other._open = {stamp: dict(pieces) for stamp, pieces in self._open.items()}
+        return other
 
     def finish(self) -> None:
         """Score what can still be scored; a prediction still under way is left out."""

@@ -8,18 +8,13 @@ means to take. Stamps follow ``dd_ros.demo.simulate``, so that bags and the live
 from __future__ import annotations
 
 import sys
-import threading
 from array import array
 from collections.abc import Sequence
 
 import numpy as np
-import rclpy
 from dd_ros_msgs.msg import ActionSequence
 from numpy.typing import NDArray
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.demo.pusht import Robot
@@ -32,13 +27,12 @@ from dd_ros.demo.simulate import (
     PLAN_TOPIC,
     STEP_NS,
 )
+from dd_ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.conversions import rgb_to_image
 from dd_ros.ros.messages import header_at
 
-RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
-
-class PushtRobot(Node):
+class PushtRobot(ThreadedNode):
     """Simulates on a thread of its own, at 10 steps per second of real time.
 
     Topics (relative to its namespace): ``camera/image_raw`` (Image), ``pusher/command`` (JointState
@@ -53,25 +47,18 @@ class PushtRobot(Node):
         self._images = self.create_publisher(Image, IMAGE_TOPIC.lstrip("/"), RELIABLE)
         self._commands = self.create_publisher(JointState, COMMAND_TOPIC.lstrip("/"), RELIABLE)
         self._plans = self.create_publisher(ActionSequence, PLAN_TOPIC.lstrip("/"), RELIABLE)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
-        self._thread.start()
 
     def _declare(self, name: str, default: int, text: str, low: int, high: int) -> int:
         limits = [IntegerRange(from_value=low, to_value=high, step=1)]
         descriptor = ParameterDescriptor(description=text, read_only=True, integer_range=limits)
         return int(self.declare_parameter(name, default, descriptor).value)
 
-    def stop(self) -> None:
-        """End the simulation."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Simulate in real time."""
         now = self.get_clock().now().nanoseconds
         self._publish_command(now - STEP_NS + COMMAND_DELAY_NS, self._robot.world.pusher)
         stamp = now
-        while not self._stopping.wait(max(0, stamp - self.get_clock().now().nanoseconds) / 1e9):
+        while not self.stopping.wait(max(0, stamp - self.get_clock().now().nanoseconds) / 1e9):
             # A robot's time does not stand still when its computer is busy: only pictures are missed.
             late = self.get_clock().now().nanoseconds - stamp >= STEP_NS
             self._step(stamp, with_picture=not late)
@@ -100,19 +87,7 @@ class PushtRobot(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    rclpy.init(args=None if args is None else list(args))
-    node = PushtRobot()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.stop()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(PushtRobot, args)
 
 
 if __name__ == "__main__":
