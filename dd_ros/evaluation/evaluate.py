@@ -156,9 +156,7 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
             )
 
 
-def score(
-    predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int
-) -> Scores:
+def score(predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int) -> Scores:
     """Run the model and the baselines on every window."""
     scores, horizon = Scores(), predictor.horizon
     rng = np.random.default_rng(seed)
