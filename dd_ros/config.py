@@ -149,10 +149,10 @@ class Schedule(Settings):
         return frames // self.chunk_frames
 
     def passes(self, frames: int) -> int:
-        """Network passes for ``frames`` frames, guidance and context refresh included."""
+        """Network passes for ``frames`` frames, with guidance and the refresh before all later chunks."""
         per_step = 2 if self.guidance else 1
         steps = sum(len(self.chunk_levels(i)) for i in range(self.chunks(frames)))
-        return per_step * steps + (self.chunks(frames) if self.clean_context else 0)
+        return per_step * steps + (self.chunks(frames) - 1 if self.clean_context else 0)
 
 
 class CheckpointConfig(Settings):

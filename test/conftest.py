@@ -6,51 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
+from tiny import randomised, tiny_config
 
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.config import (
-    ActionSpec,
-    AutoencoderConfig,
-    CheckpointConfig,
-    StreamSpec,
-    TransformerConfig,
-)
-from dd_ros.diffusion.schedule import preset
-
-
-def tiny_config(**changes: object) -> CheckpointConfig:
-    """Settings of a network that runs in milliseconds: 48x32 pixels, 10 Hz, two actions, 8 frames."""
-    streams = StreamSpec(
-        image_topic="/camera/image_raw",
-        action_topic="/action",
-        action_type="sensor_msgs/msg/JointState",
-        action_fields=("position[0:2]",),
-        rate_hz=10.0,
-        width=48,
-        height=32,
-    )
-    settings = {
-        "name": "tiny",
-        "streams": streams,
-        "action": ActionSpec(dim=2, mean=(0.0, 0.0), std=(1.0, 1.0), names=("x", "y")),
-        "autoencoder": AutoencoderConfig(
-            latent_channels=4, fine_width=16, coarse_width=16, encoder_blocks=1, decoder_blocks=1
-        ),
-        "transformer": TransformerConfig(width=32, depth=2, heads=2, window_frames=4, reach=8),
-        "schedule": preset("2-1", chunk_frames=2, horizon=8),
-        "horizon": 8,
-        "context_frames": 2,
-    }
-    return CheckpointConfig(**(settings | changes))
-
-
-def randomised(model: Model) -> Model:
-    """Move every weight off zero, so that actions, noise and context all show in the output."""
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model
 
 
 @pytest.fixture(scope="session")

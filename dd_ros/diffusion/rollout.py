@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dd_ros.config import Schedule
 from dd_ros.diffusion.path import step
+from dd_ros.model.attention import KeysValues
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Denoised, VideoTransformer
 
@@ -41,7 +42,7 @@ def rollout(
     schedule: Schedule,
     trained_steps: Sequence[int] | None = None,
 ) -> Iterator[RolloutChunk]:
-    """Generate the future chunk by chunk; the cache ends up holding the last window of it.
+    """Generate the future chunk by chunk.
 
     Every chunk starts from pure noise and goes through its own noise levels. Its last denoising
     step's keys and values are the context of the next chunk, as that step left them (Diagonal
@@ -49,7 +50,8 @@ def rollout(
 
     Args:
         network: the denoiser.
-        cache: holds the observed frames of B contexts; generated chunks are appended to it.
+        cache: holds the observed frames of B contexts; a generated chunk is appended when the next one is
+            asked for, so that nobody waits for a refresh pass.
         reference: [B, c, h, w] latent of the last observed frame.
         now: [B, A] its action.
         actions: [N, F, A] normalised action of every future frame; N a multiple of B.
@@ -90,12 +92,15 @@ def rollout(
                 clean = clean.detach()
             if index + 1 < len(levels):
                 noisy = step(noisy, clean, level, levels[index + 1])
-        memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
-        cache.append(
-            [type(kv)(*(x.detach() for x in kv)) for kv in memory] if trained_steps is not None else memory
-        )
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
+        memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
+        cache.append(detached(memory) if trained_steps is not None else memory)
+
+
+def detached(memory: list[KeysValues]) -> list[KeysValues]:
+    """The same keys and values without their history: no gradient crosses chunks."""
+    return [KeysValues(kv.keys.detach(), kv.values.detach()) for kv in memory]
 
 
 def gradient_only_at(index: int, trained: int | None):

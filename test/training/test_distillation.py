@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import randomised, tiny_config
 
-from conftest import randomised, tiny_config
 from dd_ros.checkpoint import Model
 from dd_ros.config import Schedule
 from dd_ros.diffusion.rollout import rollout
@@ -114,18 +114,13 @@ def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: Distilla
     original = network.forward
     network.forward = lambda *given, **more: seen.append(original(*given, **more)) or seen[-1]  # type: ignore[method-assign]
     try:
-        next(
-            rollout(
-                network,
-                cache,
-                clips.reference,
-                clips.now,
-                clips.actions,
-                noise,
-                stage.config.schedule,
-            )
+        chunks = rollout(
+            network, cache, clips.reference, clips.now, clips.actions, noise, stage.config.schedule
         )
+        next(chunks)
+        last_step = seen[-1]
+        assert len(seen) == 4
+        next(chunks)
     finally:
         del network.forward
-    assert len(seen) == 4
-    assert cache.generated[0] is seen[-1].memory
+    assert cache.generated[0] is last_step.memory

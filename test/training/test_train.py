@@ -10,8 +10,8 @@ import pytest
 import torch
 from bag_writer import robot_messages, write_bag
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import tiny_config
 
-from conftest import tiny_config
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
