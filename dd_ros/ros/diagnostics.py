@@ -91,6 +91,7 @@ def _input_values(condition: Condition, name: str, rate: Rate) -> dict[str, str]
     silence = rate.silence()
     return {
         "topic": condition.topics.get(name, ""),
+        "messages": str(rate.total),
         "rate (Hz)": f"{rate.hz():.1f}",
         "last message (s ago)": "never" if silence is None else f"{silence:.2f}",
     }

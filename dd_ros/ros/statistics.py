@@ -20,21 +20,26 @@ class Rate:
     def __init__(self, window: float = 5.0, clock: Callable[[], float] = time.monotonic):
         self._window, self._clock = window, clock
         self._times: deque[float] = deque(maxlen=REMEMBERED)
+        self.total = 0
 
     def count(self) -> None:
+        self.total += 1
         self._times.append(self._clock())
 
     def hz(self) -> float:
-        """Mean rate in Hz; 0 while the events in the window span less than a second."""
+        """Rate in Hz by the median interval, which one pause does not change; 0 before a second has passed."""
         now = self._clock()
         times = [t for t in tuple(self._times) if now - t <= self._window]
-        return (len(times) - 1) / (times[-1] - times[0]) if times and times[-1] - times[0] >= 1.0 else 0.0
+        if len(times) < 2 or times[-1] - times[0] < 1.0:
+            return 0.0
+        return 1.0 / max(float(np.median(np.diff(times))), 1e-6)
 
     def silence(self) -> float | None:
         """Seconds since the last event; None before the first."""
         return self._clock() - self._times[-1] if self._times else None
 
     def clear(self) -> None:
+        self.total = 0
         self._times.clear()
 
 

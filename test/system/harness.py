@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from sensor_msgs.msg import Image, JointState
 
 from dd_ros.ros.transport import profile_environment
 
+_domains = count()
 RCLError = rclpy_implementation.RCLError
 ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
@@ -45,8 +47,8 @@ def environment(domain: int) -> dict[str, str]:
 
 
 def free_domain() -> int:
-    """A domain for this test process; above 101 ports clash with those the system hands out."""
-    return 1 + os.getpid() % 100
+    """A domain nobody else in this test run has; above 101 ports clash with those the system hands out."""
+    return 1 + (7 * os.getpid() + next(_domains)) % 100
 
 
 @contextmanager
@@ -90,6 +92,7 @@ class Robot:
 
     def __init__(self, domain: int, log: Path, node_name: str = "/predictor"):
         self.log, self.name = log, node_name
+        self.domain = domain
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("robot", context=self.context)
@@ -246,16 +249,21 @@ class Robot:
 
 
 @contextmanager
-def robot_with_predictor(log: Path, *command: str) -> Iterator[Robot]:
-    """A running predictor, started by ``command``, and the robot that talks to it."""
+def robot_with_predictor(log: Path, *command: str, node_name: str = "/predictor") -> Iterator[Robot]:
+    """A running predictor, started by ``command``, and the robot that talks to it.
+
+    At the end the node must go quietly and leave no traceback in its log.
+    """
     domain = free_domain()
-    with started(list(command), log, environment(domain)):
-        robot = Robot(domain, log)
+    with started(list(command), log, environment(domain)) as process:
+        robot = Robot(domain, log, node_name)
         try:
             robot.until(lambda: robot.statuses, "first diagnostics")
             yield robot
         finally:
             robot.close()
+    assert process.returncode == 0, robot.output()
+    assert "Traceback" not in robot.output(), robot.output()
 
 
 def set_stamp(msg: Any, stamp: int) -> None:

@@ -6,23 +6,16 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import STEP_NS, Robot, picture, predictor_command, robot_with_predictor, set_stamp
+from harness import STEP_NS, Robot, picture, set_stamp
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 
 from dd_ros.ros.messages import to_ns
 
-
-@pytest.fixture(scope="module")
-def robot(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
-    """One node for all tests here: each must leave it in good health."""
-    log = tmp_path_factory.mktemp("node") / "predictor.log"
-    with robot_with_predictor(log, *predictor_command(tiny_checkpoint)) as robot:
-        yield robot
+pytest_plugins = ["node_fixtures"]
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
-from harness import STEP_NS, Robot, picture, pixels, predictor_command, robot_with_predictor
+from harness import (
+    STEP_NS,
+    Robot,
+    environment,
+    picture,
+    pixels,
+    started,
+)
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from dd_ros import Predictor
 from dd_ros.ros.messages import header_at, to_ns, video_frames
 
-
-@pytest.fixture(scope="module")
-def robot(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
-    """One node for all tests here: each must leave it in good health."""
-    log = tmp_path_factory.mktemp("node") / "predictor.log"
-    with robot_with_predictor(log, *predictor_command(tiny_checkpoint)) as robot:
-        yield robot
+pytest_plugins = ["node_fixtures"]
 
 
 def whole(robot: Robot, stamp: int) -> list:
@@ -176,3 +178,29 @@ def test_bad_rollouts_are_answered_and_hurt_nothing(robot: Robot) -> None:
     assert "expected 2 action values, got 3" in robot.call_rollouts([[0.0, 0.0, 0.0]]).message
     robot.recovers()
     assert isinstance(robot.call_rollouts(), PredictRollouts.Response)
+
+
+def test_large_images_arrive_complete_with_the_shipped_profile(robot: Robot, tmp_path: Path) -> None:
+    count, topic = 40, "/camera/image_raw"
+    robot.recovers()
+    arrived: list[tuple[int, int, int]] = []
+    subscription = robot.node.create_subscription(
+        Image,
+        topic,
+        lambda msg: arrived.append((msg.width, msg.height, len(msg.data))),
+        QoSProfile(depth=count, reliability=ReliabilityPolicy.BEST_EFFORT),
+    )
+    robot.drop_publisher(topic, Image)
+    robot.predictions.clear()
+
+    def act() -> None:
+        robot.act(robot.next_stamp())
+
+    camera = [sys.executable, str(Path(__file__).with_name("camera.py")), topic, "642", "480", str(count)]
+    with started(camera, tmp_path / "camera.log", environment(robot.domain)):
+        robot.until(lambda: len(arrived) >= count, f"{count} images", act)
+        robot.until(lambda: len(robot.predictions) > 8, "predictions from them", act)
+        assert "best effort" in robot.value("image", "topic")
+    robot.node.destroy_subscription(subscription)
+    assert set(arrived) == {(642, 480, 642 * 480 * 3)}
+    robot.recovers()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start that cannot work ends with one line and status 2; transitions that fail say why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from lifecycle_msgs.msg import State
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from dd_ros.errors import InputError
+from dd_ros.ros.lifecycle import ManagedNode
+from dd_ros.ros.node import main
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("rate:=fast", ["rate"]),
+        ("rate:=-1.0", ["rate", "-1.0"]),
+        ("device:=tpu", ["device", "auto or cpu or cuda", "'tpu'"]),
+        ("schedule:=9-9", ["schedule '9-9'", "4-3-2-2"]),
+        ("image_transport:=theora", ["image_transport", "raw or compressed", "'theora'"]),
+        ("checkpoint:=/nowhere", ["/nowhere", "config.yaml"]),
+    ],
+)
+def test_bad_parameters(
+    tiny_checkpoint: Path, override: str, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--ros-args", "-p", f"checkpoint:={tiny_checkpoint}", "-p", "device:=cpu", "-p", override]
+    assert main(arguments) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predictor: ")]
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+class Fragile(ManagedNode):
+    """Fails in ``configure`` as often as told."""
+
+    failures: list[Exception]
+    undone = 0
+
+    def configure(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+
+    def cleanup(self) -> None:
+        self.undone += 1
+
+
+@pytest.fixture
+def node() -> Iterator[Fragile]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Fragile("fragile", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_a_failed_transition_is_logged_undone_and_can_be_tried_again(
+    node: Fragile, capfd: pytest.CaptureFixture[str]
+) -> None:
+    node.failures = [RuntimeError("no memory"), InputError("file.yaml: missing")]
+    for reason in ("file.yaml: missing", "RuntimeError: no memory"):
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert node.failure == reason
+        assert f"configure failed: {reason}" in capfd.readouterr().err
+        assert node._state_machine.current_state[0] == State.PRIMARY_STATE_UNCONFIGURED
+    assert node.undone == 2
+    node.start()
+    assert (node.phase, node.failure) == ("active", "")
+
+
+def test_a_start_that_fails_says_why(node: Fragile) -> None:
+    node.failures = [InputError("file.yaml: missing")]
+    with pytest.raises(InputError, match=r"file\.yaml: missing"):
+        node.start()
