@@ -80,7 +80,11 @@ share() {
   local share=$venv/share/dd_ros index=$venv/share/ament_index/resource_index/packages
   mkdir -p "$share" "$index" "$venv/lib/dd_ros" "$stamps/types" checkpoints
   cp resource/dd_ros "$index/dd_ros"
-  for item in package.xml launch config checkpoints; do ln -sfn "$PWD/$item" "$share/$item"; done
+  ln -sfn "$PWD/package.xml" "$share/package.xml"
+  for item in launch config checkpoints; do # real folders of links: `ros2 launch` does not look behind linked folders
+    rm -rf "${share:?}/$item"
+    if [ -e "$item" ]; then cp -rs "$PWD/$item" "$share/$item"; fi
+  done
   for script in dd_ros predictor pusht_robot recorder; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
   ln -sfn "$PWD/training" "$stamps/types/dd_ros_training" # the installed name, for mypy
 }
