@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import click
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from dd_ros.bags import find_bags, split
@@ -31,6 +30,7 @@ from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
+SAVE_SECONDS = 60.0
 STAGES: dict[str, type[Stage]] = {
     "autoencoder": AutoencoderStage,
     "teacher": TeacherStage,
@@ -60,6 +60,30 @@ class StageClock(Callback):
         self.before = state["elapsed"]
 
 
+class Saver(Callback):
+    """Saves the whole state of a stage once a minute and at its end; the file is always a whole one.
+
+    Lightning's ModelCheckpoint keeps no time interval under manual optimisation.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.saved = path, time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        if time.monotonic() - self.saved >= SAVE_SECONDS:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        staging = self.path.with_suffix(".tmp")
+        trainer.save_checkpoint(staging)  # on every process: some strategies gather here
+        if trainer.is_global_zero:
+            staging.replace(self.path)
+        self.saved = time.monotonic()
+
+
 def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> CheckpointConfig:
     """Settings of the checkpoint that ``recipe`` makes from ``episodes``."""
     return CheckpointConfig(
@@ -81,10 +105,12 @@ def run_stage(
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs; autocast would cache weights without gradient
     clock = StageClock(recipe.minutes)
     stage = STAGES[name](config, model, recipe, clock)
-    saver = ModelCheckpoint(work / name, save_last=True, train_time_interval=timedelta(minutes=1))
+    last = work / name / "last.ckpt"
+    last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
         max_epochs=-1,
-        callbacks=[clock, saver, TQDMProgressBar(refresh_rate=20)],
+        callbacks=[clock, Saver(last), TQDMProgressBar(refresh_rate=20)],
+        enable_checkpointing=False,
         logger=TensorBoardLogger(work / "logs", name=name, version=""),
         val_check_interval=recipe.validate_every,
         check_val_every_n_epoch=None,
@@ -93,7 +119,6 @@ def run_stage(
         log_every_n_steps=10,
         enable_model_summary=False,
     )
-    last = work / name / "last.ckpt"
     trainer.fit(stage, data, ckpt_path=last if last.exists() else None, weights_only=False)
     return stage.averaged
 

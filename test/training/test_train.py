@@ -15,9 +15,11 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
+from dd_ros_training import train
 from dd_ros_training.data import ClipDataset, fit_actions, store_bag
 from dd_ros_training.finetune import adopt, default_recipe, finetune, image_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
 
 CONFIG = tiny_config()
@@ -80,6 +82,27 @@ def test_an_interrupted_stage_goes_on_where_it_was(bags: Path, tmp_path: Path) -
     state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=False)
     assert int(state["state_dict"]["steps"]) == 9
     assert state["global_step"] == 9  # not 15: the second run began at 6
+
+
+def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    step = AutoencoderStage.training_step
+
+    def die(stage: AutoencoderStage, batch: dict, index: int) -> None:
+        if int(stage.steps) == 5:
+            raise RuntimeError("the machine died")
+        step(stage, batch, index)
+
+    run = Run(tiny_recipe(9), find_bags([bags]), tmp_path / "work")
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoencoderStage, "training_step", die)
+        with pytest.raises(RuntimeError, match="died"):
+            run.train(["autoencoder"])
+    last = tmp_path / "work" / "autoencoder" / "last.ckpt"
+    assert int(torch.load(last, weights_only=False)["state_dict"]["steps"]) == 5
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    Run(tiny_recipe(9), find_bags([bags]), tmp_path / "work").train(["autoencoder"])
+    assert torch.load(last, weights_only=False)["global_step"] == 9  # 5 before, 4 after
 
 
 def test_learning_lowers_the_loss(bags: Path, tmp_path: Path) -> None:

@@ -59,8 +59,6 @@ class Stage(lightning.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             optimizer.step()
-
-    def on_train_batch_end(self, *_: object) -> None:
         self.steps += 1
         self.update_average()
         if self.progress_fraction() >= 1.0:
