@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the package says of itself agrees with what is in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions, requires, version
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from catkin_pkg.package import Package, parse_package
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [*ROOT.glob("dd_ros/**/*.py"), *ROOT.glob("training/**/*.py"), *ROOT.glob("launch/*.py")]
+# Packages whose Python module another distribution installs, or that only this repository has.
+OWN = {"dd_ros", "dd_ros_training"}
+
+
+def manifest(folder: str) -> Package:
+    return parse_package(str(ROOT / folder))
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def requirements() -> dict[str, Requirement]:
+    """What the installed dd_ros asks of pip, its extras included."""
+    parsed = [Requirement(text) for text in requires("dd_ros") or ()]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
+@pytest.mark.parametrize(("folder", "build_type"), [(".", "ament_python"), ("dd_ros_msgs", "ament_cmake")])
+def test_package_xml_is_valid(folder: str, build_type: str) -> None:
+    warnings: list[str] = []
+    package = manifest(folder)
+    package.validate(warnings=warnings)
+    assert not warnings
+    assert package.package_format == 3
+    assert package.get_build_type() == build_type
+    assert package.licenses == ["Apache-2.0"]
+    assert package.version == manifest(".").version == version("dd_ros")
+
+
+def test_colcon_takes_both_for_ros_packages() -> None:
+    # An invalid package.xml makes colcon fall back to plain "python" without a word.
+    command = [sys.executable, "-m", "colcon", "--log-base", "/dev/null", "list"]
+    listed = subprocess.run(
+        [*command, "--base-paths", ".", "dd_ros_msgs"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert [line.split("\t") for line in listed.splitlines()] == [
+        ["dd_ros", ".", "(ros.ament_python)"],
+        ["dd_ros_msgs", "dd_ros_msgs", "(ros.ament_cmake)"],
+    ]
+
+
+def test_every_ros_package_used_is_declared() -> None:
+    # Imported, or named as a type of a topic ("geometry_msgs/msg/Twist").
+    used = {name.split(".")[0] for path in SOURCES for name in imports(path)}
+    named = {name for path in SOURCES for name in re.findall(r"\b(\w+)/(?:msg|srv)/", path.read_text())}
+    ros = {name for name in used | named if name.endswith(("_msgs", "_interfaces", "_srvs"))}
+    ros |= used & {"rclpy", "cv_bridge", "launch", "launch_ros", "rosidl_runtime_py"}
+    declared = manifest(".")
+    assert ros <= {depend.name for depend in (*declared.exec_depends, *declared.build_depends)}
+
+
+def test_every_python_package_used_is_declared() -> None:
+    ros = {depend.name for depend in manifest(".").exec_depends}
+    distributions = packages_distributions()
+    declared = requirements()
+    missing = {}
+    for path in SOURCES:
+        for module in {name.split(".")[0] for name in imports(path)} - OWN - ros:
+            if module in sys.stdlib_module_names or module == "ament_index_python":
+                continue
+            owners = {canonicalize_name(owner) for owner in distributions.get(module, [module])}
+            if not owners & declared.keys():
+                missing[module] = str(path)
+    assert not missing
+
+
+def test_tested_versions_lie_in_the_declared_ranges() -> None:
+    declared = requirements()
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if "==" in line:
+            name, pinned = line.split("==")
+            requirement = declared.get(canonicalize_name(name))
+            assert requirement is None or requirement.specifier.contains(pinned), line
+
+
+def test_transport_profile_is_what_large_images_need() -> None:
+    space = {"": "http://www.eprosima.com"}
+    profile = ElementTree.parse(ROOT / "config/fastdds.xml").getroot()
+    sizes = {
+        transport.findtext("type", namespaces=space): transport.findtext("segment_size", namespaces=space)
+        for transport in profile.iterfind(".//transport_descriptor", space)
+    }
+    assert sizes.keys() == {"SHM", "UDPv4"}
+    assert int(sizes["SHM"] or 0) >= 64 << 20
+    assert profile.findtext(".//useBuiltinTransports", namespaces=space) == "false"
+    participant = profile.find("participant", space)
+    assert participant is not None
+    assert participant.get("is_default_profile") == "true"
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("dd_ros/model", ("dd_ros.diffusion", "dd_ros.predictor", "dd_ros.ros", "rclpy", "lightning")),
+        ("dd_ros/diffusion", ("dd_ros.predictor", "dd_ros.ros", "rclpy", "lightning")),
+        ("dd_ros/evaluation", ("rclpy", "lightning", "dd_ros_training")),
+        ("dd_ros/ros", ("lightning", "dd_ros_training")),
+        ("dd_ros/demo", ("lightning", "dd_ros_training")),
+        ("training", ("rclpy",)),
+    ],
+)
+def test_imports_point_one_way(room: str, forbidden: tuple[str, ...]) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        for name in imports(path):
+            assert not any(name == other or name.startswith(other + ".") for other in forbidden), path
+
+
+def test_every_source_file_names_its_licence() -> None:
+    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *ROOT.glob("scripts/*"), ROOT / "setup.py"]
+    for path in files:
+        head = path.read_text().splitlines()[:3]
+        assert path.suffix == ".txt" or any("SPDX-License-Identifier: Apache-2.0" in line for line in head), (
+            path
+        )
