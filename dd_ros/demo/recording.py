@@ -119,7 +119,9 @@ class Recording:
     horizon: int = 0
     step_ns: int = 0
     size: tuple[int, int] | None = None
-    first_ns: int | None = None
+    began_ns: int = 0
+    # Times of publication, first to last prediction.
+    duration_ns: int = 0
     last_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -149,8 +151,7 @@ class Recording:
         self.camera_frames += 1
         self._newest = max(self._newest, stamp_ns)
         self._step_taken(stamp_ns)
-        pixels = resize(rgb, *self.size)
-        self.frames.add(stamp_ns, pixels.copy() if pixels.base is not None else pixels)
+        self.frames.add(stamp_ns, resize(rgb, *self.size))
         self._score_due(stamp_ns)
         self._prune()
 
@@ -167,6 +168,7 @@ class Recording:
         if piece.chunk == 0:
             self.first_chunk_ages.append(age)
             self.last_ns = piece.stamp_ns
+            self.duration_ns = piece.published_ns - self.began_ns
             self._count_steps()
         if piece.chunk == piece.chunks - 1:
             self.horizon_ages.append(age)
@@ -200,7 +202,7 @@ class Recording:
         self.step_ns = piece.step_ns
         self.horizon = piece.chunks * len(piece.frames)
         self.size = (piece.frames.shape[2], piece.frames.shape[1])
-        self.first_ns = piece.stamp_ns
+        self.began_ns = piece.published_ns
         self.shown = {lead: Timeline() for lead in self.leads()}
         self._clock = FrameClock(1e9 / self.step_ns)
         while self._held:

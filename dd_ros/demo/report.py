@@ -32,11 +32,10 @@ def figures(recording: Recording, checkpoint: str, node: dict[str, str] | None =
         checkpoint: name of the weights.
         node: what the predictor said of itself last (diagnostics), key -> value.
     """
-    first, last = recording.first_ns or 0, recording.last_ns or 0
     width, height = recording.size or (0, 0)
     return {
         "checkpoint": checkpoint,
-        "seconds": round((last - first) / 1e9, 3),
+        "seconds": round(recording.duration_ns / 1e9, 3),
         "image": [width, height],
         "step_s": recording.step_ns / 1e9,
         "horizon": recording.horizon,
@@ -76,7 +75,7 @@ def percentiles(ages_ns: Sequence[int]) -> dict[str, float | None]:
 
 def quality(recording: Recording) -> dict[str, Any]:
     """Mean PSNR in dB of the predictions and of copy-last at every lead, with the number of frames."""
-    shape = (-1, recording.horizon)
+    shape = (len(recording.model_psnr), recording.horizon)
     model = np.array(recording.model_psnr, float).reshape(shape)
     copy = np.array(recording.copy_psnr, float).reshape(shape)
     known = np.isfinite(model)

@@ -28,6 +28,7 @@ DEFAULT_CHECKPOINT = "pusht"
 START_TIME, REPORT_TIME = 180.0, 180.0
 STOP_TIME = 15.0
 POLL = 0.2
+BAD_INPUT = 2  # exit status
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run(seconds: float, out: Path, bag: Path | None = None, checkpoint: str | No
         0, or 1 when a process died or nothing was predicted; the reason is on stderr.
 
     Raises:
-        InputError: unusable checkpoint, bag or folder.
+        InputError: unusable checkpoint, bag or folder, found before the start or by a node.
     """
     name = checkpoint or (DEFAULT_CHECKPOINT if bag is None else "g1_pick")
     scene = simulated(name) if bag is None else recorded(bag, name)
@@ -235,9 +236,15 @@ def finished(process: subprocess.Popen[bytes], logs: Path) -> str | None:
 
 
 def died(name: str, status: int | None, logs: Path) -> str:
-    """What to say of a process that ended too early, with its own last words."""
-    words = " / ".join(last_lines(logs / f"{name}.log", 2)) or "it said nothing"
-    return f"the {name} ended with status {status}: {words} (log: {logs / f'{name}.log'})"
+    """What to say of a process that ended too early, with its own last words.
+
+    Raises:
+        InputError: the process itself complained of bad input.
+    """
+    words = last_lines(logs / f"{name}.log", 1)
+    if status == BAD_INPUT and words:
+        raise InputError(words[0])
+    return f"the {name} ended with status {status}: {words[0] if words else 'it said nothing'} (log: {logs / f'{name}.log'})"
 
 
 def progress(logs: Path) -> str:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up camera frames and predictions of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.demo.recording import Piece, Recording
+
+STEP = 100_000_000
+START = 1_700_000_000_000_000_000
+CHUNKS, CHUNK_FRAMES = 2, 3
+HORIZON = CHUNKS * CHUNK_FRAMES
+
+
+def frame(number: int) -> NDArray[np.uint8]:
+    """A picture of 24x16 pixels that changes more and more."""
+    rng = np.random.default_rng(0)
+    return (rng.integers(0, 150, (16, 24, 3)) + np.sqrt(number) * rng.uniform(0, 20, (16, 24, 3))).astype(
+        np.uint8
+    )
+
+
+def predicted(number: int) -> NDArray[np.uint8]:
+    """Frames for the steps after ``number``: a little brighter than they will be."""
+    offsets = [3 + k for k in range(HORIZON)]
+    return np.stack([frame(number + k + 1) + np.uint8(offsets[k]) for k in range(HORIZON)])
+
+
+def pieces(number: int, age_ms: float = 20.0, late: int = 0) -> list[Piece]:
+    """The chunks of the prediction from frame ``number``; each is ``age_ms`` older than the one before."""
+    frames = predicted(number).reshape(CHUNKS, CHUNK_FRAMES, 16, 24, 3)
+    flags = [k < late for k in range(HORIZON)]
+    return [
+        Piece(
+            stamp_ns=START + number * STEP, step_ns=STEP, first_step=1 + chunk * CHUNK_FRAMES, chunk=chunk,
+            chunks=CHUNKS, frames=frames[chunk], late=tuple(flags[chunk * CHUNK_FRAMES :][:CHUNK_FRAMES]),
+            published_ns=START + number * STEP + round((chunk + 1) * age_ms * 1e6),
+        )
+        for chunk in range(CHUNKS)
+    ]  # fmt: skip
+
+
+def live(count: int, skip: tuple[int, ...] = (), lost: tuple[int, ...] = ()) -> Recording:
+    """A recording of ``count`` frames, each predicted from but for ``skip``; frames ``lost`` never came."""
+    recording = Recording()
+    for number in range(count):
+        if number not in lost:
+            recording.frame(START + number * STEP, frame(number))
+        if number not in skip:
+            for piece in pieces(number):
+                recording.piece(piece)
+    return recording

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo as users start it: real processes, real topics, a network of random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bag_writer import robot_messages, write_bag
+from harness import PATIENCE, ROOT, environment, free_domain, started
+
+from dd_ros.demo.report import FILES
+
+DEMO = [sys.executable, "-c", "from dd_ros.cli import main; main()", "demo"]
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService(argv=[])
+arguments = [argument.split(":=") for argument in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+
+
+def demo(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``dd_ros demo`` for five seconds, on one thread per process."""
+    command = [*DEMO, "--seconds", "5", "--out", str(out), *map(str, arguments)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
+
+
+def report(out: Path) -> dict[str, Any]:
+    """The figures, once all files are there."""
+    assert {path.name for path in out.iterdir()} >= set(FILES)
+    return json.loads((out / "report.json").read_text())
+
+
+def test_the_simulated_robot_is_predicted(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = demo(tmp_path / "out", "--checkpoint", tiny_checkpoint)
+    assert result.returncode == 0, result.stderr
+    found = report(tmp_path / "out")
+    assert found["predictions"] >= 5
+    assert f"{found['predictions']} predictions" in result.stdout
+    assert "report.md" in result.stdout
+    assert found["horizon"] == 8
+    assert found["image"] == [48, 32]
+    assert 0 < found["age_ms"]["first_chunk"]["p50"] <= found["age_ms"]["horizon"]["max"]
+    assert min(found["psnr"]["count"]) > 0
+    assert found["node"]["checkpoint"] == "tiny"
+    logs = "".join(path.read_text() for path in (tmp_path / "out" / "logs").iterdir())
+    assert "Traceback" not in logs
+
+
+def test_a_bag_is_played_in_its_place(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(20))  # shorter than the demo: it is played again
+    result = demo(tmp_path / "out", "--checkpoint", tiny_checkpoint, "--bag", bag)
+    assert result.returncode == 0, result.stderr
+    assert report(tmp_path / "out")["predictions"] >= 5
+    assert (tmp_path / "out" / "logs" / "robot.log").read_text().count(f"playing {bag}") >= 2
+
+
+def test_damaged_weights_end_the_demo_with_one_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in tiny_checkpoint.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes()[: 100 if path.suffix == ".safetensors" else None])
+    result = demo(tmp_path / "out", "--checkpoint", broken)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "model.safetensors: damaged" in result.stderr
+
+
+@pytest.mark.skipif(find_spec("launch_ros") is None, reason="launch_ros is not installed; it is not on PyPI")
+def test_the_launch_file_records_until_ctrl_c(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "launch.log"
+    command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / "demo.launch.py")]
+    command += [f"checkpoint:={tiny_checkpoint}", "device:=cpu", f"out:={out}", "namespace:=robot3"]
+    with started(command, log, environment(free_domain())) as process:
+        while "5 s: " not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=2 * PATIENCE) == 0
+    assert report(out)["predictions"] > 0
+    assert "Traceback" not in log.read_text()
