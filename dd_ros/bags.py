@@ -4,38 +4,23 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from mcap.records import Channel, Message, Schema
-from mcap.stream_reader import StreamReader
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
-from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, stamp_ns
+from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
-from dd_ros.streams import ActionBuffer, Episode, resample
+from dd_ros.storage import Record, folder_of, records, storage_files
+from dd_ros.streams import ActionBuffer, Episode, FrameClock, StampsWentBack, resample
+from dd_ros.timeline import choose_stamps, segments
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-FILES = (".mcap", ".db3")
-SAME_CLOCK_NS = 3600 * 10**9  # header stamps of two topics farther apart are of different clocks
-
-
-class Record(NamedTuple):
-    """A message as it lies in a bag: topic, type, receive time in ns, and the decoded message."""
-
-    topic: str
-    msgtype: str
-    received_ns: int
-    msg: Any
 
 
 @dataclass
@@ -88,20 +73,6 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(bags))
 
 
-def folder_of(path: Path) -> list[Path]:
-    return list(path.iterdir()) if path.is_dir() else []
-
-
-def storage_files(bag: Path) -> list[Path]:
-    """The .mcap or .db3 files of a bag, compressed ones too, in recorded order."""
-    files = [bag] if bag.is_file() else folder_of(bag)
-    named = [file for file in files if file.suffix in FILES or file.with_suffix("").suffix in FILES]
-    return sorted(
-        named,
-        key=lambda file: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", file.name)],
-    )
-
-
 def is_bag(path: Path) -> bool:
     return bool(storage_files(path)) and (
         path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir())
@@ -131,81 +102,23 @@ def select(bags: Sequence[Path], part: str) -> list[Path]:
     return chosen
 
 
-def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
-    """Messages of ``topics`` (None: of all) as long as the bag can be read.
+@dataclass
+class Recording:
+    """What the first pass over a bag finds: time line and actions, but no pictures.
 
-    What is wrong with the bag is appended to ``problems``, one line each; nothing is raised for it.
+    Attributes:
+        image_stamps: of each image in recorded order, ns; None for one without a usable stamp.
+        image_segments: number of clock resets before each image.
+        actions: the actions of each segment.
     """
-    try:
-        reader = AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-        reader.open()
-    except (AnyReaderError, OSError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        problems.append(f"{bag}: not closed properly or damaged ({reason}); read as far as it goes")
-        for file in storage_files(bag):
-            yield from salvage(file, topics, problems)
-        return
-    try:
-        chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-        for connection, received, raw in reader.messages(chosen):
-            yield Record(
-                connection.topic,
-                connection.msgtype,
-                received,
-                reader.deserialize(raw, connection.msgtype),
-            )
-    except Exception as error:  # the storage libraries raise many kinds for a damaged file
-        problems.append(f"{bag}: damaged in the middle ({error}); read as far as it goes")
-    finally:
-        reader.close()
 
-
-def salvage(file: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
-    """Messages of a single storage file without metadata or without its end."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    raw = {".mcap": mcap_messages, ".db3": sqlite_messages}.get(file.suffix)
-    if raw is None:
-        problems.append(f"{file}: compressed file of a bag without metadata; decompress it first")
-        return
-    try:
-        for topic, msgtype, received, data in raw(file, store):
-            if topics is None or topic in topics:
-                yield Record(topic, msgtype, received, store.deserialize_cdr(data, msgtype))
-    except Exception as error:
-        problems.append(
-            f"{file}: cut off or damaged ({type(error).__name__}: {error}); the readable part is used"
-        )
-
-
-def mcap_messages(file: Path, store: Typestore) -> Iterator[tuple[str, str, int, bytes]]:
-    schemas: dict[int, Schema] = {}
-    channels: dict[int, Channel] = {}
-    with file.open("rb") as stream:
-        for record in StreamReader(stream).records:
-            if isinstance(record, Schema):
-                schemas[record.id] = record
-                if record.name not in store.types:
-                    store.register(get_types_from_msg(record.data.decode(), record.name))
-            elif isinstance(record, Channel):
-                channels[record.id] = record
-            elif isinstance(record, Message):
-                channel = channels[record.channel_id]
-                yield channel.topic, schemas[channel.schema_id].name, record.log_time, record.data
-
-
-def sqlite_messages(file: Path, store: Typestore) -> Iterator[tuple[str, str, int, bytes]]:
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-        connection.execute("PRAGMA writable_schema=ON")  # else SQLite refuses a file shorter than it says
-        topics = {
-            key: (name, kind) for key, name, kind in connection.execute("SELECT id, name, type FROM topics")
-        }
-        # In the order of the file, without sorting: a cut-off one can be read until it breaks off.
-        for key, received, data in connection.execute("SELECT topic_id, timestamp, data FROM messages"):
-            yield *topics[key], received, data
+    image_stamps: list[int | None]
+    image_segments: list[int]
+    actions: list[ActionBuffer]
 
 
 def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None) -> list[Episode]:
-    """Episodes of a bag by the rules of ``streams``.
+    """Episodes of a bag by the rules of ``streams``; a clock reset in the bag starts a new one.
 
     Args:
         bag: bag folder or storage file.
@@ -216,43 +129,83 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
     problems = [] if problems is None else problems
-    actions, from_headers = read_actions(bag, spec, problems)
-    images = read_images(bag, spec, from_headers, problems)
-    episodes = resample(images, actions, spec, bag.stem)
+    recording = read_actions(bag, spec, problems)
+    episodes: list[Episode] = []
+    images = read_images(bag, spec, recording, problems)
+    for segment, part in groupby(images, key=lambda image: image[0]):
+        episodes += resample(((stamp, rgb) for _, stamp, rgb in part), recording.actions[segment], spec)
     if not episodes:
         raise InputError(
             f"{bag}: no usable images of {spec.image_topic} at or after the first action of {spec.action_topic}"
             + "".join(f"; {problem}" for problem in problems[:1])
         )
-    return episodes
+    names = [f"{bag.stem}#{index}" if index else bag.stem for index in range(len(episodes))]
+    return [replace(episode, name=name) for episode, name in zip(episodes, names, strict=True)]
 
 
-def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> tuple[ActionBuffer, bool]:
-    """All actions of a bag, and whether header stamps (rather than receive times) are the clock."""
-    first_image: int | None = None
-    found: list[tuple[int | None, int, NDArray[np.float64]]] = []
+def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
+    """The first pass: all actions of a bag, and the time line of its images.
+
+    Actions that cannot be used are left out and named in ``problems``.
+
+    Raises:
+        InputError: a topic is missing, or no action at all can be used.
+    """
+    order: list[bool] = []  # of each message, whether it is an image
+    times: dict[bool, list[tuple[int | None, int]]] = {True: [], False: []}
+    values: list[NDArray[np.float64]] = []
+    odd: list[str] = []
     for record in records(bag, (spec.image_topic, spec.action_topic), problems):
-        if record.topic == spec.image_topic:
-            first_image = stamp_ns(record.msg) if first_image is None else first_image
-            continue
-        found.append(
-            (
-                stamp_ns(record.msg),
-                record.received_ns,
-                action_values(record.msg, record.msgtype, spec.action_fields),
-            )
-        )
-    if first_image is None or not found:
-        missing_topic(bag, spec)
-    headers = [stamp for stamp, _, _ in found]
-    from_headers = bool(first_image) and all(headers) and abs(headers[0] - first_image) < SAME_CLOCK_NS  # type: ignore[operator]
-    buffer = ActionBuffer(None, spec.action_mode, capacity=len(found), name=f"{bag} {spec.action_topic}")
-    for stamp, received, values in found:
+        is_image = record.topic == spec.image_topic
         try:
-            buffer.push(stamp if from_headers else received, values)  # type: ignore[arg-type]
+            if not is_image:
+                values.append(values_of(record, spec))
+            header = stamp_ns(record.msg)
+        except InputError as error:
+            if not is_image:
+                odd.append(f"{bag} {spec.action_topic}: {error}")
+                continue
+            header = None  # the second pass names it
+        order.append(is_image)
+        times[is_image].append((header, record.received_ns))
+    if not times[True] or not times[False]:
+        missing_topic(bag, spec)
+        raise InputError(odd[0] if odd else f"{bag}: expected actions and images on topics of their own")
+    problems += odd
+    mismatches: list[str] = []
+    stamps = choose_stamps(times[True], times[False], mismatches)
+    problems += [f"{bag}: {mismatch}" for mismatch in mismatches]
+    return arrange(bag, spec, order, stamps[0], list(zip(stamps[1], values, strict=True)), problems)
+
+
+def values_of(record: Record, spec: StreamSpec) -> NDArray[np.float64]:
+    """The action vector of a message; InputError where it has none."""
+    fields = fields_for(record.msgtype, spec.action_type, spec.action_fields)
+    return action_values(record.msg, record.msgtype, fields)
+
+
+def arrange(
+    bag: Path, spec: StreamSpec, order: Sequence[bool], image_stamps: list[int | None],
+    actions: Sequence[tuple[int | None, NDArray[np.float64]]], problems: list[str],
+) -> Recording:  # fmt: skip
+    """Sort images and actions, which came in ``order``, into the times between clock resets."""
+    images, commands = iter(image_stamps), iter(actions)
+    merged = [(is_image, next(images) if is_image else next(commands)[0]) for is_image in order]
+    numbers = iter(segments([("image" if i else "action", s) for i, s in merged if s is not None]))
+    found = [(is_image, 0 if stamp is None else next(numbers)) for is_image, stamp in merged]
+    image_segments = [number for is_image, number in found if is_image]
+    action_segments = [number for is_image, number in found if not is_image]
+    count = max(image_segments + action_segments) + 1
+    name = f"{bag} {spec.action_topic}"
+    dim = len(actions[0][1])
+    buffers = [ActionBuffer(dim, spec.action_mode, capacity=len(actions), name=name) for _ in range(count)]
+    for (stamp, value), segment in zip(actions, action_segments, strict=True):
+        try:
+            if stamp is not None:
+                buffers[segment].push(stamp, value)
         except InputError as error:
             problems.append(str(error))
-    return buffer, from_headers
+    return Recording(image_stamps, image_segments, buffers)
 
 
 def missing_topic(bag: Path, spec: StreamSpec) -> None:
@@ -267,19 +220,34 @@ def missing_topic(bag: Path, spec: StreamSpec) -> None:
 
 
 def read_images(
-    bag: Path, spec: StreamSpec, from_headers: bool, problems: list[str]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Images (stamp, uint8 RGB) of a bag in recorded order; those that do not decode are left out."""
-    for record in records(bag, (spec.image_topic,), []):
+    bag: Path, spec: StreamSpec, recording: Recording, problems: list[str]
+) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """The second pass: images that are due, as (segment, stamp, uint8 RGB) in recorded order.
+
+    As in the live node, an image that is due but does not decode is a missed model step.
+    """
+    clock = FrameClock(spec.rate_hz)
+    for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
             )
-        stamp = stamp_ns(record.msg) if from_headers else record.received_ns
+        stamp = recording.image_stamps[number]
+        if stamp is None or not due(clock, stamp):
+            continue
         try:
-            yield stamp or record.received_ns, image_to_rgb(record.msg)
+            yield recording.image_segments[number], stamp, image_to_rgb(record.msg)
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
+
+
+def due(clock: FrameClock, stamp: int) -> bool:
+    """Whether the image of this time becomes a model step; a reset clock begins anew."""
+    try:
+        return clock.accept(stamp) > 0
+    except StampsWentBack:
+        clock.reset()
+        return clock.accept(stamp) > 0
 
 
 def inspect_bag(bag: Path) -> BagInfo:

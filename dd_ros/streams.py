@@ -155,7 +155,7 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     """Stretch uint8 RGB [h, w, 3] to a new, contiguous [height, width, 3]."""
     if image.shape[:2] == (height, width):
         return np.array(image, order="C")  # a copy: the input may be a message's own memory
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def steps(
@@ -186,10 +186,10 @@ def resample(
     """
     step_ns = 1e9 / spec.rate_hz
     runs: list[list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]] = [[]]
-    for ticks, stamp, image in steps(images, spec.rate_hz):
+    known = (image for image in images if actions.at(image[0]) is not None)
+    for ticks, stamp, image in steps(known, spec.rate_hz):
         action = actions.at(stamp)
-        if action is None:
-            continue
+        assert action is not None
         run = runs[-1]
         if ticks < 0 or missed_too_many(ticks):
             runs.append([])

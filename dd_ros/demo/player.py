@@ -17,26 +17,26 @@ import numpy as np
 from dd_ros_msgs.msg import ActionSequence
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.serialization import deserialize_message
-from rosbags.typesys import Stores, get_typestore
 
-from dd_ros.bags import Record, find_bags, read_actions, records
+from dd_ros.bags import find_bags, read_actions
 from dd_ros.config import CheckpointConfig
 from dd_ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.actions import stamp_ns
 from dd_ros.ros.messages import header_at, to_time
 from dd_ros.ros.topics import message_class
 from dd_ros.shipped import read_config
+from dd_ros.storage import Record, records
 from dd_ros.streams import ActionBuffer
 
 # Horizons between two bags, or two rounds of one, so that nothing is predicted across.
 PAUSE = 1.5
 
 
-class Actions(NamedTuple):
-    """All actions of a bag, and whether their time is that of message headers."""
+class Future(NamedTuple):
+    """Where a picture stands among the actions of its bag: its own time, and all of them."""
 
-    buffer: ActionBuffer
-    from_headers: bool
+    stamp_ns: int
+    actions: ActionBuffer
 
 
 class BagPlayer(ThreadedNode):
@@ -49,7 +49,6 @@ class BagPlayer(ThreadedNode):
         self._config: CheckpointConfig = read_config(checkpoint)
         self._step = round(1e9 / self._config.streams.rate_hz)
         self._bags = find_bags([Path(bag)])
-        self._types = get_typestore(Stores.ROS2_JAZZY)
         self._outputs: dict[str, Any] = {}
         self._plans = self.create_publisher(ActionSequence, "plan", RELIABLE)
 
@@ -63,17 +62,18 @@ class BagPlayer(ThreadedNode):
             for bag in self._bags:
                 self.get_logger().info(f"playing {bag}")
                 problems: list[str] = []
-                for record, offset, actions in self._timed(bag, problems):
-                    self._play(record, offset, actions)
+                for record, offset, future in self._timed(bag, problems):
+                    self._play(record, offset, future)
                 for problem in dict.fromkeys(problems):
                     self.get_logger().warning(problem)
                 if self.stopping.wait(PAUSE * self._config.horizon * self._step / 1e9):
                     return
 
-    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, Actions]]:
-        """Records when their time has come, with what to add to their stamps; and all actions."""
+    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, Future | None]]:
+        """Records when their time has come, with what to add to their stamps; the future of pictures."""
         streams = self._config.streams
-        actions = Actions(*read_actions(bag, streams, problems))
+        recording = read_actions(bag, streams, problems)
+        pictures = zip(recording.image_stamps, recording.image_segments, strict=True)
         offset: int | None = None
         for record in records(bag, (streams.image_topic, streams.action_topic), problems):
             now = self.get_clock().now().nanoseconds
@@ -81,23 +81,24 @@ class BagPlayer(ThreadedNode):
                 offset = now - record.received_ns
             if self.stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
                 return
-            yield record, offset, actions
+            stamp, segment = next(pictures) if record.topic == streams.image_topic else (None, 0)
+            yield record, offset, None if stamp is None else Future(stamp, recording.actions[segment])
 
-    def _play(self, record: Record, offset: int, actions: Actions) -> None:
+    def _play(self, record: Record, offset: int, future: Future | None) -> None:
         kind = message_class(record.msgtype)
-        message = deserialize_message(bytes(self._types.serialize_cdr(record.msg, record.msgtype)), kind)
-        stamp = stamp_ns(record.msg)
+        message = deserialize_message(bytes(record.raw), kind)
+        stamp = stamp_ns(message)
         if stamp is not None:
             message.header.stamp = to_time(stamp + offset)
-        if record.topic == self._config.streams.image_topic:
-            time_of_actions = stamp if actions.from_headers and stamp else record.received_ns
-            self._publish_plan(actions.buffer, time_of_actions, (stamp or record.received_ns) + offset)
+        if future is not None:
+            self._publish_plan(future, (stamp or record.received_ns) + offset)
         self._output(record.topic, kind).publish(message)
 
-    def _publish_plan(self, actions: ActionBuffer, recorded_ns: int, stamp: int) -> None:
+    def _publish_plan(self, future: Future, stamp: int) -> None:
         """The commands after a picture, before the picture: recorded at one time, played at another."""
         # One more than the horizon: then it still suffices where the next picture overtakes its plan.
-        wanted = [actions.at(recorded_ns + k * self._step) for k in range(1, self._config.horizon + 2)]
+        steps = range(1, self._config.horizon + 2)
+        wanted = [future.actions.at(future.stamp_ns + k * self._step) for k in steps]
         plan = np.array([action for action in wanted if action is not None], np.float32)
         if len(plan) < len(wanted):
             return  # before the first command

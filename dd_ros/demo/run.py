@@ -16,12 +16,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dd_ros.bags import IMAGE_TYPES, find_bags, records
+from dd_ros.bags import IMAGE_TYPES, find_bags
 from dd_ros.config import CheckpointConfig
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError
 from dd_ros.ros.transport import profile_environment
 from dd_ros.shipped import find_checkpoint, read_config
+from dd_ros.storage import records
 
 DEFAULT_CHECKPOINT = "pusht"
 # The predictor has to be loaded and warm within this time (s), the report written within the other.

@@ -43,6 +43,14 @@ def action_values(msg: Any, msgtype: str, fields: Sequence[str] = ()) -> NDArray
     return np.concatenate([np.atleast_1d(field_value(msg, field)) for field in chosen])
 
 
+def fields_for(msgtype: str, known_type: str | None, known_fields: Sequence[str]) -> tuple[str, ...]:
+    """Fields of a message of ``msgtype`` where ``known_fields`` were chosen for ``known_type``.
+
+    They mean nothing on another type, which gives its default fields (empty); None is any type.
+    """
+    return tuple(known_fields) if known_type in (None, msgtype) else ()
+
+
 def default_fields(msgtype: str) -> tuple[str, ...]:
     """Fields of a type that make up its action; InputError for a type without such."""
     if msgtype not in DEFAULT_FIELDS:
