@@ -24,12 +24,13 @@ ARGUMENTS = {
     "namespace": ("", "namespace of all nodes"),
 }
 # Writing the video takes a while; launch shall not kill the recorder meanwhile.
-REPORT_TIME = "120"
+STOP_TIME, REPORT_TIME = "20", "120"
 
 
 def generate_launch_description() -> LaunchDescription:
     value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
     common = {"package": "dd_ros", "namespace": value["namespace"], "output": "screen"}
+    patient = {"sigterm_timeout": STOP_TIME}
     robot = Node(
         **common,
         executable="pusht_robot",
@@ -37,6 +38,7 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{"seed": ParameterValue(value["seed"], value_type=int)}],
         additional_env={"SDL_VIDEODRIVER": "dummy"},
         on_exit=Shutdown(),
+        **patient,
     )
     predictor = Node(
         **common,
@@ -51,6 +53,7 @@ def generate_launch_description() -> LaunchDescription:
         ],
         remappings=[("image", IMAGE), ("action", ACTION), ("plan", PLAN)],
         on_exit=Shutdown(),
+        **patient,
     )
     recorder = Node(
         **common,

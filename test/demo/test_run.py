@@ -71,7 +71,7 @@ def test_a_dead_process_is_named_with_its_last_words(logs: Path) -> None:
     (logs / "robot.log").write_text("first\n\nno such thing\n")
     assert died("robot", 3, logs).startswith("the robot ended with status 3: no such thing (log: ")
     assert "said nothing" in died("predictor", -9, logs)
-    with pytest.raises(InputError, match="^no such thing$"):
+    with pytest.raises(InputError, match=r"^no such thing$"):
         died("robot", 2, logs)
 
 

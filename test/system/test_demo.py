@@ -90,7 +90,7 @@ def test_the_launch_file_records_until_ctrl_c(tiny_checkpoint: Path, tmp_path: P
         while "5 s: " not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.wait(timeout=2 * PATIENCE) == 0
     assert report(out)["predictions"] > 0
     assert "Traceback" not in log.read_text()
