@@ -61,6 +61,31 @@ class Conditioning(nn.Module):
         return F.silu(level + action)
 
 
+class Place(nn.Module):
+    """Where in the picture a token lies: commands are absolute, and rotary positions are not.
+
+    Fourier features of row and column, so that weights fit any grid.
+    """
+
+    def __init__(self, width: int, rows: int, columns: int):
+        super().__init__()
+        row, column = torch.meshgrid(
+            (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+        )
+        phase = (
+            torch.stack((row, column), dim=-1).flatten(0, 1)[..., None] * torch.pi * 2.0 ** torch.arange(5)
+        )
+        self.register_buffer(
+            "features", torch.cat((phase.sin(), phase.cos()), dim=-1).flatten(1), persistent=False
+        )
+        self.project = nn.Linear(20, width, bias=False)
+        nn.init.zeros_(self.project.weight)
+
+    def forward(self) -> Tensor:
+        """Embedding [rows * columns, width]."""
+        return self.project(self.features)
+
+
 class Block(nn.Module):
     """Attention and MLP, each modulated per frame (adaptive norm with weights shared by all blocks)."""
 
@@ -104,6 +129,7 @@ class VideoTransformer(nn.Module):
         self.tokens = self.rows * self.columns
         token = latent_channels * config.patch**2
         self.embed = nn.Linear(2 * token, config.width)
+        self.place = Place(config.width, self.rows, self.columns)
         self.conditioning = Conditioning(config.width, action_dim)
         self.modulation = nn.Linear(config.width, 6 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
@@ -132,7 +158,7 @@ class VideoTransformer(nn.Module):
         condition = self.conditioning(levels, actions[:, None], actions, None)
         shared = self.modulation(condition).unflatten(-1, (6, -1))
         tokens = self.patchify(latents)
-        x = self.embed(torch.cat((tokens, tokens), dim=-1))
+        x = self.embed(torch.cat((tokens, tokens), dim=-1)) + self.place()
         memory = []
         for block in self.blocks:
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
@@ -179,7 +205,7 @@ class VideoTransformer(nn.Module):
         shared = self.modulation(condition).unflatten(-1, (6, -1))
         reference = self.patchify(reference)[:, None].expand(-1, f, -1, -1)
         tokens = torch.cat((self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f)), reference), dim=-1)
-        x = self.embed(tokens).flatten(1, 2)
+        x = (self.embed(tokens) + self.place()).flatten(1, 2)
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
         rotate = self.rotation.at(first_step, f)

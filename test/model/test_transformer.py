@@ -81,7 +81,7 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     reference = torch.cat((clip["context"], clip["context"][:, -1:].expand(-1, FRAMES, -1, -1, -1)), dim=1)
     count = CONTEXT + FRAMES
     patches = [network.patchify(part.flatten(0, 1)).unflatten(0, (2, count)) for part in (frames, reference)]
-    x = network.embed(torch.cat(patches, dim=-1)).flatten(1, 2)
+    x = (network.embed(torch.cat(patches, dim=-1)) + network.place()).flatten(1, 2)
     frame = torch.arange(count).repeat_interleave(tokens)
     block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
     observed = frame < CONTEXT
