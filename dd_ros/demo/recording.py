@@ -59,6 +59,13 @@ class Moment(NamedTuple):
     predicted: Image
 
 
+class Shown(NamedTuple):
+    """A predicted frame [H, W, 3] for the video, and how many model steps ahead it was."""
+
+    lead: int
+    frame: Image
+
+
 class Timeline(Generic[T]):
     """Values by time stamp (ns), found by the nearest stamp."""
 
@@ -71,11 +78,16 @@ class Timeline(Generic[T]):
             insort(self.stamps, stamp)
         self._values[stamp] = value
 
-    def near(self, stamp: int, tolerance: float) -> T | None:
-        """Value whose stamp is nearest to ``stamp`` and at most ``tolerance`` ns away."""
+    def nearest(self, stamp: int, tolerance: float) -> int | None:
+        """Stamp nearest to ``stamp`` and at most ``tolerance`` ns away."""
         place = bisect_left(self.stamps, stamp)
         close = min(self.stamps[max(place - 1, 0) : place + 1], key=lambda s: abs(s - stamp), default=None)
-        return None if close is None or abs(close - stamp) > tolerance else self._values[close]
+        return None if close is None or abs(close - stamp) > tolerance else close
+
+    def near(self, stamp: int, tolerance: float) -> T | None:
+        """Value at the nearest stamp, if that is at most ``tolerance`` ns away."""
+        close = self.nearest(stamp, tolerance)
+        return None if close is None else self._values[close]
 
     def copy(self) -> Timeline[T]:
         """The same values in a timeline of its own."""
@@ -101,8 +113,8 @@ class Recording:
 
     keep_seconds: float = 60.0
     frames: Timeline[Image] = field(default_factory=Timeline)
-    # Predicted frames by the time they are for, per lead in model steps.
-    shown: dict[int, Timeline[Image]] = field(default_factory=dict)
+    # Predicted frames by the time they are for, for each wanted lead in model steps.
+    shown: dict[int, Timeline[Shown]] = field(default_factory=dict)
     first_chunk_ages: list[int] = field(default_factory=list)
     horizon_ages: list[int] = field(default_factory=list)
     late_frames: int = 0
@@ -236,10 +248,22 @@ class Recording:
             self._steps.popleft()
 
     def _keep_for_video(self, piece: Piece) -> None:
-        for lead, timeline in self.shown.items():
-            index = lead - piece.first_step
-            if 0 <= index < len(piece.frames):
-                timeline.add(piece.stamp_ns + lead * piece.step_ns, piece.frames[index])
+        """Keep for each time the frame whose lead is nearest to the wanted one, within a quarter horizon.
+
+        Where the predictor skips steps, a time may have no prediction of exactly the wanted lead.
+        """
+        for index, frame in enumerate(piece.frames):
+            lead = piece.first_step + index
+            target = piece.stamp_ns + lead * piece.step_ns
+            for wanted, timeline in self.shown.items():
+                if abs(lead - wanted) >= self.horizon / 4 and lead != wanted:
+                    continue
+                before = timeline.near(target, piece.step_ns / 4)
+                if before is None or abs(lead - wanted) <= abs(before.lead - wanted):
+                    place = timeline.nearest(target, piece.step_ns / 4)
+                    timeline.add(
+                        target if place is None else place, Shown(lead, frame.copy())
+                    )  # a view would keep the whole message
 
     def _score_due(self, now_ns: int) -> None:
         """Score predictions whose whole future is past."""
@@ -271,7 +295,8 @@ class Recording:
 
     def _prune(self) -> None:
         kept = int(self.keep_seconds * 1e9) + self.horizon * self.step_ns + 2 * PATIENCE_NS
-        for timeline in (self.frames, *self.shown.values()):
+        self.frames.drop_before(self._newest - kept)
+        for timeline in self.shown.values():
             timeline.drop_before(self._newest - kept)
 
 

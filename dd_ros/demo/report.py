@@ -134,13 +134,14 @@ def video(recording: Recording) -> Iterator[Image]:
             continue
         real = recording.frames.near(stamp, 0)
         assert real is not None
-        known = [recording.shown[lead].near(stamp, step / 4) for lead in leads]
         tiles = [tile(real, "camera")]
-        for lead, image in zip(leads, known, strict=True):
-            label = f"predicted {lead * step / 1e9:.2f} s ahead"
-            tiles.append(tile(blank(real) if image is None else image, label))
-        error = blank(real) if known[-1] is None else difference(real, known[-1])
-        tiles.append(tile(error, f"error at {leads[-1] * step / 1e9:.2f} s, x{ERROR_GAIN:g}"))
+        for wanted in leads:
+            found = recording.shown[wanted].near(stamp, step / 4)
+            label = f"predicted {(wanted if found is None else found.lead) * step / 1e9:.2f} s ahead"
+            tiles.append(tile(blank(real) if found is None else found.frame, label))
+        last = recording.shown[leads[-1]].near(stamp, step / 4)
+        error = blank(real) if last is None else difference(real, last.frame)
+        tiles.append(tile(error, f"error of the last one, x{ERROR_GAIN:g}"))
         yield side_by_side(tiles)
 
 

@@ -113,6 +113,18 @@ def test_frames_of_any_size_are_compared_at_the_size_of_the_prediction() -> None
         np.testing.assert_array_equal(kept, frame(0))
 
 
+def test_a_skipped_step_shows_the_prediction_nearest_to_the_wanted_lead() -> None:
+    recording = live(30, skip=(10,))
+    full = recording.shown[HORIZON]
+    exact = full.near(START + 17 * STEP, 0)
+    assert exact is not None
+    assert exact.lead == HORIZON
+    other = full.near(START + 16 * STEP, 0)  # would have been predicted from step 10
+    assert other is not None
+    assert other.lead == HORIZON - 1
+    np.testing.assert_array_equal(other.frame, predicted(11)[HORIZON - 2])
+
+
 def test_memory_is_bounded() -> None:
     recording = Recording(keep_seconds=1.0)
     for number in range(300):
