@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from bag_writer import (
     robot_messages,
     write_bag,
 )
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import StreamReader
+from mcap.writer import Writer as McapWriter
 
 from dd_ros.bags import find_bags, inspect_bag, read_episodes, select, split
 from dd_ros.config import StreamSpec
@@ -181,6 +185,130 @@ def test_images_that_do_not_decode_and_odd_actions_are_left_out_and_named(tmp_pa
     assert np.array_equal(episode.frames[2], picture(1))  # one missed step repeats the frame before
     assert any("/camera/image_raw: " in problem for problem in problems)
     assert any("expected 2 action values, got 3" in problem for problem in problems)
+
+
+def test_each_side_of_a_reset_has_its_own_commands(tmp_path: Path) -> None:
+    messages = []
+    for take in range(2):
+        for number in range(20):
+            stamp, received = 5 * 10**9 + number * STEP, START + (20 * take + number) * STEP
+            messages.append(("/action", JOINTS, received - 1000, joints(stamp - 1000, (take, number))))
+            messages.append(("/camera/image_raw", IMAGE, received, image(stamp, picture(number))))
+    first, second = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
+    assert (first.name, second.name) == ("bag", "bag#1")
+    assert first.actions.tolist() == [[0, number] for number in range(20)]
+    assert second.actions.tolist() == [[1, number] for number in range(20)]
+
+
+def test_commands_without_header_meet_the_images_they_came_with(tmp_path: Path) -> None:
+    messages = []
+    for number in range(10):
+        stamp = START + number * STEP
+        data = np.array([float(number)])
+        message = make("std_msgs/msg/Float64MultiArray", layout=LAYOUT, data=data)
+        messages.append(("/action", "std_msgs/msg/Float64MultiArray", stamp - 1000, message))
+        # 0.25 s from the camera to the recorder, as slow links have it
+        messages.append(("/camera/image_raw", IMAGE, stamp + 250_000_000, image(stamp, picture(number))))
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", sorted(messages, key=lambda m: m[2])), SPEC)
+    assert episode.actions[:, 0].tolist() == list(range(10))
+    assert episode.stamps[0] == START
+
+
+def test_one_command_that_is_too_short_is_left_out(tmp_path: Path) -> None:
+    messages = robot_messages(6)
+    messages[4] = ("/action", JOINTS, messages[4][2], joints(messages[4][2], ()))
+    chosen = SPEC.model_copy(update={"action_fields": ("position[0:2]",)})
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), chosen, problems)
+    assert episode.actions[:, 0] == pytest.approx([0.0, 0.1, 0.1, 0.3, 0.4, 0.5])
+    assert any("has only 0 values" in problem for problem in problems)
+
+
+def test_fields_chosen_for_one_type_mean_nothing_on_another(tmp_path: Path) -> None:
+    messages = [m for m in robot_messages(3) if m[0] != "/action"]
+    bag = write_bag(tmp_path / "bag", [("/action", "geometry_msgs/msg/Twist", START - 1, TWIST), *messages])
+    chosen = SPEC.model_copy(update={"action_fields": ("position[0:2]",), "action_type": JOINTS})
+    assert read_episodes(bag, chosen)[0].actions[0].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_only_images_that_are_due_are_decoded(tmp_path: Path) -> None:
+    """At 30 Hz two of three damaged pictures harm nobody, the third is a missed step."""
+    messages = []
+    for number in range(30):
+        stamp = START + number * STEP // 3
+        picture_message = image(stamp, picture(number))
+        if 12 <= number < 15:
+            picture_message.data = picture_message.data[:5]
+        messages.append(("/action", JOINTS, stamp - 1000, joints(stamp - 1000, (number, 0))))
+        messages.append(("/camera/image_raw", IMAGE, stamp, picture_message))
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert len(problems) == 1
+    assert len(episode) == 10
+    assert np.array_equal(episode.frames[4], picture(9))
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_messages_of_unknown_types_do_not_matter(tmp_path: Path, storage: str) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(5), storage)
+    assert count_of(bag) == 10
+    add_unknown(bag, storage)
+    assert len(read_episodes(bag, SPEC)[0]) == 5
+    topics = {topic.name: topic for topic in inspect_bag(bag).topics}
+    assert topics["/own"].count == 3
+    assert topics["/own"].msgtype == "own_msgs/msg/Own"
+    own = SPEC.model_copy(update={"action_topic": "/own"})
+    with pytest.raises(InputError, match="/own: not a decodable own_msgs/msg/Own"):
+        read_episodes(bag, own.model_copy(update={"action_fields": ("x",)}))
+
+
+def count_of(bag: Path) -> int:
+    return sum(topic.count for topic in inspect_bag(bag).topics)
+
+
+def add_unknown(bag: Path, storage: str) -> None:
+    """Rewrite ``bag`` without metadata and with three messages of a type nobody knows."""
+    (bag / "metadata.yaml").unlink()
+    if storage == "sqlite3":
+        (file,) = bag.glob("*.db3")
+        with sqlite3.connect(file) as connection:
+            columns = "id, name, type, serialization_format, offered_qos_profiles, type_description_hash"
+            values = (99, "/own", "own_msgs/msg/Own", "cdr", "", "")
+            connection.execute(f"INSERT INTO topics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)
+            rows = [(1000 + k, 99, START + k, b"\0\1\0\0abcd") for k in range(3)]
+            connection.executemany(
+                "INSERT INTO messages (id, topic_id, timestamp, data) VALUES (?, ?, ?, ?)", rows
+            )
+        connection.close()
+        return
+    (file,) = bag.glob("*.mcap")
+    with file.open("rb") as stream:
+        read = list(StreamReader(stream).records)
+    with file.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start(profile="ros2")
+        schemas = {
+            r.id: writer.register_schema(r.name, r.encoding, r.data) for r in read if isinstance(r, Schema)
+        }
+        channels = {
+            r.id: writer.register_channel(r.topic, "cdr", schemas[r.schema_id])
+            for r in read
+            if isinstance(r, Channel)
+        }
+        for r in read:
+            if isinstance(r, Message):
+                writer.add_message(channels[r.channel_id], r.log_time, r.data, r.log_time)
+        own = writer.register_schema("own_msgs/msg/Own", "ros2msg", b"other_msgs/Other other")
+        channel = writer.register_channel("/own", "cdr", own)
+        for k in range(3):
+            writer.add_message(channel, START + k, b"\0\1\0\0abcd", START + k)
+        writer.finish()
+
+
+def test_topics_that_are_both_missing(tmp_path: Path) -> None:
+    wrong = SPEC.model_copy(update={"image_topic": "/nope", "action_topic": "/neither"})
+    with pytest.raises(InputError, match=r"no messages of topic /nope; it holds /action, /camera/image_raw"):
+        read_episodes(write_bag(tmp_path / "bag", robot_messages(3)), wrong)
 
 
 def test_find_split_select(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ MS = 1_000_000
 SPEC = StreamSpec(image_topic="/image", action_topic="/action", rate_hz=10.0, width=4, height=2)
 # Mostly camera-like distances, now and then a gap, a step back or a reset.
 DISTANCES = st.lists(
-    st.one_of(st.integers(20, 140), st.integers(20, 140), st.integers(-50, 900), st.just(-2500)), min_size=1, max_size=60
+    st.one_of(st.integers(20, 140), st.integers(20, 140), st.integers(-50, 900), st.just(-2500)),
+    min_size=1,
+    max_size=60,
 )
 
 
@@ -66,7 +68,9 @@ def test_resample_equals_walking_the_grid(distances: list[int]) -> None:
     actions.push(-(10**18), [0.0])
     episodes = resample(((s, picture(n)) for n, s in enumerate(stamps)), actions, SPEC)
     expected = slow_steps(stamps, 100 * MS)
-    assert [[(int(s), int(f[0, 0, 0])) for s, f in zip(e.stamps, e.frames, strict=True)] for e in episodes] == expected
+    assert [
+        [(int(s), int(f[0, 0, 0])) for s, f in zip(e.stamps, e.frames, strict=True)] for e in episodes
+    ] == expected
 
 
 @given(DISTANCES, st.floats(3.0, 60.0))
