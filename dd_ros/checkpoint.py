@@ -62,6 +62,7 @@ def save_checkpoint(folder: Path, config: CheckpointConfig, model: Model, card: 
         write_yaml(staging / CONFIG, config)
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(state, staging / WEIGHTS)
+        (staging / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
         (staging / CARD).write_text(card)
         staging.chmod(0o755)
         if folder.exists():
