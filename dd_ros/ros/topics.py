@@ -69,12 +69,13 @@ class Input:
         self._since = Rate()
         self._since.count()
 
-    def watch(self, timeout: float, expected: str) -> None:
+    def watch(self, timeout: float, expected: str, hint: str = "") -> None:
         """Follow the publishers and report what is wrong with the topic.
 
         Args:
             timeout: seconds of silence that are a problem.
             expected: what should come, for the report, such as ``about 10 Hz``.
+            hint: what to try when there is a publisher and nothing comes.
         """
         offers = [(topic, *offer) for topic in self._topics for offer in publishers_of(self._node, topic)]
         usable = [offer for offer in offers if offer[1] in self._types]
@@ -84,10 +85,10 @@ class Input:
             reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
             if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
-        self._report(offers, bool(usable), timeout, expected)
+        self._report(offers, bool(usable), timeout, expected, hint)
 
     def _report(
-        self, offers: list[tuple[str, str, bool]], usable: bool, timeout: float, expected: str
+        self, offers: list[tuple[str, str, bool]], usable: bool, timeout: float, expected: str, hint: str
     ) -> None:
         aspect, silence = f"{self._name} topic", self._rate.silence()
         listening = self._since.silence() or 0.0
@@ -104,7 +105,7 @@ class Input:
             text = f"expected {wanted} on {topics}, got no publisher{similar(self._node, self._topics, self._types)}"
             self._problems.report(aspect, text, kind="no publisher")
         else:
-            text = f"expected {expected} on {self.source.topic}, got nothing for {silence or listening:.1f} s"
+            text = f"expected {expected} on {self.source.topic}, got nothing for {silence or listening:.1f} s{hint}"
             self._problems.report(aspect, text, kind="silent")
 
     def _listen(self, source: Source) -> None:
@@ -126,7 +127,10 @@ class Input:
                 source.topic,
                 receive,
                 qos,
-                event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+                # ``watch`` follows the publishers' reliability; rclpy's own warning would mislead.
+                event_callbacks=SubscriptionEventCallbacks(
+                    message_lost=lost, incompatible_qos=lambda event: None
+                ),
             )
         except RCLError as error:
             text = f"cannot subscribe to {source.topic} ({str(error).splitlines()[0]}); trying again"

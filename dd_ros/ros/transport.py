@@ -12,6 +12,11 @@ VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 OLD_DISTROS = ("humble", "iron", "jazzy")
 
 
+def profile_variable() -> str:
+    """Name of the variable that this distribution's Fast DDS reads its profile from."""
+    return VARIABLES[os.environ.get("ROS_DISTRO", "") in OLD_DISTROS]
+
+
 def profile_environment() -> dict[str, str]:
     """Variable that makes child processes use ``config/fastdds.xml``; empty if a profile is set already.
 
@@ -20,5 +25,4 @@ def profile_environment() -> dict[str, str]:
     """
     if any(os.environ.get(variable) for variable in VARIABLES):
         return {}
-    variable = VARIABLES[os.environ.get("ROS_DISTRO", "") in OLD_DISTROS]
-    return {variable: str(shared_file("config/fastdds.xml"))}
+    return {profile_variable(): str(shared_file("config/fastdds.xml"))}

@@ -148,7 +148,7 @@ class Worker:
         self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
         action = self._commands.at(frame.stamp_ns)
         if action is None:
-            self._statistics.add("frames_without_action")
+            self._statistics.add("unmatched_frames")
             return False
         self.frame_id = frame.frame_id
         taken = self._predictor.observe(pixels, frame.stamp_ns, action)

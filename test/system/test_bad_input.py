@@ -157,7 +157,8 @@ def test_no_action_yet(robot: Robot) -> None:
 
 def test_a_camera_that_stops(robot: Robot) -> None:
     before = len(robot.output())
-    robot.says("image", "2 ", "expected images at 10 Hz or more on /camera/image_raw, got nothing for")
+    cure = ("start the camera driver with", "config/fastdds.xml")
+    robot.says("image", "2 ", "expected images at 10 Hz or more on /camera/image_raw, got nothing for", *cure)
     said(robot, before, "[ERROR]", "image topic", "got nothing for")
 
 

@@ -196,7 +196,15 @@ def test_large_images_arrive_complete_with_the_shipped_profile(robot: Robot, tmp
     def act() -> None:
         robot.act(robot.next_stamp())
 
-    camera = [sys.executable, str(Path(__file__).with_name("camera.py")), topic, "642", "480", str(count)]
+    camera = [
+        sys.executable,
+        str(Path(__file__).with_name("camera.py")),
+        topic,
+        "642",
+        "480",
+        "2",
+        str(count),
+    ]
     with started(camera, tmp_path / "camera.log", environment(robot.domain)):
         robot.until(lambda: len(arrived) >= count, f"{count} images", act)
         robot.until(lambda: len(robot.predictions) > 8, "predictions from them", act)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording played to the node's inputs yields the very frames and actions that reading it yields."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from dd_ros import Predictor
+from dd_ros.bags import read_episodes
+from dd_ros.predictor import Chunk
+from dd_ros.ros.commands import Commands
+from dd_ros.ros.inputs import Inputs
+from dd_ros.ros.parameters import PredictorParameters
+from dd_ros.ros.problems import Problems
+from dd_ros.ros.publishers import Publishers
+from dd_ros.ros.statistics import Statistics
+from dd_ros.ros.worker import Prediction, Worker
+
+IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+START = 1_700_000_000_000_000_000
+MS = 1_000_000
+
+
+class Watched(Predictor):
+    """A predictor that remembers the model steps it took."""
+
+    taken: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]
+
+    def observe(self, image: NDArray[np.uint8], stamp_ns: int, action: NDArray[np.float32]) -> bool:
+        took = super().observe(image, stamp_ns, action)
+        if took and self.observed is not None:
+            self.taken.append((stamp_ns, self.observed.copy(), np.asarray(action)))
+        return took
+
+
+class Nowhere:
+    """Output for a test that is about input."""
+
+    def chunk(self, prediction: Prediction, chunk: Chunk) -> None:
+        pass
+
+
+def header(stamp: int) -> object:
+    time = TYPES.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
+    return TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id="camera")
+
+
+def recording() -> list[tuple[int, str, object]]:
+    """(stamp, type, message): a 30 Hz camera with jitter, padding and gaps; commands at 47 Hz."""
+    rng = np.random.default_rng(0)
+    items: list[tuple[int, str, object]] = []
+    image, joints = TYPES.types[IMAGE], TYPES.types[JOINTS]
+    for k in range(120):
+        stamp = START + k * 33 * MS + int(rng.integers(-8, 8)) * MS
+        if 40 <= k < 43 or 70 <= k < 90:  # one step missed; then a gap
+            continue
+        rows = rng.integers(0, 256, (40, 60 * 3 + 4), np.uint8)
+        fields = {"height": 40, "width": 60, "encoding": "bgr8", "is_bigendian": 0, "step": 184}
+        items.append((stamp, IMAGE, image(header=header(stamp), data=rows.reshape(-1), **fields)))
+    for k in range(190):
+        stamp = START + 60 * MS + k * 21 * MS
+        position, none = rng.normal(size=3), np.zeros(0)
+        message = joints(
+            header=header(stamp), name=["a", "b", "c"], position=position, velocity=none, effort=none
+        )
+        items.append((stamp, JOINTS, message))
+    return sorted(items, key=lambda item: item[0])
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording as a bag, with the topics of the tiny checkpoint."""
+    path = tmp_path_factory.mktemp("bags") / "recording"
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        topics = {IMAGE: "/camera/image_raw", JOINTS: "/action"}
+        connections = {
+            kind: writer.add_connection(topic, kind, typestore=TYPES) for kind, topic in topics.items()
+        }
+        for stamp, kind, message in recording():
+            writer.write(connections[kind], stamp, TYPES.serialize_cdr(message, kind))
+    return path
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("listener", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def until_idle(worker: Worker) -> None:
+    """Wait until the worker has observed all it got."""
+    done = threading.Event()
+    while len(worker.mailbox):
+        done.wait(0.001)
+    worker.submit(done.set)
+    done.wait()
+
+
+def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path) -> None:
+    predictor = Watched.load(tiny_checkpoint, "cpu")
+    predictor.taken = []
+    # Commands come after the pictures they belong to here: the worker has to wait for them.
+    settings = PredictorParameters(rate=0.1, action_wait=2.0)
+    commands, statistics, problems = Commands(2), Statistics(), Problems(lambda level, text: None)
+    worker = Worker(predictor, commands, Nowhere(), problems, statistics, settings)
+    outputs = Publishers.__new__(Publishers)  # only takes a calibration, and none comes
+    inputs = Inputs(node, predictor.config, settings, commands, worker, outputs, statistics, problems)
+    worker.start()
+    with Reader(bag) as reader:
+        for connection, _, raw in reader.messages():
+            message = TYPES.deserialize_cdr(raw, connection.msgtype)
+            if connection.msgtype == IMAGE:
+                until_idle(worker)
+                inputs._image(message, IMAGE)
+            else:
+                inputs._action(message, JOINTS)
+    until_idle(worker)
+    worker.stop()
+    inputs.destroy()
+    episodes = read_episodes(bag, predictor.config.streams)
+    read = [item for e in episodes for item in zip(e.stamps, e.frames, e.actions, strict=True)]
+    live = {stamp: (frame, action) for stamp, frame, action in predictor.taken}
+    assert len(episodes) >= 2
+    held = [stamp for stamp, *_ in read if int(stamp) not in live]
+    assert len(held) <= 2, "only frames repeated for a missed step are not pictures of their own"
+    assert len(read) - len(held) == len(live) > 30
+    for stamp, frame, action in read:
+        if int(stamp) in live:
+            assert np.array_equal(live[int(stamp)][0], frame)
+            assert np.allclose(live[int(stamp)][1], action)
+
+
+def test_array_data_reads_like_bag_data() -> None:
+    """rclpy gives array.array where bags give NumPy; both must read alike."""
+    from sensor_msgs.msg import Image
+
+    from dd_ros.ros.conversions import image_to_rgb
+
+    message = next(message for _, kind, message in recording() if kind == IMAGE)
+    fields = {
+        name: getattr(message, name) for name in ("height", "width", "encoding", "is_bigendian", "step")
+    }
+    live = Image(data=array("B", message.data.tobytes()), **fields)
+    assert np.array_equal(image_to_rgb(live), image_to_rgb(message))
