@@ -151,6 +151,10 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
     Raises:
         InputError: a topic is missing, or no action at all can be used.
     """
+    if spec.image_topic == spec.action_topic:
+        raise InputError(
+            f"{bag}: {spec.image_topic}: expected two topics, got one for both images and actions"
+        )
     order: list[bool] = []  # of each message, whether it is an image
     times: dict[bool, list[tuple[int | None, int]]] = {True: [], False: []}
     values: list[NDArray[np.float64]] = []
@@ -170,7 +174,7 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
         times[is_image].append((header, record.received_ns))
     if not times[True] or not times[False]:
         missing_topic(bag, spec)
-        raise InputError(odd[0] if odd else f"{bag}: expected actions and images on topics of their own")
+        raise InputError(odd[0])
     problems += odd
     mismatches: list[str] = []
     stamps = choose_stamps(times[True], times[False], mismatches)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,24 @@ class OneLineErrors(click.Group):
             fail(error.format_message(), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             fail("interrupted", 1)
+        except ModuleNotFoundError as error:
+            fail(missing_module(error), 1)
+        except OSError as error:  # a full disk, a folder that may not be written
+            fail(str(error), 1)
+
+
+def missing_module(error: ModuleNotFoundError) -> str:
+    """What to install for a module that is not there; raises ``error`` again for one of our own."""
+    name = (error.name or "").partition(".")[0]
+    cures = {
+        "rclpy": "source a ROS 2 installation, or run 'make setup'",
+        "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
+        "dd_ros_training": "install it with pip install 'dd_ros[train]'",
+        "lightning": "install it with pip install 'dd_ros[train]'",
+    }
+    if name.startswith("dd_ros") and name not in cures:
+        raise error
+    return f"module {name} is missing: {cures.get(name, f'pip install {name}')}"
 
 
 def fail(message: str, status: int) -> None:
@@ -41,6 +60,18 @@ def fail(message: str, status: int) -> None:
 
 def checkpoint_option(**extra: Any) -> Callable[[F], F]:
     return click.option("--checkpoint", help="Checkpoint folder, or the name of a shipped one.", **extra)
+
+
+def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse an output file that cannot be written, before the work for it is done."""
+    if path is None:
+        return None
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir():
+        raise click.BadParameter(f"{path}: expected a file to write, got a folder")
+    if not parent.is_dir() or not os.access(path if path.exists() else parent, os.W_OK):
+        raise click.BadParameter(f"{path}: cannot be written; choose another path")
+    return path
 
 
 def topic_options(command: F) -> F:
@@ -97,7 +128,7 @@ def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) ->
 @main.command()
 @checkpoint_option(required=True)
 @click.option("--bag", type=PATH, required=True, help="The rosbag2 bag to predict.")
-@click.option("--out", type=PATH, required=True, help="Video to write (.mp4).")
+@click.option("--out", type=PATH, required=True, callback=writable, help="Video to write (.mp4).")
 @topic_options
 @device_option
 def predict(
@@ -161,7 +192,9 @@ def finetune(
     required=True,
     help="A bag or a folder of bags; may be repeated.",
 )
-@click.option("--json", "json_path", type=PATH, required=True, help="Where the figures go.")
+@click.option(
+    "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
+)
 @click.option("--plots", type=PATH, help="Folder for curves and pictures.")
 @topic_options
 @click.option(
@@ -211,7 +244,9 @@ def evaluate(
 
 @main.command()
 @checkpoint_option(required=True)
-@click.option("--json", "json_path", type=PATH, required=True, help="Where the figures go.")
+@click.option(
+    "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
+)
 @device_option
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
 def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:

@@ -5,24 +5,43 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import imageio.v2 as imageio
 import pytest
-from bag_writer import robot_messages, write_bag
+from bag_writer import COMPRESSED, IMAGE, compressed, joints, picture, robot_messages, write_bag
+from click.testing import CliRunner
+
+from dd_ros.cli import main
 
 
-def dd_ros(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def dd_ros(*arguments: object) -> Result:
+    """Run the command in this process."""
+    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return Result(found.exit_code, found.stdout, found.stderr)
+
+
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a user does."""
     command = [sys.executable, "-c", "from dd_ros.cli import main; main()", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
 
 
-def refused(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+def refused(result: Result | subprocess.CompletedProcess[str], *parts: str) -> None:
     """Status 2, and one line on stderr that holds all ``parts``."""
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith("dd_ros: ")
@@ -86,29 +105,146 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
     assert found["steps"] == list(range(1, 9))
 
 
-def test_bad_usage(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    refused(dd_ros("predict"), "Missing option '--checkpoint'", "dd_ros predict --help")
-    refused(dd_ros("nonsense"), "No such command 'nonsense'")
-    refused(dd_ros("inspect", tmp_path / "nope"), "neither a bag nor a checkpoint")
-    refused(dd_ros("evaluate", "--checkpoint", "nope", "--bags", bags, "--json", tmp_path / "x"), "'nope'")
-    video = ("predict", "--checkpoint", tiny_checkpoint, "--bag", bags / "episode_000001", "--out")
-    refused(dd_ros(*video, tmp_path / "x.txt"), "expected a name ending in .mp4")
-    refused(dd_ros(*video, tmp_path / "x.mp4", "--image-topic", "/nope"), "/nope", "/camera/image_raw")
-    refused(dd_ros("bench", "--checkpoint", "nope", "--json", tmp_path / "x.json"), "'nope'")
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ("predict", ["Missing option '--checkpoint'", "dd_ros predict --help"]),
+        ("nonsense", ["No such command 'nonsense'"]),
+        ("evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --stride 0", ["--stride", "0"]),
+        ("evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --split test", ["--split", "'test'"]),
+        ("evaluate --checkpoint CKPT --bags BAGS --json TMP", ["expected a file to write, got a folder"]),
+        ("evaluate --checkpoint CKPT --bags BAGS --json TMP/a.txt/x.json", ["cannot be written"]),
+        ("evaluate --checkpoint nope --bags BAGS --json TMP/x.json", ["'nope'", "config.yaml"]),
+        (
+            "evaluate --checkpoint CKPT --bags TMP/none --json TMP/x.json",
+            ["TMP/none", "no such file or folder"],
+        ),
+        ("evaluate --checkpoint CKPT --bags TMP --json TMP/x.json", ["TMP: holds no rosbag2 bag"]),
+        (
+            "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --action-topic /nope",
+            ["episode_000001: no messages of topic /nope", "/action, /camera/image_raw"],
+        ),
+        (
+            "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json "
+            "--action-topic /camera/image_raw --image-topic /action",
+            ["topic"],
+        ),
+        ("predict --checkpoint CKPT --bag BAG --out TMP/x.txt", ["expected a name ending in .mp4"]),
+        ("predict --checkpoint CKPT --bag TMP/none --out TMP/x.mp4", ["no such file or folder"]),
+        (
+            "predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --image-topic /nope",
+            ["no messages of topic /nope", "/camera/image_raw"],
+        ),
+        (
+            "predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --image-topic /action",
+            ["/action: expected two topics"],
+        ),
+        ("predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --device tpu", ["'tpu'", "cuda"]),
+        ("bench --checkpoint nope --json TMP/x.json", ["'nope'"]),
+        ("demo --seconds 1", ["--seconds", "5"]),
+        ("inspect TMP/none", ["neither a bag nor a checkpoint"]),
+        ("inspect TMP", ["TMP: holds no rosbag2 bag"]),
+        (
+            "finetune --bags BAGS --image-topic /nope --action-topic /action --init CKPT --out TMP/out",
+            ["no messages of topic /nope"],
+        ),
+        ("finetune --bags BAGS --image-topic /a --action-topic /b --out TMP/out --init nope", ["'nope'"]),
+        (
+            "finetune --bags BAGS --image-topic /a --action-topic /b --out TMP/o --max-minutes 0",
+            ["--max-minutes"],
+        ),
+    ],
+)
+def test_bad_usage_and_input(
+    bags: Path, tiny_checkpoint: Path, tmp_path: Path, arguments: str, parts: list[str]
+) -> None:
+    (tmp_path / "a.txt").touch()
+    places = {"CKPT": tiny_checkpoint, "BAGS": bags, "BAG": bags / "episode_000001", "TMP": tmp_path}
+
+    def fill(text: str) -> str:
+        return re.sub(r"\b(CKPT|BAGS|BAG|TMP)\b", lambda match: str(places[match[0]]), text)
+
+    refused(dd_ros(*fill(arguments).split()), *map(fill, parts))
+
+
+def test_commands_of_another_dimension(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    messages = [
+        (t, k, r, m if k == IMAGE else joints(r, (1.0, 2.0, 3.0))) for t, k, r, m in robot_messages(24)
+    ]
+    damaged = write_bag(tmp_path / "bag", messages)
+    config = tmp_path / "checkpoint" / "config.yaml"
+    shutil.copytree(tiny_checkpoint, config.parent)
+    config.write_text(config.read_text().replace("- position[0:2]", "- position[0:3]"))
+    out = ("--json", tmp_path / "x.json")
     refused(
-        dd_ros("finetune", "--bags", bags, "--image-topic", "/nope", "--action-topic", "/action",
-               "--init", tiny_checkpoint, "--out", tmp_path / "out"),
-        "no messages of topic /nope",
-    )  # fmt: skip
+        dd_ros("evaluate", "--checkpoint", config.parent, "--bags", damaged, *out),
+        "expected 2 action values",
+        "3",
+    )
 
 
-def test_a_damaged_checkpoint(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged"
-    shutil.copytree(tiny_checkpoint, damaged)
-    (damaged / "model.safetensors").write_bytes(b"not weights")
-    result = dd_ros("evaluate", "--checkpoint", damaged, "--bags", bags, "--json", tmp_path / "x.json")
-    refused(result, "model.safetensors: damaged")
+def test_damaged_checkpoints(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = ("--bags", bags, "--json", tmp_path / "x.json")
+    damages = [
+        ("model.safetensors", b"not weights", ["model.safetensors: damaged"]),
+        ("config.yaml", b"name: [", ["config.yaml", "YAML"]),
+        ("config.yaml", b"name: x\n", ["config.yaml", "required"]),
+    ]
+    for number, (name, content, parts) in enumerate(damages):
+        damaged = tmp_path / str(number)
+        shutil.copytree(tiny_checkpoint, damaged)
+        (damaged / name).write_bytes(content)
+        refused(dd_ros("evaluate", "--checkpoint", damaged, *out), *parts)
+    (damaged / "model.safetensors").unlink()
+    shutil.copy(tiny_checkpoint / "config.yaml", damaged)
+    refused(dd_ros("evaluate", "--checkpoint", damaged, *out), "model.safetensors")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
+    refused(
+        process("evaluate", "--checkpoint", "nope", "--bags", tmp_path, "--json", tmp_path / "x.json"),
+        "no rosbag2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "cure"),
+    [("dd_ros_training", "dd_ros[train]"), ("lightning", "dd_ros[train]"), ("rclpy", "make setup")],
+)
+def test_what_is_not_installed_is_named_with_its_cure(
+    module: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(path: Path) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=f"{module}.part")
+
+    monkeypatch.setattr("dd_ros.commands.inspect.inspect", absent)
+    result = dd_ros("inspect", "x")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"module {module} is missing" in result.stderr
+    assert cure in result.stderr
+
+
+def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "[red]bag", robot_messages(3))
+    (file,) = bag.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[:-200])
+    shown = dd_ros("inspect", bag).stdout
+    assert shown.replace("\n", "").count("[red]bag") >= 2
+
+
+def test_compressed_images_and_another_topic(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    messages = [
+        ("/head", COMPRESSED, r, compressed(r, picture(n))) if k == IMAGE else ("/arm", k, r, m)
+        for n, (_, k, r, m) in enumerate(robot_messages(24))
+    ]
+    bag = write_bag(tmp_path / "bag", messages)
+    video = tmp_path / "video.mp4"
+    topics = ("--image-topic", "/head", "--action-topic", "/arm")
+    result = dd_ros("predict", "--checkpoint", tiny_checkpoint, "--bag", bag, "--out", video, *topics)
+    assert result.returncode == 0, result.stderr
+    assert video.stat().st_size > 1000
 
 
 def test_a_bag_cut_off_in_the_middle_is_used_as_far_as_it_goes(tiny_checkpoint: Path, tmp_path: Path) -> None:

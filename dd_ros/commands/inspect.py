@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
+from rich.text import Text
 
 from dd_ros.bags import find_bags, inspect_bag
 from dd_ros.errors import InputError
@@ -45,16 +46,16 @@ def show_bag(bag: Path, console: Console) -> None:
         "seconds",
         "longest gap s",
         "content",
-        title=str(bag),
+        title=Text(str(bag)),
     )
     for topic in info.topics:
         table.add_row(
             topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.2f}", f"{topic.duration:.1f}",
-            f"{topic.gap:.3f}", topic.detail,
+            f"{topic.gap:.3f}", Text(topic.detail),
         )  # fmt: skip
     console.print(table)
     for problem in info.problems:
-        console.print(f"[yellow]{problem}[/yellow]")
+        console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_checkpoint(folder: Path, console: Console) -> None:
@@ -63,4 +64,4 @@ def show_checkpoint(folder: Path, console: Console) -> None:
     if card.is_file():
         console.print(Markdown(card.read_text()))
     console.rule(str(folder / CONFIG))
-    console.print((folder / CONFIG).read_text())
+    console.print((folder / CONFIG).read_text(), markup=False, highlight=False, soft_wrap=True)

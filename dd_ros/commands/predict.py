@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from dd_ros.bags import read_episodes
+from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import check_actions, override
+from dd_ros.evaluation.evaluate import check_actions, override, read_all
 from dd_ros.pictures import side_by_side, tile, write_video
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -32,19 +32,17 @@ def predict(
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out}: expected a name ending in .mp4")
     predictor = Predictor.load(checkpoint, device)
-    problems: list[str] = []
     spec = override(predictor.config.streams, image_topic, action_topic)
-    episodes = [e for e in read_episodes(bag, spec, problems) if len(e) > predictor.horizon]
+    console = Console(stderr=True)
+    episodes = [e for e in read_all(find_bags([bag]), spec, console) if len(e) > predictor.horizon]
     check_actions(episodes, predictor, spec)
     if not episodes:
         raise InputError(f"{bag}: too short: expected more than {predictor.horizon} model steps without gap")
-    console = Console(stderr=True)
-    for problem in dict.fromkeys(problems):
-        console.print(f"[yellow]{problem}[/yellow]")
     total = sum(len(episode) for episode in episodes)
     frames = progress(pictures(predictor, episodes), "predicting", total)
     write_video(out, frames, spec.rate_hz)
-    console.print(f"{out}: {total} frames, {total / spec.rate_hz:.1f} s")
+    text = f"{out}: {total} frames, {total / spec.rate_hz:.1f} s"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def leads(horizon: int) -> tuple[int, int, int]:

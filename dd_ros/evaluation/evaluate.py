@@ -131,18 +131,14 @@ def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[E
     for bag in progress(bags, "reading bags"):
         episodes += read_episodes(bag, spec, problems)
     for problem in dict.fromkeys(problems):
-        console.print(problem, style="yellow", markup=False, highlight=False)
+        console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return episodes
 
 
 def override(spec: StreamSpec, image_topic: str | None, action_topic: str | None) -> StreamSpec:
-    """The streams of a checkpoint with other topics; another action topic brings its own type."""
-    changes: dict[str, str | None] = {}
-    if image_topic:
-        changes["image_topic"] = image_topic
-    if action_topic and action_topic != spec.action_topic:
-        changes |= {"action_topic": action_topic, "action_type": None}
-    return spec.model_copy(update=changes)
+    """The streams of a checkpoint with other topics; its action fields hold for its action type."""
+    changes = {"image_topic": image_topic, "action_topic": action_topic}
+    return spec.model_copy(update={name: topic for name, topic in changes.items() if topic})
 
 
 def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: StreamSpec) -> None:
