@@ -127,7 +127,7 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
         (
             "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json "
             "--action-topic /camera/image_raw --image-topic /action",
-            ["topic"],
+            ["action type sensor_msgs/msg/Image: expected one of"],
         ),
         ("predict --checkpoint CKPT --bag BAG --out TMP/x.txt", ["expected a name ending in .mp4"]),
         ("predict --checkpoint CKPT --bag TMP/none --out TMP/x.mp4", ["no such file or folder"]),
