@@ -51,8 +51,14 @@ class Piece(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A prediction with everything that really happened: observed [H, W, 3], the others [K, H, W, 3]."""
+    """A prediction with what really happened: observed [H, W, 3], the others [K, H, W, 3].
 
+    Attributes:
+        missing: real frames that never came; they are grey.
+        motion: difference of the last real frame to the observed one.
+    """
+
+    missing: int
     motion: float
     observed: Image
     real: Image
@@ -288,10 +294,17 @@ class Recording:
             return
         self.model_psnr.append(np.array([_psnr(a, b) for a, b in zip(real, predicted, strict=True)]))
         self.copy_psnr.append(np.array([_psnr(a, observed) for a in real]))
+        self._keep_moment(observed, real, predicted)
+
+    def _keep_moment(self, observed: Image, real: list[Image | None], predicted: Image) -> None:
+        """Remember the prediction with the largest motion, but rather one of which every frame came."""
         known = [image for image in real if image is not None]
         motion = float(cv2.norm(known[-1], observed, cv2.NORM_L2SQR))
-        if len(known) == len(real) and (self.best is None or motion > self.best.motion):
-            self.best = Moment(motion, observed, np.stack(known), predicted)
+        missing = len(real) - len(known)
+        if self.best is None or (-missing, motion) > (-self.best.missing, self.best.motion):
+            grey = np.full_like(observed, 128)
+            shown = np.stack([grey if image is None else image for image in real])
+            self.best = Moment(missing, motion, observed, shown, predicted)
 
     def _prune(self) -> None:
         kept = int(self.keep_seconds * 1e9) + self.horizon * self.step_ns + 2 * PATIENCE_NS

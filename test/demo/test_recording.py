@@ -99,6 +99,19 @@ def test_the_moment_with_the_largest_motion_is_kept() -> None:
     np.testing.assert_array_equal(recording.best.predicted, predicted(0))
 
 
+def test_a_moment_of_which_every_frame_came_is_preferred() -> None:
+    recording = live(HORIZON + 1, lost=(2,))
+    recording.finish()
+    assert recording.best is not None
+    assert recording.best.missing == 1
+    np.testing.assert_array_equal(recording.best.real[1], np.full_like(frame(0), 128))
+    complete = live(2 * HORIZON, lost=(2,))
+    complete.finish()
+    assert complete.best is not None
+    assert complete.best.missing == 0
+    np.testing.assert_array_equal(complete.best.observed, frame(3))
+
+
 def test_frames_of_any_size_are_compared_at_the_size_of_the_prediction() -> None:
     recording = Recording()
     large = frame(0).repeat(2, axis=0).repeat(2, axis=1)
