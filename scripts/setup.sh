@@ -121,4 +121,5 @@ source_kind=$([ "$ros" = wheels ] && echo wheels || echo sourced)
 unless_done messages "$(key '' dd_ros_msgs/CMakeLists.txt dd_ros_msgs/package.xml dd_ros_msgs/*/*.msg \
   dd_ros_msgs/*/*.srv scripts/build_messages.sh)" \
   eval 'say "dd_ros_msgs"; scripts/build_messages.sh "$venv" "$source_kind"'
-unless_done share "$(key '' scripts/setup.sh resource/dd_ros)" share
+shared=$(find launch config checkpoints -type f ! -path '*__pycache__*' 2>/dev/null | sort)
+unless_done share "$(key "$shared" scripts/setup.sh resource/dd_ros)" share
