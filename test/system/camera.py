@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 def main(topic: str, width: int, height: int, subscribers: int, count: int) -> None:
     rclpy.init()
     node = rclpy.create_node("camera")
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
     publisher = node.create_publisher(Image, topic, qos)
     while publisher.get_subscription_count() < subscribers:
         time.sleep(0.05)

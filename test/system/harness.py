@@ -37,7 +37,7 @@ _domains = count()
 RCLError = rclpy_implementation.RCLError
 ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
-PATIENCE = 60.0  # s; a limit for broken code, not a measure of speed
+PATIENCE = 150.0  # s; a limit for broken code, not a measure of speed
 
 
 def environment(domain: int) -> dict[str, str]:
