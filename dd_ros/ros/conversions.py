@@ -120,7 +120,7 @@ def _to_rgb(samples: RgbImage, encoding: str) -> RgbImage:
         raise InputError(f"image size: {encoding} needs whole groups of pixels, got {width}x{height}")
     pixels = samples[..., 0] if channels == 1 else samples
     if encoding in OPENCV_CODES:
-        return cv2.cvtColor(pixels, OPENCV_CODES[encoding])
+        return np.asarray(cv2.cvtColor(pixels, OPENCV_CODES[encoding]), np.uint8)
     message = SimpleNamespace(
         encoding=encoding,
         height=height,
@@ -156,4 +156,4 @@ def _decode(msg: Any) -> RgbImage:
             f"compressed image: expected a whole jpeg or png, got {len(raw)} bytes of format {msg.format!r} "
             "that do not decode"
         )
-    return pixels[..., ::-1]
+    return np.asarray(pixels, np.uint8)[..., ::-1]

@@ -147,4 +147,4 @@ def _tile(pixels: NDArray[np.uint8], label: str, scale: int) -> NDArray[np.uint8
     tile = cv2.resize(np.ascontiguousarray(pixels), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(tile, label, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thickness, cv2.LINE_AA)
-    return tile
+    return np.asarray(tile, np.uint8)
