@@ -48,4 +48,4 @@ def write_video(path: Path, frames: Iterable[Image], rate_hz: float) -> None:
 def even(image: Image) -> Image:
     """H.264 wants even sizes: repeat the last row or column where needed."""
     height, width = image.shape[:2]
-    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.pad(image, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge").astype(np.uint8, copy=False)
