@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imageio.v2 as imageio
@@ -38,7 +39,8 @@ def write_video(path: Path, frames: Iterable[Image], rate_hz: float) -> None:
     """Write ``frames`` as an H.264 mp4; InputError where the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with imageio.get_writer(path, fps=rate_hz, codec="libx264", quality=8, macro_block_size=2) as video:
+        writer: Any = imageio.get_writer(path, fps=rate_hz, codec="libx264", quality=8, macro_block_size=2)
+        with writer as video:
             for frame in frames:
                 video.append_data(even(frame))
     except OSError as error:
