@@ -37,7 +37,7 @@ DEFINITIONS = {
     "frames_per_second": "frames of the horizon over the median horizon latency",
     "versus": "same network, weights and process; each run is paired with one of ours right before it; "
     "medians of paired runs; speedups are medians of the pairs' ratios (that row's time over ours); "
-    "clean-context rows include the refresh pass of a chunk in that chunk's time",
+    "clean-context rows refresh a chunk before the next one begins: the first frame does not wait for it",
     "candidates_ms": "median time of one predict call for N action sequences from one context, whole "
     "horizon, without observe; null where it would have exceeded the time allowed",
     "floor": "flops of matrix products, convolutions and attention; bytes of weights per pass and of cached "
