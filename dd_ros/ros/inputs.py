@@ -119,7 +119,7 @@ class Inputs:
 
     def rewound(self, stamp: int, why: str) -> None:
         """Time went back to ``stamp``: start anew."""
-        self._problems.report("image time", f"{why}; started anew", Level.WARN, kind="reset")
+        self._problems.note("image reset", f"{why}; started anew")
         self._statistics.add("resets")
         self._clock.reset()
         self._newest_ns = None

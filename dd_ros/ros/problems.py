@@ -77,6 +77,12 @@ class Problems:
         if new:
             self._log(level, f"{name}: {text}")
 
+    def note(self, name: str, text: str) -> None:
+        """Something happened that is over already: said every time, and visible for a while."""
+        with self._lock:
+            self._problems[name] = Problem(text, Level.WARN, self._clock(), logged=False, open=False)
+        self._log(Level.WARN, f"{name}: {text}")
+
     def solved(self, name: str) -> None:
         """Good data came in on ``name``; said once per problem that was said."""
         with self._lock:

@@ -88,3 +88,15 @@ def test_aspects_belong_to_their_input_and_the_worst_comes_first(problems: Probl
     problems.report("image", "broken", Level.ERROR)
     problems.report("plan", "short", Level.WARN)
     assert [p.text for p in problems.current("image")] == ["broken", "late"]
+
+
+def test_events_are_said_every_time_and_fade(
+    problems: Problems, clock: Clock, said: list[tuple[Level, str]]
+) -> None:
+    for _ in range(2):
+        problems.note("image reset", "clock went back")
+        clock.now += 1.0
+    assert said == [(Level.WARN, "image reset: clock went back")] * 2
+    assert [p.text for p in problems.current("image")] == ["clock went back"]
+    clock.now += 3.0
+    assert problems.current("image") == []

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from harness import STEP_NS, Robot, picture, set_stamp
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 
-from dd_ros.ros.messages import to_ns
+from dd_ros.ros.messages import to_ns, to_time
 
 pytest_plugins = ["node_fixtures"]
 
@@ -220,4 +221,30 @@ def test_an_action_topic_that_changes_its_type(robot: Robot) -> None:
 def test_simulated_time_without_a_clock_and_back(robot: Robot) -> None:
     assert robot.set_parameter("use_sim_time", True).successful
     robot.says("prediction", "2 ", "/clock", doing=robot.step)
+    assert robot.set_parameter("use_sim_time", False).successful
+
+
+def test_a_simulation_that_starts_over(robot: Robot) -> None:
+    assert robot.set_parameter("use_sim_time", True).successful
+    robot.predictions.clear()
+    now = 100 * 10**9
+
+    def step() -> None:
+        nonlocal now
+        now += STEP_NS
+        robot.publisher("/clock", Clock).publish(Clock(clock=to_time(now)))
+        robot.act(now)
+        robot.publisher("/camera/image_raw", Image).publish(picture(now))
+
+    def predicted(first: int, last: int) -> bool:
+        """A chunk from a picture of that time (s) whose frames are still ahead by the simulated clock."""
+        stamps = [to_ns(msg.header.stamp) for msg in robot.predictions if not any(msg.late)]
+        return any(first * 10**9 < stamp < last * 10**9 for stamp in stamps)
+
+    robot.until(lambda: predicted(100, 1000), "predictions in simulated time", step)
+    before, now = len(robot.output()), 20 * 10**9
+    robot.until(lambda: predicted(20, 90), "predictions after the restart", step)
+    robot.says("image", "1 ", "started anew", doing=step)
+    assert "back" in robot.output()[before:]
+    robot.drop_publisher("/clock", Clock)
     assert robot.set_parameter("use_sim_time", False).successful
