@@ -106,11 +106,12 @@ def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch:
 
 
 def test_learning_lowers_the_loss(bags: Path, tmp_path: Path) -> None:
-    run = Run(tiny_recipe(60), find_bags([bags]), tmp_path / "work")
+    torch.manual_seed(0)
+    run = Run(tiny_recipe(150), find_bags([bags]), tmp_path / "work")
     run.train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]
-    assert losses[-1] < 0.8 * losses[0]
+    assert np.mean(losses[-3:]) < 0.75 * np.mean(losses[:3]), losses
 
 
 def test_episodes_are_decoded_once_and_clips_are_normalised(bags: Path, tmp_path: Path) -> None:
