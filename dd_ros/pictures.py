@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import imageio.v2 as imageio
@@ -42,7 +42,7 @@ def write_video(path: Path, frames: Iterable[Image], rate_hz: float) -> None:
         writer: Any = imageio.get_writer(path, fps=rate_hz, codec="libx264", quality=8, macro_block_size=2)
         with writer as video:
             for frame in frames:
-                video.append_data(even(frame))
+                cast(Any, video).append_data(even(frame))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -36,8 +36,8 @@ class Chunk(NamedTuple):
             deviation over the training data (0 is certain, about 1 is a guess).
     """
 
-    index: int
-    count: int
+    index: int  # type: ignore[assignment]
+    count: int  # type: ignore[assignment]
     first_step: int
     frames: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
@@ -230,7 +230,7 @@ class Predictor:
             self._latent,
             self._now,
             batch,
-            self._noise(len(batch)),
+            self._noise(len(batch), self._latent.shape[1:]),
             self.schedule,
         )
         count = self.schedule.chunks(self.horizon)
@@ -250,12 +250,14 @@ class Predictor:
 
     def _remember(self) -> None:
         """Put the last observed frame into the cache."""
+        assert self._latent is not None
+        assert self._now is not None
         with torch.inference_mode():
             memory = self.model.transformer.observe(self._latent[:, None], self._now[:, None])
             self._cache.observe(memory)
 
-    def _noise(self, futures: int) -> Tensor:
-        shape = (1, self.horizon, *self._latent.shape[1:])
+    def _noise(self, futures: int, latent: torch.Size) -> Tensor:
+        shape = (1, self.horizon, *latent)
         return torch.randn(shape, generator=self._generator, device=self.device).expand(futures, *shape[1:])
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any, cast
 
 import imageio.v2 as imageio
 import lightning
@@ -86,15 +87,14 @@ class RolloutCheck:
             return
         rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]
         frames = torch.cat(rows, dim=1).cpu().numpy()
+        rate_hz = cast(Any, stage).config.streams.rate_hz
         gif = io.BytesIO()
-        imageio.mimsave(
-            gif, list(frames), format="GIF", duration=1000.0 / stage.config.streams.rate_hz, loop=0
-        )
+        imageio.mimsave(gif, list(frames), format="GIF", duration=1000.0 / rate_hz, loop=0)
         image = Summary.Image(
             height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif.getvalue()
         )
         value = Summary.Value(tag=f"{self.prefix}/true_above_predicted", image=image)
-        stage.logger.experiment.file_writer.add_summary(Summary(value=[value]), stage.global_step)
+        cast(Any, stage.logger).experiment.file_writer.add_summary(Summary(value=[value]), stage.global_step)
 
 
 def mean_psnr(true: Tensor, predicted: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,10 @@ SHIFT = 5.0  # the paper's shift towards noise
 SMALLEST_LEVEL = 0.25  # below it the loss weight 1 / s**2 no longer grows
 
 
-def shift(u: Tensor | float, by: float = SHIFT) -> Tensor | float:
+Level = TypeVar("Level", float, Tensor)
+
+
+def shift(u: Level, by: float = SHIFT) -> Level:
     """Warp evenly spread u in [0, 1] towards noise: s = by * u / (1 + (by - 1) * u)."""
     return by * u / (1.0 + (by - 1.0) * u)
 

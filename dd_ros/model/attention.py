@@ -52,6 +52,9 @@ class SpaceTimeRotation(nn.Module):
     ``reach`` steps the observed frames are held at that distance: no farther than training went.
     """
 
+    space_angles: Tensor
+    time_frequencies: Tensor
+
     def __init__(self, head: int, rows: int, columns: int, reach: int):
         super().__init__()
         self.reach = reach

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,8 @@ class Conditioning(nn.Module):
     The action enters as it is and as its difference to the action of the last observed frame, since
     what moves in the picture is what the command changes.
     """
+
+    frequencies: Tensor
 
     def __init__(self, width: int, action_dim: int):
         super().__init__()
@@ -160,7 +162,7 @@ class VideoTransformer(nn.Module):
         tokens = self.patchify(latents)
         x = self.embed(torch.cat((tokens, tokens), dim=-1)) + self.place()
         memory = []
-        for block in self.blocks:
+        for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             q, own = block.project(modulated(x, 1, shift, scale))
             memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
@@ -211,7 +213,7 @@ class VideoTransformer(nn.Module):
         rotate = self.rotation.at(first_step, f)
         rotate_observed = self.rotation.before(first_step + chunk_frames - 1, observed, self.tokens)
         memory = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast("list[Block]", self.blocks)):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             q, own = block.project(modulated(x, f, shift, scale))
             q, own = rotate(q), KeysValues(rotate(own.keys), own.values)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import resource
 
 import numpy as np
+import pytest
 import torch
 
 from dd_ros.checkpoint import load_checkpoint
@@ -62,6 +63,7 @@ def test_a_prediction_leaves_the_context_as_it_was(tiny_checkpoint) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.timeout(1800)  # seconds where nobody else works
 def test_ten_thousand_observations_take_no_more_memory(tiny_checkpoint) -> None:
     _, model = load_checkpoint(tiny_checkpoint)
     config, _ = load_checkpoint(tiny_checkpoint)

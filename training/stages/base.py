@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import lightning
 import torch
@@ -35,6 +35,8 @@ class Stage(lightning.LightningModule):
         clock: tells how much of the stage's time is used.
     """
 
+    steps: Tensor
+
     def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
         super().__init__()
         self.config, self.model, self.recipe, self.clock = config, model, recipe, clock
@@ -45,6 +47,11 @@ class Stage(lightning.LightningModule):
     def progress_fraction(self) -> float:
         """How much of the stage is over, 0 to 1: of its steps or its time, whichever is further."""
         return min(1.0, max(int(self.steps) / self.recipe.steps, self.clock.fraction()))
+
+    def all_optimizers(self) -> list[Optimizer]:
+        """The optimisers as a list, also where there is only one."""
+        found = self.optimizers()
+        return cast("list[Optimizer]", found if isinstance(found, list) else [found])
 
     def descend(
         self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor
@@ -78,7 +85,8 @@ def optimisers(module: nn.Module, rate: float) -> list[Optimizer]:
 
     ``rate`` is AdamW's; Muon's is ten times that, as its updates are orthogonalised.
     """
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim == 2 and "blocks." in name and "modulation" not in name
         (matrices if hidden else others).append(parameter)

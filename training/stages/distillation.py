@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -56,14 +57,14 @@ class DistillationStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> None:
         clips = encode(self.model, batch, self.config.context_frames)
-        optimizers = self.optimizers()
+        optimizers = self.all_optimizers()
         if index % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
             loss = self.critic_loss(clips)
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
             self.log("distillation/critic", loss, prog_bar=True)
             return
         losses = self.student_losses(clips)
-        total = sum(self.weight(name) * loss for name, loss in losses.items())
+        total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.transformer.parameters()), total)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, prog_bar=True)
 
@@ -95,7 +96,9 @@ class DistillationStage(Stage):
             rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps)
         )
         last = torch.cat([result.latents for result in results], dim=1)
-        return (torch.cat([result.trained for result in results], dim=1) if trained else last), last
+        return (
+            torch.cat([cast(Tensor, result.trained) for result in results], dim=1) if trained else last
+        ), last
 
     def student_losses(self, clips: Clips) -> dict[str, Tensor]:
         generated, _ = self.generate(clips, trained=True)

@@ -63,7 +63,7 @@ class TeacherStage(Stage):
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         clips = encode(self.model, batch, self.config.context_frames)
         loss, error = self.losses(clips)
-        self.descend(self.optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
+        self.descend(self.all_optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
         self.log_dict({"teacher/loss": loss, "teacher/uncertainty": error}, prog_bar=True)
 
     def losses(self, clips: Clips) -> tuple[Tensor, Tensor]:
