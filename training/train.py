@@ -24,6 +24,7 @@ from dd_ros.diffusion.schedule import preset
 from dd_ros.evaluation.evaluate import evaluate
 from dd_ros_training.card import card
 from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
+from dd_ros_training.precision import precision
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
@@ -102,13 +103,15 @@ def run_stage(
     name: str, config: CheckpointConfig, model: Model, recipe: StageRecipe, data: BagData, work: Path
 ) -> Model:
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
-    torch.set_float32_matmul_precision("high")  # TF32 on GPUs; autocast would cache weights without gradient
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs
+    torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
     clock = StageClock(recipe.minutes)
     stage = STAGES[name](config, model, recipe, clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
         max_epochs=-1,
+        precision=precision(),
         callbacks=[clock, Saver(last), TQDMProgressBar(refresh_rate=20)],
         enable_checkpointing=False,
         logger=TensorBoardLogger(work / "logs", name=name, version=""),

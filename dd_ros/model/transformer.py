@@ -22,6 +22,9 @@ from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
 
 
+ACTION_WAVES = 4  # Fourier frequencies per action value
+
+
 class Denoised(NamedTuple):
     """What one pass knows about the clean latents.
 
@@ -40,24 +43,30 @@ class Conditioning(nn.Module):
     """Embeds noise level and action of each frame into one vector.
 
     The action enters as it is and as its difference to the action of the last observed frame, since
-    what moves in the picture is what the command changes.
+    what moves in the picture is what the command changes; and as Fourier features, which multiply
+    with those of ``Place`` to point at a spot in the picture.
     """
 
     frequencies: Tensor
+    action_frequencies: Tensor
 
     def __init__(self, width: int, action_dim: int):
         super().__init__()
         frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), 32))
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.action = nn.Sequential(nn.Linear(2 * action_dim, width), nn.SiLU(), nn.Linear(width, width))
+        waves = torch.pi / 4.0 * 2.0 ** torch.arange(ACTION_WAVES)  # the longest spans eight deviations
+        self.register_buffer("action_frequencies", waves, persistent=False)
+        features = (2 + 2 * ACTION_WAVES) * action_dim
+        self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         self.no_action = nn.Parameter(torch.zeros(width))
 
     def forward(self, levels: Tensor, actions: Tensor, now: Tensor, drop: Tensor | None) -> Tensor:
         """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
         phase = levels[..., None] * self.frequencies
         level = self.level(torch.cat((phase.sin(), phase.cos()), dim=-1))
-        action = self.action(torch.cat((actions, actions - now[:, None]), dim=-1))
+        turn = (actions[..., None] * self.action_frequencies).flatten(-2)
+        action = self.action(torch.cat((actions, actions - now[:, None], turn.sin(), turn.cos()), dim=-1))
         if drop is not None:
             action = torch.where(drop[:, None, None], self.no_action, action)
         return F.silu(level + action)
@@ -88,6 +97,14 @@ class Place(nn.Module):
         return self.project(self.features)
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMS norm whose weight follows the precision of its input, as the fused kernel wants it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype))
+
+
 class Block(nn.Module):
     """Attention and MLP, each modulated per frame (adaptive norm with weights shared by all blocks)."""
 
@@ -97,7 +114,7 @@ class Block(nn.Module):
         head = width // self.heads
         self.modulation = nn.Parameter(torch.randn(6, width) / width**0.5)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm, self.key_norm = nn.RMSNorm(head), nn.RMSNorm(head)
+        self.query_norm, self.key_norm = HeadNorm(head), HeadNorm(head)
         self.out = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
@@ -228,7 +245,7 @@ class VideoTransformer(nn.Module):
             x = x + gated(block.out(merge_heads(torch.cat(attended, dim=2))), f, gate)
             x = x + gated(block.mlp(modulated(x, f, shift2, scale2)), f, gate2)
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-        out = self.head(modulated(x, f, shift, scale)).unflatten(1, (f, self.tokens))
+        out = self.head(modulated(x, f, shift, scale)).float().unflatten(1, (f, self.tokens))
         change, log_variance = out[..., :-1], out[..., -1]
         latents = self.unpatchify(reference + change)
         return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
