@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
 
-
 ACTION_WAVES = 4  # Fourier frequencies per action value
 
 
