@@ -12,7 +12,7 @@ import torch
 
 from dd_ros.bags import BagInfo, TopicInfo, find_bags, inspect_bag
 from dd_ros.checkpoint import Model, load_checkpoint
-from dd_ros.config import CheckpointConfig, StreamSpec, read_yaml
+from dd_ros.config import CheckpointConfig, Settings, StreamSpec, read_yaml, write_yaml
 from dd_ros.errors import InputError
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import STAGES, Run
@@ -20,6 +20,7 @@ from dd_ros_training.train import STAGES, Run
 FASTEST_HZ = 15.0  # model rate at most; a faster camera is thinned out by a whole factor
 MOST_PIXELS = 128 * 96
 CELL = 16  # image sides are multiples of it
+PLAN = "plan.yaml"
 SHARES = {"autoencoder": 0.2, "teacher": 0.45, "distillation": 0.25}  # the rest is for reading and judging
 
 
@@ -35,25 +36,83 @@ def finetune(
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
 
     Weights that do not fit (another action dimension) start fresh; the image size follows the
-    camera's shape. The checkpoint's card holds its figures on the held-back bags.
+    camera's shape. The checkpoint's card holds its figures on the held-back bags. The same command
+    goes on where it was cut off; what that takes lies in the folder ``out`` + ``.work``.
 
     Raises:
-        InputError: unusable bags, topics, checkpoint or recipe.
+        InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
     """
     start = time.monotonic()
     found = find_bags(bags)
     settings, weights = load_checkpoint(init)
     info = inspect_bag(found[0])
     streams = describe_streams(topic_of(info, image_topic), topic_of(info, action_topic))
-    recipe = read_yaml(config, Recipe) if config else default_recipe(out.name, settings, max_minutes)
-    recipe = recipe.model_copy(update={"name": out.name, "streams": streams})
-    run = Run(recipe, found, out.with_name(out.name + ".work"))
-    if config is None:
+    work = claim(out)
+    plan = Plan(
+        bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes,
+        recipe=recipe_for(out.name, settings, streams, config, max_minutes),
+    )  # fmt: skip
+    kept = kept_plan(work, plan)
+    run = Run((kept or plan).recipe, found, work)
+    if kept is None:
         left = max_minutes - (time.monotonic() - start) / 60.0
-        run.recipe = default_recipe(out.name, settings, left).model_copy(update={"streams": streams})
+        run.recipe = recipe_for(out.name, settings, streams, config, left)
+        keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = Model(run.config)
     adopt(model, weights)
-    run.save(out, run.train(list(STAGES), model))
+    run.save(out, run.train(list(STAGES), model), f"`dd_ros finetune` from the weights of `{settings.name}`")
+
+
+def claim(out: Path) -> Path:
+    """The work folder of ``out``, made; InputError where nothing can be written, before hours go by."""
+    work = out.with_name(out.name + ".work")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    return work
+
+
+class Plan(Settings):
+    """What a run was asked for, and the recipe made of it; kept so that it can go on after a kill."""
+
+    bags: tuple[str, ...]
+    init: str
+    max_minutes: float
+    recipe: Recipe
+
+
+def kept_plan(work: Path, plan: Plan) -> Plan | None:
+    """The plan of the run that ``work`` holds, if any; InputError if it was asked for something else."""
+    path = work / PLAN
+    if not path.exists():
+        return None
+    kept = read_yaml(path, Plan)
+    for name in ("bags", "init", "max_minutes"):
+        if getattr(kept, name) != getattr(plan, name):
+            raise InputError(
+                f"{work}: holds a run with other {name}; repeat its command to go on, or remove the folder"
+            )
+    if kept.recipe.streams != plan.recipe.streams:
+        raise InputError(
+            f"{work}: holds a run on other topics; repeat its command to go on, or remove the folder"
+        )
+    return kept
+
+
+def keep(work: Path, plan: Plan) -> None:
+    """Write ``plan`` into ``work``, whole or not at all."""
+    staging = work / f".{PLAN}"
+    write_yaml(staging, plan)
+    staging.replace(work / PLAN)
+
+
+def recipe_for(
+    name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float
+) -> Recipe:
+    """The user's recipe, or the default one, for these streams."""
+    recipe = read_yaml(config, Recipe) if config else default_recipe(name, settings, minutes)
+    return recipe.model_copy(update={"name": name, "streams": streams})
 
 
 def topic_of(info: BagInfo, name: str) -> TopicInfo:

@@ -23,8 +23,9 @@ from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
+from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
-from dd_ros_training.card import card
+from dd_ros_training.card import Facts, card
 from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
 from dd_ros_training.precision import precision
 from dd_ros_training.recipe import Recipe, StageRecipe
@@ -34,6 +35,8 @@ from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
 VALIDATION_BATCHES = 8
+MOST_WINDOWS = 300  # that the final judgement looks at
+MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
     "autoencoder": AutoencoderStage,
     "teacher": TeacherStage,
@@ -89,10 +92,14 @@ def run_stage(
 
 @rank_zero_only
 def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
-    """Keep the weights a stage ended with, and what it was asked to do."""
+    """Keep the weights a stage ended with, and what it was asked to do; InputError on a full disk."""
     staging = path.with_suffix(".tmp")
-    torch.save({"recipe": recipe.model_dump(), "weights": model.state_dict()}, staging)
-    staging.replace(path)
+    try:
+        torch.save({"recipe": recipe.model_dump(), "weights": model.state_dict()}, staging)
+        staging.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        staging.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error}); make room and repeat the command") from error
 
 
 def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
@@ -113,7 +120,8 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path):
-        self.recipe, self.work, self.interrupt = recipe, work, Interrupt()
+        self.recipe, self.work = recipe, work
+        self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags)
         cache = work / "episodes"
         self.episodes = store_bags(self.training_bags, recipe.streams, cache)
@@ -137,6 +145,7 @@ class Run:
                 data = BagData(self.episodes, self.held_back, self.config.action, length, recipe.batch_size)
                 model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
                 if self.interrupt.asked:
+                    self.interrupted = name
                     break
                 finish(self.weights(name), recipe, model)
         return model
@@ -154,23 +163,33 @@ class Run:
     def weights(self, stage: str) -> Path:
         return self.work / f"{stage}.pt"
 
-    def save(self, out: Path, model: Model) -> None:
-        """Write the checkpoint, judge it on the validation bags, and put the figures on its card."""
-        save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), None))
-        if self.validation_bags:
-            plots = self.work / "evaluation"
-            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots)
-            save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), figures))
+    @rank_zero_only
+    def save(self, out: Path, model: Model, made_by: str = MADE_BY) -> None:
+        """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
 
-    def facts(self) -> dict[str, str]:
-        """What the card says about the data."""
+        It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        """
+        facts = self.facts(made_by)
+        save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
+        if self.validation_bags and not facts.interrupted:
+            plots = self.work / "evaluation"
+            figures = evaluate(
+                out, self.validation_bags, plots / "evaluate.json", plots, max_windows=MOST_WINDOWS
+            )
+            text = card(self.config, self.recipe, facts, figures)
+            save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
+
+    def facts(self, made_by: str) -> Facts:
+        """What the card says about how the checkpoint came about."""
         frames = sum(len(episode) for episode in self.episodes)
-        return {
-            "training": f"{len(self.training_bags)} bags, {frames} model steps, "
+        return Facts(
+            made_by=made_by,
+            training=f"{len(self.training_bags)} bags, {frames} model steps, "
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
-            "validation": f"{len(self.validation_bags)} bags",
-            "device": "CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
-        }
+            validation=f"{len(self.validation_bags)} bags",
+            device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+            interrupted=self.interrupted,
+        )
 
 
 @click.command()
