@@ -14,6 +14,7 @@ from dd_ros.bags import BagInfo, TopicInfo, find_bags, inspect_bag
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, read_yaml, write_yaml
 from dd_ros.errors import InputError
+from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import STAGES, Run
 
@@ -111,8 +112,9 @@ def recipe_for(
     name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float
 ) -> Recipe:
     """The user's recipe, or the default one, for these streams."""
-    recipe = read_yaml(config, Recipe) if config else default_recipe(name, settings, minutes)
-    return recipe.model_copy(update={"name": name, "streams": streams})
+    if config:
+        return read_yaml(config, Recipe).model_copy(update={"name": name, "streams": streams})
+    return default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
 
 
 def topic_of(info: BagInfo, name: str) -> TopicInfo:
@@ -159,6 +161,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
+    clips = batch_size(settings.streams.width, settings.streams.height)
     return Recipe(
         name=name,
         streams=settings.streams,
@@ -168,9 +171,9 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         chunk_frames=schedule.chunk_frames,
         horizon=settings.horizon,
         context_frames=settings.context_frames,
-        autoencoder=StageRecipe(minutes=budget["autoencoder"], rate=1e-3),
-        teacher=StageRecipe(minutes=budget["teacher"], rate=1e-3),
-        distillation=DistillationRecipe(minutes=budget["distillation"], batch_size=4, rate=5e-4),
+        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1e-3),
+        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1e-3),
+        distillation=DistillationRecipe(minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4),
     )
 
 

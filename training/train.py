@@ -27,7 +27,7 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
-from dd_ros_training.precision import precision
+from dd_ros_training.device import precision
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
