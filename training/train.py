@@ -7,6 +7,8 @@ Example:
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,11 +60,19 @@ def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> Chec
     )
 
 
+def hush_lightning() -> None:
+    """No tips and no advice on what is meant: networks in eval mode, few loader workers."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for advice in ("Found .* in eval mode", ".* does not have many workers", ".*treespec, LeafSpec"):
+        warnings.filterwarnings("ignore", advice)
+
+
 def run_stage(
     name: str, config: CheckpointConfig, model: Model, recipe: Recipe, data: BagData, work: Path,
     interrupt: Interrupt,
 ) -> Model:  # fmt: skip
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
+    hush_lightning()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
     settings: StageRecipe = getattr(recipe, name)
