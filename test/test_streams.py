@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.streams import ActionBuffer, FrameClock, StampsWentBack, missed_too_many, resample, resize
 
 MS = 1_000_000
-SPEC = StreamSpec(image_topic="/image", action_topic="/action", rate_hz=10.0, width=4, height=2)
+SPEC = StreamSpec(
+    image_topic="/image", actions=(ActionSource(topic="/action"),), rate_hz=10.0, width=4, height=2
+)
 # Mostly camera-like distances, now and then a gap, a step back or a reset.
 DISTANCES = st.lists(
     st.one_of(st.integers(20, 140), st.integers(20, 140), st.integers(-50, 900), st.just(-2500)),

@@ -117,7 +117,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path) -> Non
     predictor.taken = []
     # Commands come after the pictures they belong to here: the worker has to wait for them.
     settings = PredictorParameters(rate=0.1, action_wait=2.0)
-    commands, statistics, problems = Commands(2), Statistics(), Problems(lambda level, text: None)
+    commands, statistics, problems = Commands((2,)), Statistics(), Problems(lambda level, text: None)
     worker = Worker(predictor, commands, Nowhere(), problems, statistics, settings)
     outputs = Publishers.__new__(Publishers)  # only takes a calibration, and none comes
     inputs = Inputs(node, predictor.config, settings, commands, worker, outputs, statistics, problems)
@@ -129,7 +129,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path) -> Non
                 until_idle(worker)
                 inputs._image(message, IMAGE)
             else:
-                inputs._action(message, JOINTS)
+                inputs._action(message, JOINTS, 0, predictor.config.streams.actions[0])
     until_idle(worker)
     worker.stop()
     inputs.destroy()
