@@ -220,6 +220,7 @@ def read_images(
     As in the live node, an image that is due but does not decode is a missed model step.
     """
     clock = FrameClock(spec.rate_hz)
+    size: tuple[int, ...] | None = None
     for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
@@ -229,9 +230,17 @@ def read_images(
         if stamp is None or not due(clock, stamp):
             continue
         try:
-            yield recording.image_segments[number], stamp, image_to_rgb(record.msg)
+            rgb = image_to_rgb(record.msg)
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
+            continue
+        if size not in (None, rgb.shape[1::-1]):
+            problems.append(
+                f"{bag} {spec.image_topic}: expected images of {size} pixels as before, got {rgb.shape[1::-1]}; "
+                "all are stretched to the model's size"
+            )
+        size = rgb.shape[1::-1]
+        yield recording.image_segments[number], stamp, rgb
 
 
 def due(clock: FrameClock, stamp: int) -> bool:

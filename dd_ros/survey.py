@@ -28,6 +28,7 @@ FASTEST_HZ = 15.0  # model rate at most; a faster camera is thinned out by a who
 MOST_PIXELS = 128 * 96
 CELL = 16  # image sides are multiples of it
 ODD_RATE = 0.1  # a bag whose camera is off the others' rate by this share is worth a word
+MOST_RANGES = 6  # action values of a topic that are described one by one
 SILENCE = 2.0  # seconds without a command that are worth a word
 
 
@@ -98,12 +99,12 @@ class TopicSurvey:
     def add(self, record: Record) -> None:
         header = 0
         try:
+            if self._is_image or self._source is not None:
+                header = stamp_ns(record.msg) or 0
             if self._is_image:
                 self._add_image(record)
             elif self._source is not None:
                 self._add_action(values_of(record, self._source))
-            if self._is_image or self._source is not None:
-                header = stamp_ns(record.msg) or 0
         except InputError as error:
             self._odd.append(str(error))
         self._headers.append(header)
@@ -162,10 +163,11 @@ def describe_actions(info: TopicInfo) -> None:
     dim = info.dims.most_common(1)[0][0]
     low, high, constant = info.low, info.high, info.low == info.high
     info.detail = f"action, {dim} values"
-    if 0 < len(low) <= 3:
-        info.detail += ": " + ", ".join(f"{a:.4g}..{b:.4g}" for a, b in zip(low, high, strict=True))
+    if 0 < len(low) <= MOST_RANGES:
+        info.detail += ": " + ", ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(low, high, strict=True))
     elif len(low):
-        info.detail += f" in {low.min():.4g}..{high.max():.4g}, {int(constant.sum())} constant"
+        still = ", ".join(map(str, np.flatnonzero(constant)))
+        info.detail += f" in {low.min():.3g}..{high.max():.3g}" + (f", constant: {still}" if still else "")
     if len(info.dims) > 1:
         lengths = ", ".join(f"{length} ({count} messages)" for length, count in info.dims.most_common())
         info.problems.append(f"the number of values changes: {lengths}; only those with {dim} can be used")

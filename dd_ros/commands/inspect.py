@@ -48,7 +48,7 @@ def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = 
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # piped: nobody needs names cut to fit a window
+        console = Console(width=200)  # piped: nobody needs names cut to fit a window
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
         show_bags(find_bags([Path(path)]), image_topic, actions, console)
         return
@@ -80,7 +80,10 @@ def show_bags(
     if len(bags) > 1:
         console.print(bag_table(infos, uses, spec))
     steps = sum(use.seconds for use in uses)
-    say(console, [*problems, *topic_problems(infos, wanted), *(p for use in uses for p in use.problems)])
+    say(
+        console,
+        [*problems, *topic_problems(infos, wanted), *(p for use in uses for p in tally(use.problems))],
+    )
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
     number = sum(use.episodes for use in uses)
     text = f"usable: {number} episodes, {steps:.1f} s"
@@ -167,7 +170,7 @@ def topic_problems(infos: Sequence[BagInfo], names: set[str] | None = None) -> l
 
 
 def say(console: Console, problems: Iterable[str]) -> None:
-    for problem in tally(problems):
+    for problem in dict.fromkeys(problems):
         console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
