@@ -261,8 +261,9 @@ class CheckpointConfig(Settings):
     @model_validator(mode="after")
     def _shapes(self) -> CheckpointConfig:
         dims = [source.dim for source in self.streams.actions]
-        if None not in dims and sum(dim or 0 for dim in dims) != self.action.dim:
-            raise ValueError(f"the action topics give {dims} values, expected {self.action.dim} together")
+        given = sum(dim or 0 for dim in dims)
+        if None not in dims and given != self.action.dim:
+            raise ValueError(f"the action topics give {given} values, expected {self.action.dim} together")
         cell = 8 * self.transformer.patch
         if self.streams.width % cell or self.streams.height % cell:
             raise ValueError(f"image size {self.streams.width}x{self.streams.height} must divide by {cell}")

@@ -164,7 +164,9 @@ def describe_actions(info: TopicInfo) -> None:
     low, high, constant = info.low, info.high, info.low == info.high
     info.detail = f"action, {dim} values"
     if 0 < len(low) <= MOST_RANGES:
-        info.detail += ": " + ", ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(low, high, strict=True))
+        info.detail += ": " + ", ".join(
+            f"{a + 0.0:.3g}..{b + 0.0:.3g}" for a, b in zip(low, high, strict=True)
+        )
     elif len(low):
         still = ", ".join(map(str, np.flatnonzero(constant)))
         info.detail += f" in {low.min():.3g}..{high.max():.3g}" + (f", constant: {still}" if still else "")
