@@ -52,7 +52,7 @@ def test_commands_that_teach_nothing_or_change(tmp_path: Path) -> None:
     assert "the number of values changes: 2 (6 messages), 1 (3 messages)" in problem
     late = [m for m in robot_messages(60) if m[1] == IMAGE or not 20 < (m[2] - START) / STEP < 50]
     assert any(
-        "silent for 3.0 s" in problem for problem in look(tmp_path / "late", late).topic("/action").problems
+        "silent for 3.1 s" in problem for problem in look(tmp_path / "late", late).topic("/action").problems
     )
 
 
