@@ -220,7 +220,7 @@ def read_images(
     As in the live node, an image that is due but does not decode is a missed model step.
     """
     clock = FrameClock(spec.rate_hz)
-    size: tuple[int, ...] | None = None
+    size: str | None = None
     for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
@@ -234,12 +234,12 @@ def read_images(
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
             continue
-        if size not in (None, rgb.shape[1::-1]):
+        seen, size = size, f"{rgb.shape[1]}x{rgb.shape[0]}"
+        if seen not in (None, size):
             problems.append(
-                f"{bag} {spec.image_topic}: expected images of {size} pixels as before, got {rgb.shape[1::-1]}; "
+                f"{bag} {spec.image_topic}: expected images of {seen} pixels as before, got {size}; "
                 "all are stretched to the model's size"
             )
-        size = rgb.shape[1::-1]
         yield recording.image_segments[number], stamp, rgb
 
 

@@ -337,3 +337,57 @@ def test_find_split_select(tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=message):
             find_bags([path])
+
+
+def arm_and_gripper(count: int = 10) -> list[tuple[str, str, int, Any]]:
+    """Arm commands and pictures at 10 Hz; from the third picture on a gripper without header, every 0.3 s."""
+    kind, found = "std_msgs/msg/Float64MultiArray", []
+    for topic, type_, received, message in robot_messages(count):
+        number = round((received - START) / STEP)
+        found.append((topic, type_, received, message))
+        if topic == "/action" and number >= 2 and (number - 2) % 3 == 0:
+            found.append(
+                ("/gripper", kind, received, make(kind, layout=LAYOUT, data=np.array([float(number)])))
+            )
+    return found
+
+
+def test_several_topics_make_one_action_vector(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", arm_and_gripper())
+    (episode,) = read_episodes(bag, acting("/gripper", "/action.position[y,x]"))
+    assert episode.stamps[0] == START + 2 * STEP, "before all topics have spoken there is no action"
+    assert episode.actions[:, 0].tolist() == [2, 2, 2, 5, 5, 5, 8, 8]
+    assert np.allclose(episode.actions[:, 1:], [(-0.1 * k, 0.1 * k) for k in range(2, 10)], atol=1e-6)
+
+
+def test_one_of_several_topics_that_is_missing_or_unusable(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", arm_and_gripper())
+    with pytest.raises(InputError, match=r"bag: no messages of topic /hand; it holds /action, /camera"):
+        read_episodes(bag, acting("/action", "/hand"))
+    with pytest.raises(
+        InputError, match=r"/gripper: action field 'data\[4\]': the message has only 1 values there"
+    ):
+        read_episodes(bag, acting("/action", "/gripper.data[4]"))
+    with pytest.raises(
+        InputError, match=r"/action: .* expected joint 'z' with a value, the message has x, y"
+    ):
+        read_episodes(bag, acting("/action.position[z]", "/gripper"))
+
+
+def test_commands_unlike_most_are_left_out_even_the_first(tmp_path: Path) -> None:
+    messages = robot_messages(6)
+    messages[0] = ("/action", JOINTS, messages[0][2], joints(messages[0][2], (7.0,)))
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert len(episode) == 5
+    assert [problem.partition(": ")[2] for problem in problems] == ["expected 2 action values, got 1"]
+
+
+def test_images_of_several_sizes_are_stretched_and_named(tmp_path: Path) -> None:
+    large = {m[2]: m for m in robot_messages(12, width=96, height=64)}
+    messages = [large[m[2]] if m[1] == IMAGE and m[2] >= START + 8 * STEP else m for m in robot_messages(12)]
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert episode.frames.shape == (12, 32, 48, 3)
+    (problem,) = problems
+    assert "/camera/image_raw: expected images of 48x32 pixels as before, got 96x64" in problem
