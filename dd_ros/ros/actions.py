@@ -63,7 +63,7 @@ def default_fields(msgtype: str) -> tuple[str, ...]:
 def field_value(msg: Any, field: str) -> NDArray[np.float64]:
     """Value of one field, such as ``points[0].positions[1:3]``, as float64 scalar or vector."""
     value = msg
-    for part in field.split("."):
+    for part in re.split(r"\.(?![^\[]*\])", field):  # a joint in brackets may have a dot in its name
         match = PART.fullmatch(part)
         if match is None:
             raise InputError(
