@@ -54,7 +54,7 @@ Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {
 values per frame.
 
 - image: `{streams.image_topic}`
-- action: `{streams.action_topic}` {", ".join(f"`{f}`" for f in streams.action_fields)}
+- action: {", ".join(f"`{source}`" for source in streams.actions)}
 - denoising steps per chunk of {config.schedule.chunk_frames} frames: {recipe.schedule}
 
 ## Training

@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from dd_ros.bags import BagInfo, TopicInfo, find_bags, inspect_bag
+from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, load_checkpoint
-from dd_ros.config import CheckpointConfig, Settings, StreamSpec, read_yaml, write_yaml
+from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.errors import InputError
+from dd_ros.progress import progress
+from dd_ros.survey import describe_streams, inspect_bag
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import STAGES, Run
 
-FASTEST_HZ = 15.0  # model rate at most; a faster camera is thinned out by a whole factor
-MOST_PIXELS = 128 * 96
-CELL = 16  # image sides are multiples of it
 PLAN = "plan.yaml"
 SHARES = {"autoencoder": 0.2, "teacher": 0.45, "distillation": 0.25}  # the rest is for reading and judging
 
@@ -28,7 +27,7 @@ SHARES = {"autoencoder": 0.2, "teacher": 0.45, "distillation": 0.25}  # the rest
 def finetune(
     bags: Sequence[Path],
     image_topic: str,
-    action_topic: str,
+    actions: Sequence[str],
     out: Path,
     init: str = "pusht",
     config: Path | None = None,
@@ -40,14 +39,25 @@ def finetune(
     camera's shape. The checkpoint's card holds its figures on the held-back bags. The same command
     goes on where it was cut off; what that takes lies in the folder ``out`` + ``.work``.
 
+    Args:
+        bags: bags, or folders of bags.
+        image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
+        out: checkpoint folder to write.
+        init: checkpoint to start from.
+        config: recipe; None makes one that suits ``init`` and the time.
+        max_minutes: time for all stages.
+
     Raises:
         InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
     """
     start = time.monotonic()
     found = find_bags(bags)
     settings, weights = load_checkpoint(init)
-    info = inspect_bag(found[0])
-    streams = describe_streams(topic_of(info, image_topic), topic_of(info, action_topic))
+    sources, problems = parse_actions(actions), list[str]()
+    infos = [inspect_bag(bag, sources) for bag in progress(found, "looking at bags")]
+    streams = describe_streams(infos, image_topic, sources, problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     work = claim(out)
     plan = Plan(
         bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes,
@@ -115,45 +125,6 @@ def recipe_for(
     if config:
         return read_yaml(config, Recipe).model_copy(update={"name": name, "streams": streams})
     return default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
-
-
-def topic_of(info: BagInfo, name: str) -> TopicInfo:
-    """The topic ``name`` of a bag; InputError lists those there are."""
-    for topic in info.topics:
-        if topic.name == name:
-            return topic
-    there = ", ".join(topic.name for topic in info.topics) or "nothing readable"
-    raise InputError(f"{info.path}: no messages of topic {name}; it holds {there}")
-
-
-def describe_streams(image: TopicInfo, action: TopicInfo) -> StreamSpec:
-    """Rate and image size that suit a camera: its own rate thinned out, its own shape."""
-    if image.size is None:
-        raise InputError(
-            f"{image.name}: expected images, got {image.msgtype} ({image.detail or 'no picture in it'})"
-        )
-    if image.rate <= 0.0:
-        raise InputError(f"{image.name}: expected several images, got {image.count}")
-    width, height = image_size(*image.size)
-    return StreamSpec(
-        image_topic=image.name,
-        action_topic=action.name,
-        action_type=action.msgtype,
-        rate_hz=round(image.rate / math.ceil(image.rate / FASTEST_HZ - 0.05), 3),
-        width=width,
-        height=height,
-    )
-
-
-def image_size(width: int, height: int) -> tuple[int, int]:
-    """Model size nearest in shape to a camera's ``width`` x ``height``, and the largest of those."""
-    sizes = [
-        (w, h)
-        for w in range(4 * CELL, 16 * CELL, CELL)
-        for h in range(4 * CELL, 16 * CELL, CELL)
-        if MOST_PIXELS / 2 <= w * h <= MOST_PIXELS
-    ]
-    return min(sizes, key=lambda s: (round(abs(math.log(s[0] * height / (s[1] * width))), 2), -s[0] * s[1]))
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
