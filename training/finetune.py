@@ -132,6 +132,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
+    often = {"validate_every": 200}  # people watch
     clips = batch_size(settings.streams.width, settings.streams.height)
     return Recipe(
         name=name,
@@ -142,9 +143,11 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         chunk_frames=schedule.chunk_frames,
         horizon=settings.horizon,
         context_frames=settings.context_frames,
-        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1e-3),
-        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1e-3),
-        distillation=DistillationRecipe(minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4),
+        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1e-3, **often),
+        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1e-3, **often),
+        distillation=DistillationRecipe(
+            minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, **often
+        ),
     )
 
 

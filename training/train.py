@@ -36,7 +36,7 @@ from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
-VALIDATION_BATCHES = 8
+VALIDATION_BATCHES = 5
 MOST_WINDOWS = 300  # that the final judgement looks at
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
@@ -95,8 +95,6 @@ def run_stage(
         enable_model_summary=False,
     )
     trainer.fit(stage, data, ckpt_path=last if last.exists() else None, weights_only=False)
-    if not interrupt.asked:
-        trainer.validate(stage, data, verbose=False)
     return stage.best_model().requires_grad_(True)
 
 
