@@ -72,9 +72,10 @@ def show_bags(
         wanted = {image, *(source.topic for source in sources)}
         spec = describe_streams(infos, image, sources, problems)
     except InputError as error:
-        say(console, [*problems, *topic_problems(infos), str(error)])
-        if image_topic and actions:
+        say(console, [*problems, *topic_problems(infos)])
+        if image_topic or actions:
             raise
+        say(console, [str(error)])
         return
     uses = [use_of(info.path, spec) for info in progress(infos, "reading episodes")]
     if len(bags) > 1:

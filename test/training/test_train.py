@@ -15,9 +15,10 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
+from dd_ros.survey import image_size
 from dd_ros_training import callbacks
 from dd_ros_training.data import ClipDataset, fit_actions, store_bag
-from dd_ros_training.finetune import adopt, default_recipe, finetune, image_size
+from dd_ros_training.finetune import adopt, default_recipe, finetune
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
@@ -132,7 +133,7 @@ def test_episodes_are_decoded_once_and_clips_are_normalised(bags: Path, tmp_path
 
 def test_finetune_adapts_to_another_robot(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    finetune([bags], "/camera/image_raw", "/action", out, str(tiny_checkpoint), None, max_minutes=0.2)
+    finetune([bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
     predictor = Predictor.load(out, device="cpu")
     assert (predictor.width, predictor.height) == image_size(48, 32)
     assert predictor.config.streams.rate_hz == pytest.approx(10.0)
