@@ -56,6 +56,7 @@ setup(
     ],
     extras_require={
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
+        "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
         "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
             "colcon-package-information>=0.4,<1",

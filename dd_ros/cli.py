@@ -46,6 +46,8 @@ def missing_module(error: ModuleNotFoundError) -> str:
         "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
         "dd_ros_training": "install it with pip install 'dd_ros[train]'",
         "lightning": "install it with pip install 'dd_ros[train]'",
+        "av": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
+        "pyarrow": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
     }
     if name.startswith("dd_ros") and name not in cures:
         raise error

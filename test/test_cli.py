@@ -210,7 +210,13 @@ def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "cure"),
-    [("dd_ros_training", "dd_ros[train]"), ("lightning", "dd_ros[train]"), ("rclpy", "make setup")],
+    [
+        ("dd_ros_training", "dd_ros[train]"),
+        ("lightning", "dd_ros[train]"),
+        ("pyarrow", "dd_ros[lerobot]"),
+        ("av", "dd_ros[lerobot]"),
+        ("rclpy", "make setup"),
+    ],
 )
 def test_what_is_not_installed_is_named_with_its_cure(
     module: str, cure: str, monkeypatch: pytest.MonkeyPatch
