@@ -264,7 +264,7 @@ def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
 @main.command()
 @click.argument("path", metavar="BAG_OR_CKPT")
 def inspect(path: str) -> None:
-    """Show the topics, rates and gaps of a bag, or the card of a checkpoint.
+    """Show the topics, rates and gaps of a bag, what a LeRobot data set holds, or the card of a checkpoint.
 
     Example: dd_ros inspect my_bag; dd_ros inspect g1_pick
     """

@@ -16,6 +16,7 @@ import imageio.v2 as imageio
 import pytest
 from bag_writer import COMPRESSED, IMAGE, compressed, joints, picture, robot_messages, write_bag
 from click.testing import CliRunner
+from lerobot_writer import Writer
 
 from dd_ros.cli import main
 
@@ -75,6 +76,21 @@ def test_inspecting_a_bag_needs_no_torch(bags: Path) -> None:
     assert "/camera/image_raw" in result.stdout
     assert "image 48x32 rgb8" in result.stdout
     assert "action, 2 values" in result.stdout
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
+    path = Writer(tmp_path / "[red]set", version=version).write()
+    shown = dd_ros("inspect", path).stdout
+    assert f"LeRobot {version}: 3 episodes, 120 frames, 30 a second, 4.0 s" in shown
+    for text in ("observation.images.top", "image 96x64", "3 values: lift, turn, grip", "[red]set"):
+        assert "".join(text.split()) in "".join(shown.split())
+    assert "no such file" not in shown
+    *_, video = sorted(path.rglob("*.mp4"))
+    video.unlink()
+    assert f"{video}: no such file\n" in dd_ros("inspect", path).stdout
+    (path / "meta/info.json").write_text("{}")
+    refused(dd_ros("inspect", path), "info.json: codebase_version: Field required")
 
 
 def test_inspecting_a_checkpoint_shows_its_card(tiny_checkpoint: Path) -> None:

@@ -63,6 +63,15 @@ class Feature(BaseModel):
             found = [name for names in lists for name in names] or list(found)
         return tuple(map(str, found)) if len(found) == self.dim else ()
 
+    @property
+    def about(self) -> str:
+        """What it is, for people."""
+        if self.is_image:
+            return "image {}x{}".format(*self.size)
+        if self.is_vector:
+            return f"{self.dim} values" + (f": {', '.join(self.labels)}" if self.labels else "")
+        return "not used"
+
 
 class Info(BaseModel):
     """What is read of ``info.json``."""
