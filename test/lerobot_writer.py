@@ -62,6 +62,7 @@ class Writer:
         version: ``v2.1`` or ``v3.0``.
         dtype: ``video`` or ``image`` (png in parquet).
         per_file: episodes of a parquet file in version 3; a video file has two.
+        row_group_size: rows of a row group of a parquet file.
         columns: values instead of the usual ones, by (episode, column).
     """
 
@@ -71,6 +72,7 @@ class Writer:
     dtype: str = "video"
     fps: int = 30
     per_file: int = 3
+    row_group_size: int = 37
     columns: dict[tuple[int, str], list[Any]] = field(default_factory=dict)
 
     def write(self) -> Path:
@@ -134,10 +136,10 @@ class Writer:
             tables.append(pyarrow.table(arrays))
         return pyarrow.concat_tables(tables)
 
-    def _save(self, table: pyarrow.Table, file: str, row_group_size: int = 37) -> None:
+    def _save(self, table: pyarrow.Table, file: str) -> None:
         path = self.path / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(table, path, row_group_size=row_group_size)
+        parquet.write_table(table, path, row_group_size=self.row_group_size)
 
     def _write_v2(self) -> None:
         lines = [

@@ -24,12 +24,15 @@ BUFFER_BYTES = 1 << 20  # of a column of a parquet file
 
 @contextmanager
 def parquet(path: Path) -> Iterator[ParquetFile]:
-    """An open parquet file; whatever is wrong with it while it is open becomes an InputError."""
+    """An open parquet file; whatever is wrong with it while it is open becomes an InputError.
+
+    Reading batches of a column keeps one page of it in memory: what a writer put into one, up to 1024 rows.
+    """
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
+        with ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error

@@ -200,7 +200,9 @@ class LeRobotSet:
         return [key for key in self.image_keys if self.info.features[key].dtype == "video"]
 
     def _video(self, key: str, fields: dict[str, int]) -> Path:
-        return self.path / (self.info.video_path or "").format(video_key=key, **fields)
+        if self.info.video_path is None:
+            raise ValueError(f"{key} is a video")
+        return self.path / self.info.video_path.format(video_key=key, **fields)
 
 
 def read_info(file: Path) -> Info:

@@ -67,6 +67,7 @@ def test_images_are_cameras_whatever_the_order_of_their_sides() -> None:
         ({"fps": 0}, "fps: .* greater than 0, got '0'"),
         ({"fps": "fast"}, "fps: .* got 'fast'"),
         ({"features": None}, "features: .* got 'None'"),
+        ({"video_path": None}, r"expected data_path and video_path of v2.1, .* None \(.*top is a video"),
         ({"data_path": "data/{nothing}.parquet"}, "expected data_path and video_path of v2.1"),
         ({"data_path": "data/{episode_index:s}.parquet"}, "expected data_path and video_path of v2.1"),
     ],
