@@ -16,6 +16,7 @@ import imageio.v2 as imageio
 import pytest
 from bag_writer import COMPRESSED, IMAGE, compressed, joints, picture, robot_messages, write_bag
 from click.testing import CliRunner
+from lerobot_writer import Writer
 
 from dd_ros.cli import main
 
@@ -90,6 +91,21 @@ def test_inspecting_a_bag_with_several_candidates_asks_for_one(tmp_path: Path) -
     assert both.returncode == 0, both.stderr
     assert "actions /arm.position[y] (1 values), /action.position (2 values), hold" in both.stdout
     assert "usable: 1 episodes, 1.2 s" in both.stdout
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
+    path = Writer(tmp_path / "[red]set", version=version).write()
+    shown = dd_ros("inspect", path).stdout
+    assert f"LeRobot {version}: 3 episodes, 120 frames, 30 a second, 4.0 s" in shown
+    for text in ("observation.images.top", "image 96x64", "3 values: lift, turn, grip", "[red]set"):
+        assert "".join(text.split()) in "".join(shown.split())
+    assert "no such file" not in shown
+    *_, video = sorted(path.rglob("*.mp4"))
+    video.unlink()
+    assert f"{video}: no such file\n" in dd_ros("inspect", path).stdout
+    (path / "meta/info.json").write_text("{}")
+    refused(dd_ros("inspect", path), "info.json: codebase_version: Field required")
 
 
 def test_inspecting_a_checkpoint_shows_its_card(tiny_checkpoint: Path) -> None:
@@ -238,7 +254,13 @@ def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "cure"),
-    [("dd_ros_training", "dd_ros[train]"), ("lightning", "dd_ros[train]"), ("rclpy", "make setup")],
+    [
+        ("dd_ros_training", "dd_ros[train]"),
+        ("lightning", "dd_ros[train]"),
+        ("pyarrow", "dd_ros[lerobot]"),
+        ("av", "dd_ros[lerobot]"),
+        ("rclpy", "make setup"),
+    ],
 )
 def test_what_is_not_installed_is_named_with_its_cure(
     module: str, cure: str, monkeypatch: pytest.MonkeyPatch
