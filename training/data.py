@@ -14,7 +14,9 @@ whole batches, so a shard has a stream per worker).
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import cv2
 import lightning
@@ -46,10 +48,12 @@ def fit_actions(episodes: Sequence[TrainingEpisode], names: tuple[str, ...] = ()
     """
     if not episodes:
         raise InputError("data: expected at least one usable episode, got none")
-    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    count, mean, squares = 0, np.zeros(0), np.zeros(0)
     for episode in episodes:  # one by one, by Chan's rule: all together they may not fit into memory
         actions = episode.actions.astype(np.float64)
-        if count and mean.shape != actions.shape[1:]:
+        if not count:
+            mean, squares = np.zeros(actions.shape[1]), np.zeros(actions.shape[1])
+        if mean.shape != actions.shape[1:]:
             raise InputError(
                 f"{episode.name}: expected {len(mean)} action values as in {episodes[0].name}, got {actions.shape[1]}"
             )
@@ -77,7 +81,7 @@ def segments_of(lengths: Sequence[int], clip_frames: int) -> NDArray[np.int64]:
         windows = length - clip_frames + 1
         if windows > 0:
             bounds = np.linspace(0, windows, math.ceil(windows / starts) + 1).astype(int).tolist()
-            rows += [(number, a, b + clip_frames - 1) for a, b in zip(bounds, bounds[1:], strict=False)]
+            rows += [(number, a, b + clip_frames - 1) for a, b in pairwise(bounds)]
     if not rows:
         raise InputError(
             f"data: expected at least one episode of {clip_frames} frames, got none "
@@ -104,7 +108,8 @@ class Clips:
 class Segment:
     """A decoded segment and the clips that are still to be drawn from it."""
 
-    def __init__(self, clips: Clips, episode: int, start: int, stop: int, random: np.random.Generator):
+    def __init__(self, clips: Clips, place: NDArray[np.int64], random: np.random.Generator):
+        episode, start, stop = map(int, place)
         self.frames, self.actions = clips.frames(episode, start, stop), clips.actions(episode, start, stop)
         self.length = clips.length
         windows = stop - start - clips.length + 1
@@ -153,8 +158,8 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
         random = np.random.default_rng([*self.seed, 1, number])
         pool: list[Segment] = []
         size = 1
-        for row in self.order(number, count):
-            pool.append(Segment(self.clips, *map(int, row), random))
+        for place in self.order(number, count):
+            pool.append(Segment(self.clips, place, random))
             if len(pool) == 1:
                 size = self.pool_size(pool[0], count)
             while len(pool) >= size:
@@ -264,7 +269,7 @@ class BagData(lightning.LightningDataModule):
             (self.seed, steps), self.augment,
         )  # fmt: skip
         return DataLoader(
-            stream, self.batch_size, num_workers=self.workers, worker_init_fn=leave_cores,
+            stream, self.batch_size, num_workers=self.workers, worker_init_fn=begin_worker,
             pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 
@@ -272,6 +277,7 @@ class BagData(lightning.LightningDataModule):
         return DataLoader(self.validation_clips, self.batch_size)
 
 
-def leave_cores(_: int) -> None:
-    """A worker decodes on one core; the others are for training and for other workers."""
+def begin_worker(_: int) -> None:
+    """A worker decodes on one core, and leaves Ctrl-C to the training process."""
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,7 +37,8 @@ VERSION = 1  # of the rules by which an index is made
 class TrainingEpisode(Protocol):
     """What training needs of an episode, wherever it comes from: length, actions, pictures of a stretch."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -48,6 +50,25 @@ class TrainingEpisode(Protocol):
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 RGB [stop - start, H, W, 3], pictures of the model steps ``start`` to ``stop``."""
         ...
+
+
+def hold_back(episodes: Sequence[BagEpisode], clip_frames: int) -> tuple[list[BagEpisode], list[BagEpisode]]:
+    """Training and validation parts of one recording: its last sixth, a clip at least, is held back.
+
+    Where that leaves no clip on either side the whole is both.
+    """
+    left = max(sum(map(len, episodes)) // 6, clip_frames)
+    train, held = list(episodes), list[BagEpisode]()
+    while train and left > 0:
+        episode = train.pop()
+        cut = max(0, len(episode) - left)
+        left -= len(episode) - cut
+        held.insert(0, episode.part(cut, len(episode)) if cut else episode)
+        if cut:
+            train.append(episode.part(0, cut))
+    if all(any(len(episode) >= clip_frames for episode in part) for part in (train, held)):
+        return train, held
+    return list(episodes), list(episodes)
 
 
 class Place(NamedTuple):
@@ -183,7 +204,7 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
     names = run_names(bag, len(about["lengths"]))
     return indexed, [
         BagEpisode(indexed, name, first, last)
-        for name, first, last in zip(names, bounds, bounds[1:], strict=False)
+        for name, (first, last) in zip(names, pairwise(bounds), strict=True)
     ]
 
 
