@@ -13,6 +13,7 @@ whole batches, so a shard has a stream per worker).
 
 from __future__ import annotations
 
+import ctypes
 import math
 import signal
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ SPACING = (
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
 VALIDATION_CLIPS = 64
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
 def fit_actions(episodes: Sequence[TrainingEpisode], names: tuple[str, ...] = ()) -> ActionSpec:
@@ -278,6 +280,7 @@ class BagData(lightning.LightningDataModule):
 
 
 def begin_worker(_: int) -> None:
-    """A worker decodes on one core, and leaves Ctrl-C to the training process."""
+    """A worker decodes on one core, leaves Ctrl-C to the training process, and dies with it even on a kill -9."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
