@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
+from dd_ros_training.augment import Augment
 
 Weight = Annotated[float, Field(ge=0.0)]
 
@@ -78,6 +79,7 @@ class Recipe(Settings):
         streams: topics, fields, rate, image size.
         schedule: step counts per chunk, such as ``4-3-2-2``.
         notes: paragraph for the card: where the data comes from, under which licence.
+        augment: how training clips are changed; null leaves them as they are.
         trainer: devices and machines to train on.
     """
 
@@ -91,6 +93,7 @@ class Recipe(Settings):
     chunk_frames: Positive = 4
     horizon: Positive = 16
     context_frames: Positive = 2
+    augment: Augment | None = Augment()
     trainer: TrainerRecipe = TrainerRecipe()
     autoencoder: StageRecipe
     teacher: StageRecipe

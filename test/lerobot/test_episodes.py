@@ -16,7 +16,9 @@ from dd_ros.errors import InputError
 from dd_ros.lerobot import LeRobotReader, LeRobotSet, read_episode, read_episodes
 from dd_ros.streams import ActionBuffer, resample
 
-SPEC = StreamSpec(image_topic=CAMERA, actions=(ActionSource(topic="action"),), rate_hz=10.0, width=48, height=32)
+SPEC = StreamSpec(
+    image_topic=CAMERA, actions=(ActionSource(topic="action"),), rate_hz=10.0, width=48, height=32
+)
 KINDS = [("v2.1", "video"), ("v2.1", "image"), ("v3.0", "video"), ("v3.0", "image")]
 
 
