@@ -181,18 +181,16 @@ class Run:
         return self.work / f"{stage}.pt"
 
     @rank_zero_only
-    def save(self, out: Path, model: Model, made_by: str = MADE_BY) -> None:
+    def save(self, out: Path, model: Model, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
         """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
 
-        It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        At most ``windows`` windows are judged. It is written before it is judged, so that nothing is lost where judging fails or is cut short.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
         if self.validation_bags and not facts.interrupted:
             plots = self.work / "evaluation"
-            figures = evaluate(
-                out, self.validation_bags, plots / "evaluate.json", plots, max_windows=MOST_WINDOWS
-            )
+            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots, max_windows=windows)
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
 
@@ -205,6 +203,7 @@ class Run:
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
             validation=f"{len(self.validation_bags)} bags",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+            problems=self.problems,
             interrupted=self.interrupted,
         )
 
