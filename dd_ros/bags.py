@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
+from dd_ros.lerobot import episode_paths, is_lerobot, read_bag, set_of
 from dd_ros.ros.actions import action_values, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.storage import Record, folder_of, records, storage_files
@@ -37,7 +38,9 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
-    """Bags among ``paths``, sorted: each is a bag (folder or file) or a folder of bags.
+    """Bags among ``paths``, sorted: each is a bag (folder or file), a folder of bags, or a LeRobot data set.
+
+    Each episode of a data set counts as a bag, see ``lerobot.episode_paths``.
 
     Raises:
         InputError: a path does not exist or holds no bag.
@@ -46,9 +49,14 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected a rosbag2 bag or a folder of bags")
-        found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
+        if is_lerobot(path):
+            found = episode_paths(path)
+        else:
+            found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
         if not found:
-            raise InputError(f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files)")
+            raise InputError(
+                f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
+            )
         bags += found
     return list(dict.fromkeys(bags))
 
@@ -109,6 +117,8 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
     problems = [] if problems is None else problems
+    if set_of(bag):
+        return read_bag(bag, spec, problems)
     size: list[str] = []
 
     def picture(record: Record) -> NDArray[np.uint8]:

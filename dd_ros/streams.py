@@ -189,6 +189,11 @@ class Episode:
     def __len__(self) -> int:
         return len(self.stamps)
 
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps from ``start`` up to ``stop``."""
+        part = slice(start, stop)
+        return Episode(self.frames[part], self.actions[part], self.stamps[part], self.name)
+
 
 def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Stretch uint8 RGB [h, w, 3] to a new, contiguous [height, width, 3]."""

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from dd_ros.bags import IMAGE_TYPES, values_of
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
+from dd_ros.lerobot import LeRobotReader, LeRobotSet, set_of
+from dd_ros.progress import progress
 from dd_ros.ros.actions import DEFAULT_FIELDS, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.storage import Record, records
@@ -234,6 +236,43 @@ def only(names: Sequence[str], option: str, kind: str) -> str:
     return names[0]
 
 
+def survey(
+    bags: Sequence[Path], image_topic: str, sources: Sequence[ActionSource], problems: list[str]
+) -> StreamSpec:
+    """Streams that suit all ``bags``, or the LeRobot data set that they are episodes of.
+
+    Raises:
+        InputError: as ``describe_streams``; or a data set together with something else.
+    """
+    sets = {set_of(bag) for bag in bags}
+    if sets == {None}:
+        infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
+        return describe_streams(infos, image_topic, sources, problems)
+    if len(sets) > 1:
+        raise InputError(f"bags: expected bags, or one LeRobot data set, got {len(sets)} kinds; train on one")
+    (path,) = sets
+    assert path is not None
+    return describe_lerobot(LeRobotSet(path), image_topic, sources)
+
+
+def describe_lerobot(data: LeRobotSet, image_key: str, sources: Sequence[ActionSource]) -> StreamSpec:
+    """Streams that suit a data set; InputError if it lacks the camera or a feature."""
+    dims = [LeRobotReader(data, image_key, (str(source),)).dim for source in sources]
+    width, height = image_size(*data.info.features[image_key].size)
+    return StreamSpec(
+        image_topic=image_key,
+        actions=tuple(s.model_copy(update={"dim": dim}) for s, dim in zip(sources, dims, strict=True)),
+        rate_hz=model_rate(data.info.fps),
+        width=width,
+        height=height,
+    )
+
+
+def model_rate(camera_hz: float) -> float:
+    """Model rate for a camera's: its own, thinned out by a whole factor."""
+    return round(camera_hz / math.ceil(camera_hz / FASTEST_HZ - 0.05), 3)
+
+
 def describe_streams(
     infos: Sequence[BagInfo], image_topic: str, sources: Sequence[ActionSource], problems: list[str]
 ) -> StreamSpec:
@@ -265,7 +304,7 @@ def describe_streams(
     return StreamSpec(
         image_topic=image_topic,
         actions=tuple(describe_source(whole, source, problems) for source in sources),
-        rate_hz=round(rate / math.ceil(rate / FASTEST_HZ - 0.05), 3),
+        rate_hz=model_rate(rate),
         width=width,
         height=height,
     )

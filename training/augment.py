@@ -27,10 +27,10 @@ class Augment(Settings):
             in the picture. Border pixels are repeated.
     """
 
-    brightness: Share = 0.1
-    contrast: Share = 0.1
-    saturation: Share = 0.1
-    hue: Share = 0.03
+    brightness: Share = 0.05
+    contrast: Share = 0.05
+    saturation: Share = 0.05
+    hue: Share = 0.02
     shift: Annotated[int, Field(ge=0)] = 0
 
 

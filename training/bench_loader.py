@@ -24,7 +24,7 @@ from dd_ros.errors import InputError
 from dd_ros.survey import choose_topics, describe_streams, inspect_bag
 from dd_ros_training.augment import Augment
 from dd_ros_training.data import BagData, begin_worker, fit_actions, segments_of
-from dd_ros_training.index import BagEpisode, index_bags
+from dd_ros_training.index import TrainingEpisode, index_bags
 
 CLIP_FRAMES, BATCH = 18, 8
 
@@ -41,7 +41,7 @@ class Sample:
 class Decoding(Dataset[int]):
     """Decodes a segment and gives the number of its frames."""
 
-    def __init__(self, episodes: Sequence[BagEpisode]):
+    def __init__(self, episodes: Sequence[TrainingEpisode]):
         self.episodes = episodes
         self.places = segments_of([len(episode) for episode in episodes], CLIP_FRAMES)
 
@@ -53,7 +53,7 @@ class Decoding(Dataset[int]):
         return len(self.episodes[episode].frames(start, stop))
 
 
-def decoding_rate(episodes: Sequence[BagEpisode], workers: int) -> float:
+def decoding_rate(episodes: Sequence[TrainingEpisode], workers: int) -> float:
     """Frames per second of the bags' images -> pictures of the model's size, each once."""
     loader = DataLoader(Decoding(episodes), None, num_workers=workers, worker_init_fn=begin_worker)
     turn = iter(loader)
@@ -62,7 +62,7 @@ def decoding_rate(episodes: Sequence[BagEpisode], workers: int) -> float:
     return sum(turn) / (time.perf_counter() - start)
 
 
-def loading(episodes: Sequence[BagEpisode], workers: int, every: int = 20) -> list[Sample]:
+def loading(episodes: Sequence[TrainingEpisode], workers: int, every: int = 20) -> list[Sample]:
     """Training batches until each window could have been drawn from once; a sample each ``every`` batches."""
     data = BagData(episodes, episodes, fit_actions(episodes), CLIP_FRAMES, BATCH, workers, Augment())
     clips = sum(max(0, len(episode) - CLIP_FRAMES + 1) for episode in episodes) // 8

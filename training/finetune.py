@@ -14,8 +14,7 @@ from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.errors import InputError
-from dd_ros.progress import progress
-from dd_ros.survey import describe_streams, inspect_bag
+from dd_ros.survey import survey
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
@@ -55,8 +54,7 @@ def finetune(
     found = find_bags(bags)
     settings, weights = load_checkpoint(init)
     sources, problems = parse_actions(actions), list[str]()
-    infos = [inspect_bag(bag, sources) for bag in progress(found, "looking at bags")]
-    streams = describe_streams(infos, image_topic, sources, problems)
+    streams = survey(found, image_topic, sources, problems)
     for problem in problems:
         print(problem, file=sys.stderr)
     work = claim(out)
@@ -66,6 +64,7 @@ def finetune(
     )  # fmt: skip
     kept = kept_plan(work, plan)
     run = Run((kept or plan).recipe, found, work)
+    run.problems[:0] = problems
     if kept is None:
         left = max_minutes - (time.monotonic() - start) / 60.0
         run.recipe = recipe_for(out.name, settings, streams, config, left)

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from dd_ros.bags import note_size, read_runs, run_names
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
+from dd_ros.lerobot import set_of
 from dd_ros.progress import progress
 from dd_ros.ranges import records_between
 from dd_ros.storage import Record, storage_files
-from dd_ros.streams import Step
+from dd_ros.streams import Episode, Step
+from dd_ros_training.lerobot import lerobot_episodes
 from dd_ros_training.pictures import check_picture, read_picture
 from dd_ros_training.unpacked import plain_file
 
@@ -51,14 +53,24 @@ class TrainingEpisode(Protocol):
         """uint8 RGB [stop - start, H, W, 3], pictures of the model steps ``start`` to ``stop``."""
         ...
 
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        ...
 
-def hold_back(episodes: Sequence[BagEpisode], clip_frames: int) -> tuple[list[BagEpisode], list[BagEpisode]]:
+    def part(self, start: int, stop: int) -> TrainingEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        ...
+
+
+def hold_back(
+    episodes: Sequence[TrainingEpisode], clip_frames: int
+) -> tuple[list[TrainingEpisode], list[TrainingEpisode]]:
     """Training and validation parts of one recording: its last sixth, a clip at least, is held back.
 
     Where that leaves no clip on either side the whole is both.
     """
     left = max(sum(map(len, episodes)) // 6, clip_frames)
-    train, held = list(episodes), list[BagEpisode]()
+    train, held = list(episodes), list[TrainingEpisode]()
     while train and left > 0:
         episode = train.pop()
         cut = max(0, len(episode) - left)
@@ -105,6 +117,11 @@ class BagEpisode:
     @property
     def actions(self) -> NDArray[np.float32]:
         return self.bag.rows(self.first, self.last)["action"]
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        rows = self.bag.rows(self.first + start, self.first + stop)
+        return Episode(self.frames(start, stop), rows["action"], rows["stamp"], self.name)
 
     def part(self, start: int, stop: int) -> BagEpisode:
         """The model steps ``start`` to ``stop`` as an episode of their own."""
@@ -169,14 +186,19 @@ class IndexedBag:
         return found
 
 
-def index_bags(bags: Sequence[Path], spec: StreamSpec, cache: Path, problems: list[str]) -> list[BagEpisode]:
-    """Episodes of all usable ``bags``, indexed under ``cache``.
+def index_bags(
+    bags: Sequence[Path], spec: StreamSpec, cache: Path, problems: list[str]
+) -> list[TrainingEpisode]:
+    """Episodes of all usable ``bags``, indexed under ``cache``; LeRobot data sets have an index of their own.
 
     Args:
         problems: takes one line for everything that could not be used, whole bags too.
     """
-    episodes: list[BagEpisode] = []
+    episodes: list[TrainingEpisode] = []
     for bag in progress(bags, "looking through bags"):
+        if set_of(bag):
+            episodes += lerobot_episodes(bag, spec, problems)
+            continue
         indexed, found = index_bag(bag, spec, cache)
         problems += indexed.problems
         episodes += found

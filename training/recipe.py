@@ -65,12 +65,14 @@ class TrainerRecipe(Settings):
         devices: number of devices of a machine.
         num_nodes: machines.
         strategy: how they share the work, such as ``ddp_find_unused_parameters_true``.
+        precision: number format; ``auto`` takes what the device multiplies natively.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Positive = 1
     num_nodes: Positive = 1
     strategy: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 
 
 class Recipe(Settings):
@@ -83,6 +85,8 @@ class Recipe(Settings):
         notes: paragraph for the card: where the data comes from, under which licence.
         augment: how training clips are changed; null leaves them as they are.
         trainer: devices and machines to train on.
+        shards: streams of clips that a global batch comes from, a multiple of the number of processes
+            and by default that number; runs with as many shards see the same batches.
     """
 
     name: str
@@ -97,6 +101,7 @@ class Recipe(Settings):
     context_frames: Positive = 2
     augment: Augment | None = Augment()
     trainer: TrainerRecipe = TrainerRecipe()
+    shards: Positive | None = None
     autoencoder: StageRecipe
     teacher: StageRecipe
     distillation: DistillationRecipe

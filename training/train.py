@@ -24,8 +24,9 @@ from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import evaluate
+from dd_ros.evaluation.evaluate import judge
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
+from dd_ros.predictor import Predictor
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data import BagData, fit_actions
@@ -76,14 +77,16 @@ def run_stage(
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
     settings: StageRecipe = getattr(recipe, name)
+    where = recipe.trainer.model_dump()
+    if recipe.trainer.precision == "auto":
+        where["precision"] = precision()
     clock = StageClock(settings.minutes, interrupt)
     stage = STAGES[name](config, model, settings, clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
-        **recipe.trainer.model_dump(),
+        **where,
         max_epochs=-1,
-        precision=precision(),
         callbacks=[clock, Saver(last), StageProgress(name, clock)],
         enable_checkpointing=False,
         logger=TensorBoardLogger(work / "logs", name=name, version=""),
@@ -158,7 +161,7 @@ class Run:
                 length = self.recipe.context_frames + self.recipe.horizon
                 data = BagData(
                     self.episodes, self.held_back, self.config.action, length, recipe.batch_size,
-                    loader_workers(), self.recipe.augment, recipe.seed,
+                    loader_workers(), self.recipe.augment, recipe.seed, self.recipe.shards,
                 )  # fmt: skip
                 model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
                 if self.interrupt.asked:
@@ -182,15 +185,17 @@ class Run:
 
     @rank_zero_only
     def save(self, out: Path, model: Model, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
-        """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
+        """Write the checkpoint, judge it on the held-back episodes, and put the figures on its card.
 
-        At most ``windows`` windows are judged. It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        At most ``windows`` windows are judged. It is written before that, so that nothing is lost where
+        judging fails or is cut short.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
-        if self.validation_bags and not facts.interrupted:
+        if not facts.interrupted:
             plots = self.work / "evaluation"
-            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots, max_windows=windows)
+            json_path = plots / "evaluate.json"
+            figures = judge(Predictor.load(out), self.held_back, json_path, plots, max_windows=windows)
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
 

@@ -19,7 +19,7 @@ from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
-from dd_ros.evaluation.windows import Window, actions_of, cut, foreign_actions, frames_of
+from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.streams import Episode
@@ -98,21 +98,33 @@ def evaluate(
     Raises:
         InputError: unusable checkpoint, bags, topics or settings; the message says what to do.
     """
-    console = Console(stderr=True)
     predictor = Predictor.load(checkpoint, device, seed)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
-    episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, console)
+    episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
     check_actions(episodes, predictor, spec)
+    return judge(predictor, episodes, json_path, plots, stride, max_windows, seed)
+
+
+def judge(
+    predictor: Predictor,
+    episodes: Sequence[Recorded],
+    json_path: str | Path,
+    plots: str | Path | None = None,
+    stride: int = 8,
+    max_windows: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint."""
     windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
     scores = score(predictor, episodes, windows, seed)
     result = {
         "checkpoint": predictor.config.name,
-        "fps": spec.rate_hz,
+        "fps": predictor.config.streams.rate_hz,
         "steps": list(range(1, predictor.horizon + 1)),
         "windows": len(windows),
         "episodes": len(set(scores.episodes)),
         "stride": stride,
-        **figures(scores, episodes, seed),
+        **figures(scores, [episode.name for episode in episodes], seed),
         "device": str(predictor.device),
         "dtype": str(predictor.dtype).removeprefix("torch."),
         "seed": seed,
@@ -148,49 +160,46 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
             )
 
 
-def score(predictor: Predictor, episodes: Sequence[Episode], windows: Sequence[Window], seed: int) -> Scores:
+def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[Window], seed: int) -> Scores:
     """Run the model and the baselines on every window."""
     scores, horizon = Scores(), predictor.horizon
     rng = np.random.default_rng(seed)
     pictured = set(np.linspace(0, len(windows) - 1, PICTURES + 2).round().astype(int)[1:-1])
     predictor.warm_up()
     for number, window in enumerate(progress(windows, "evaluating")):
-        episode = episodes[window.episode]
-        true, last = frames_of(episode, window, horizon), episode.frames[window.last]
-        predictions = predict(predictor, episode, window, foreign_actions(episodes, window, horizon, rng))
+        clip = clip_of(episodes[window.episode], window, predictor.config.context_frames, horizon)
+        before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
+        predictions = predict(predictor, clip, foreign_actions(episodes, window, horizon, rng))
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         scores.judge("model", true, predictions["true"], last)
         for name, baseline in BASELINES.items():
-            scores.judge(name, true, baseline(episode.frames[window.last - 1], last, horizon), last)
+            scores.judge(name, true, baseline(before, last, horizon), last)
         scores.episodes.append(window.episode)
         if number in pictured:
             scores.pictures.append((last, true, predictions["true"]))
     return scores
 
 
-def predict(
-    predictor: Predictor, episode: Episode, window: Window, foreign: NDArray[np.float32]
-) -> dict[str, Images]:
-    """Predictions [K, H, W, 3] of one window for each of ACTIONS, all in one call."""
+def predict(predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]) -> dict[str, Images]:
+    """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call."""
     predictor.reset()
-    first = max(0, window.last + 1 - predictor.config.context_frames)
-    for index in range(first, window.last + 1):
+    seen = len(clip) - predictor.horizon
+    for index in range(max(0, seen - predictor.config.context_frames), seen):
         # Frames of an episode are model steps already: stamps on the exact grid keep the predictor's
         # clock from dropping one whose camera stamp jitters.
-        stamp = int(episode.stamps[first]) + (index - first) * predictor.step_ns
-        predictor.observe(episode.frames[index], stamp, episode.actions[index])
-    true = actions_of(episode, window, predictor.horizon)
+        predictor.observe(clip.frames[index], index * predictor.step_ns, clip.actions[index])
+    true = clip.actions[seen:]
     mean = np.asarray(predictor.config.action.mean, np.float32)
-    held = episode.actions[window.last]
+    held = clip.actions[seen - 1]
     candidates = np.stack(
         [true, np.broadcast_to(mean, true.shape), foreign, np.broadcast_to(held, true.shape)]
     )
     return dict(zip(ACTIONS, predictor.predict(candidates), strict=True))
 
 
-def figures(scores: Scores, episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
-    """Means over windows, intervals and action following, as the JSON has them."""
+def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
+    """Means over windows, intervals and action following, as the JSON has them; ``names`` of all episodes."""
     groups = np.array(scores.episodes)
     rows = {name: {m: np.stack(v) for m, v in by.items()} for name, by in scores.predictors.items()}
     actions = {name: np.stack(values) for name, values in scores.actions.items()}
@@ -215,7 +224,7 @@ def figures(scores: Scores, episodes: Sequence[Episode], seed: int) -> dict[str,
         "zero_actions": "the mean command of the training data, zero after normalisation",
         "per_episode": [
             {
-                "name": episodes[index].name,
+                "name": names[index],
                 "windows": int((groups == index).sum()),
                 **{name: jsonable(rows[name]["psnr"][groups == index].mean()) for name in rows},
             }

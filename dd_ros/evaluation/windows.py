@@ -5,12 +5,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.errors import InputError
 from dd_ros.streams import Episode
+
+
+class Recorded(Protocol):
+    """An episode to judge on; its pictures may be decoded only when a clip is asked for."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def actions(self) -> NDArray[np.float32]:
+        """float32 [T, A], the command in force at each model step."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps from ``start`` up to ``stop``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class Window:
 
 
 def cut(
-    episodes: Sequence[Episode], context: int, horizon: int, stride: int, limit: int | None = None
+    episodes: Sequence[Recorded], context: int, horizon: int, stride: int, limit: int | None = None
 ) -> list[Window]:
     """Windows every ``stride`` frames, at most ``limit`` of them, spread evenly over all episodes.
 
@@ -61,18 +80,14 @@ def cut(
     return [windows[i] for i in np.linspace(0, len(windows) - 1, limit).round().astype(int)]
 
 
-def frames_of(episode: Episode, window: Window, horizon: int) -> NDArray[np.uint8]:
-    """Target frames of a window, uint8 [horizon, H, W, 3]."""
-    return episode.frames[window.last + 1 : window.last + 1 + horizon]
-
-
-def actions_of(episode: Episode, window: Window, horizon: int) -> NDArray[np.float32]:
-    """Commands in force at the target frames, float32 [horizon, A]."""
-    return episode.actions[window.last + 1 : window.last + 1 + horizon]
+def clip_of(episode: Recorded, window: Window, context: int, horizon: int) -> Episode:
+    """What the model may see, two frames at least, and after it the ``horizon`` targets."""
+    first = max(0, window.last + 1 - max(context, 2))
+    return episode.clip(first, window.last + 1 + horizon)
 
 
 def foreign_actions(
-    episodes: Sequence[Episode], window: Window, horizon: int, rng: np.random.Generator
+    episodes: Sequence[Recorded], window: Window, horizon: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Commands recorded elsewhere, float32 [horizon, A]: a random stretch of another episode.
 
@@ -86,6 +101,6 @@ def foreign_actions(
     if other == window.episode:
         starts = starts[starts != window.last + 1]
     if not len(starts):
-        return actions_of(episodes[other], window, horizon)[::-1]
+        return episodes[other].actions[window.last + 1 : window.last + 1 + horizon][::-1]
     start = int(rng.choice(starts))
     return episodes[other].actions[start : start + horizon]

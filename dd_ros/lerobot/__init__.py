@@ -5,7 +5,19 @@ Needs pyarrow and PyAV (extra ``lerobot``), and no ROS. They are imported when a
 only bags needs neither.
 """
 
-from dd_ros.lerobot.episodes import LeRobotReader, read_episode, read_episodes
-from dd_ros.lerobot.meta import LeRobotSet, is_lerobot
+from dd_ros.lerobot.episodes import LeRobotReader, read_bag, read_episode, read_episodes, reader_of, time_line
+from dd_ros.lerobot.meta import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
 
-__all__ = ["LeRobotReader", "LeRobotSet", "is_lerobot", "read_episode", "read_episodes"]
+__all__ = [
+    "LeRobotReader",
+    "LeRobotSet",
+    "episode_number",
+    "episode_paths",
+    "is_lerobot",
+    "read_bag",
+    "read_episode",
+    "read_episodes",
+    "reader_of",
+    "set_of",
+    "time_line",
+]

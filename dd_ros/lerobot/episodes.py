@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, decode, parquet, video_frames
-from dd_ros.lerobot.meta import LeRobotSet
+from dd_ros.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.ros.actions import element
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, resample
+from dd_ros.streams import ActionBuffer, Episode, JoinedActions, model_steps, resample
 
 SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -197,6 +198,12 @@ def choose(data: LeRobotSet, text: str) -> tuple[str, list[int]]:
     return key, columns
 
 
+@lru_cache(maxsize=2)  # the episodes of a set are asked for one after the other
+def reader_of(path: Path, spec: StreamSpec) -> LeRobotReader:
+    """Camera and features that ``spec`` names, of the data set at ``path``."""
+    return LeRobotReader(LeRobotSet(path), spec.image_topic, [str(source) for source in spec.actions])
+
+
 def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:
     """Episodes of a data set by the rules of ``streams``, one in memory at a time.
 
@@ -210,11 +217,10 @@ def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = Non
             usable step.
     """
     problems = [] if problems is None else problems
-    data = LeRobotSet(path)
-    reader = LeRobotReader(data, spec.image_topic, [str(source) for source in spec.actions])
-    problems += data.problems
+    reader = reader_of(path, spec)
+    problems += reader.data.problems
     empty = True
-    for number in data.episodes:
+    for number in reader.lengths:
         for episode in read_episode(reader, number, spec, problems):
             empty = False
             yield episode
@@ -222,28 +228,48 @@ def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = Non
         raise InputError(f"{path}: no usable episode" + "".join(f"; {problem}" for problem in problems[:1]))
 
 
+def read_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[Episode]:
+    """The episode that ``bag`` names in place of a bag; InputError if it holds no usable step."""
+    found = read_episode(reader_of(bag.parent, spec), episode_number(bag), spec, problems)
+    if not found:
+        raise InputError(f"{bag}: no usable step" + "".join(f"; {problem}" for problem in problems[-1:]))
+    return found
+
+
 def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
     """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
 
     It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``.
     """
-    name = f"{reader.path.name}/episode_{number:06d}"
     try:
-        stamps, actions = reader.stamps(number), reader.actions(number)
+        stamps, commands = time_line(reader, number, spec, problems)
     except InputError as error:
         problems.append(str(error))
         return []
+    steps = (step for run in model_steps(enumerated(stamps), commands, spec.rate_hz) for step in run)
+    due = sorted({step.picture for step in steps})  # only frames that are due become pictures
+    images = ((int(stamps[index]), rgb) for index, rgb in reader.pictures(number, due, problems))
+    return resample(images, commands, spec, episode_name(reader, number))
+
+
+def time_line(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> tuple[NDArray[np.int64], JoinedActions]:
+    """Stamps of all frames of an episode (int64 [T], ns), and its commands; InputError if it has no such."""
+    stamps, actions, name = reader.stamps(number), reader.actions(number), episode_name(reader, number)
     usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
     if lost := len(actions) - len(usable):
         problems.append(f"{name}: {lost} of {len(actions)} actions hold NaN or infinity; left out")
     commands = ActionBuffer(reader.dim, spec.action_mode, len(actions), name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)
-    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
-    due = [
-        index
-        for index, stamp in enumerate(stamps.tolist())
-        if commands.at(stamp) is not None and clock.accept(stamp)
-    ]
-    images = ((int(stamps[index]), rgb) for index, rgb in reader.pictures(number, due, problems))
-    return resample(images, JoinedActions([commands]), spec, name)
+    return stamps, JoinedActions([commands])
+
+
+def episode_name(reader: LeRobotReader, number: int) -> str:
+    return f"{reader.path.name}/episode_{number:06d}"
+
+
+def enumerated(stamps: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """(stamp, frame number) of all frames."""
+    return ((stamp, number) for number, stamp in enumerate(stamps.tolist()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, first_line, parquet
 
 INFO = Path("meta/info.json")
+EPISODE = re.compile(r"episode_\d{6,}")
 
 
 class Feature(BaseModel):
@@ -102,6 +104,21 @@ class Place:
 def is_lerobot(path: Path) -> bool:
     """Whether ``path`` is the folder of a LeRobot data set."""
     return (path / INFO).is_file()
+
+
+def set_of(bag: Path) -> Path | None:
+    """The data set that ``bag`` is an episode of, as ``episode_paths`` names them; None for a real bag."""
+    return bag.parent if is_lerobot(bag.parent) and EPISODE.fullmatch(bag.name) else None
+
+
+def episode_number(bag: Path) -> int:
+    """Number of the episode that ``bag`` names."""
+    return int(bag.name.rpartition("_")[2])
+
+
+def episode_paths(path: Path) -> list[Path]:
+    """One name for each episode of the data set at ``path``, such as ``SET/episode_000004``, in place of a bag."""
+    return [path / f"episode_{number:06d}" for number in LeRobotSet(path).episodes]
 
 
 class LeRobotSet:

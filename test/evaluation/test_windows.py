@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dd_ros.errors import InputError
-from dd_ros.evaluation.windows import Window, actions_of, cut, foreign_actions, frames_of
+from dd_ros.evaluation.windows import Window, clip_of, cut, foreign_actions
 from dd_ros.streams import Episode
 
 
@@ -19,8 +19,8 @@ def episode(steps: int, name: str = "e", offset: float = 0.0) -> Episode:
 def test_windows_start_every_stride_and_end_inside():
     windows = cut([episode(30), episode(9), episode(11)], context=3, horizon=8, stride=5)
     assert windows == [Window(0, 2), Window(0, 7), Window(0, 12), Window(0, 17), Window(2, 2)]
-    assert frames_of(episode(30), windows[3], 8)[:, 0, 0, 0].tolist() == list(range(18, 26))
-    assert actions_of(episode(30), windows[3], 8)[:, 0].tolist() == list(range(18, 26))
+    clip = clip_of(episode(30), windows[3], 3, 8)
+    assert clip.frames[:, 0, 0, 0].tolist() == clip.actions[:, 0].tolist() == list(range(15, 26))
 
 
 def test_the_last_frame_of_an_episode_is_a_target():

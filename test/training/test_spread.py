@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes with half the batch each learn what one process with the whole batch learns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bag_writer import robot_messages, write_bag
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_robust import recipe
+
+from dd_ros.config import write_yaml
+from dd_ros_training.recipe import Recipe, TrainerRecipe
+from dd_ros_training.train import STAGES
+
+STEPS = 20  # a figure is logged every ten
+
+
+def spread(processes: int) -> Recipe:
+    """A short run whose global batch is 4, on ``processes`` CPU processes."""
+    run = recipe(STEPS)
+    stages = {name: getattr(run, name).model_copy(update={"batch_size": 4 // processes}) for name in STAGES}
+    strategy = "auto" if processes == 1 else "ddp_find_unused_parameters_true"
+    trainer = TrainerRecipe(accelerator="cpu", devices=processes, strategy=strategy, precision="32-true")
+    return run.model_copy(update={"trainer": trainer, "shards": 2, **stages})
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    for number in (1, 2, 4):
+        write_bag(tmp_path / "bags" / f"episode_{number:06d}", robot_messages(30))
+    losses = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        write_yaml(folder / "recipe.yaml", spread(processes))
+        command = [sys.executable, "-m", "dd_ros_training.train", str(folder / "recipe.yaml"),
+                   "--bags", str(tmp_path / "bags"), "--out", str(folder / "out")]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert (folder / "out" / "model.safetensors").exists()
+        losses.append(logged(folder / "out.work" / "logs"))
+    one, two = losses
+    assert one.keys() == two.keys()
+    assert {"autoencoder/loss", "teacher/loss", "distillation/regression", "distillation/critic"} <= set(one)
+    for name, values in one.items():
+        assert two[name] == pytest.approx(values, rel=1e-3), name
+
+
+def logged(folder: Path) -> dict[str, list[float]]:
+    """All losses that the stages logged."""
+    found = {}
+    for stage in STAGES:
+        log = EventAccumulator(str(folder / stage)).Reload()
+        for name in log.Tags()["scalars"]:
+            if "/" in name and not name.endswith(("psnr", "skill", "best")):
+                found[name] = [event.value for event in log.Scalars(name)]
+    return found
