@@ -4,56 +4,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
-from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, fields_for, stamp_ns
+from dd_ros.ros.actions import action_values, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.storage import Record, folder_of, records, storage_files
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, StampsWentBack, resample
+from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, StampsWentBack, resample
 from dd_ros.timeline import choose_stamps, segments
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-
-
-@dataclass
-class TopicInfo:
-    """What a bag holds of one topic.
-
-    Attributes:
-        duration, gap: seconds from first to last message, and longest time between two.
-        size: width and height of images.
-        detail: what is in it, for people.
-    """
-
-    name: str
-    msgtype: str
-    count: int = 0
-    duration: float = 0.0
-    gap: float = 0.0
-    size: tuple[int, int] | None = None
-    detail: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Messages per second."""
-        return (self.count - 1) / self.duration if self.duration > 0 else 0.0
-
-
-@dataclass
-class BagInfo:
-    """Topics of a bag, and what is wrong with it."""
-
-    path: Path
-    topics: list[TopicInfo] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
@@ -114,7 +82,7 @@ class Recording:
 
     image_stamps: list[int | None]
     image_segments: list[int]
-    actions: list[ActionBuffer]
+    actions: list[JoinedActions]
 
 
 def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None) -> list[Episode]:
@@ -136,7 +104,8 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
         episodes += resample(((stamp, rgb) for _, stamp, rgb in part), recording.actions[segment], spec)
     if not episodes:
         raise InputError(
-            f"{bag}: no usable images of {spec.image_topic} at or after the first action of {spec.action_topic}"
+            f"{bag}: no usable images of {spec.image_topic} at or after the first action of "
+            + ", ".join(spec.action_topics)
             + "".join(f"; {problem}" for problem in problems[:1])
         )
     names = [f"{bag.stem}#{index}" if index else bag.stem for index in range(len(episodes))]
@@ -149,77 +118,97 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
     Actions that cannot be used are left out and named in ``problems``.
 
     Raises:
-        InputError: a topic is missing, or no action at all can be used.
+        InputError: a topic is missing, or one gives no action that can be used.
     """
-    if spec.image_topic == spec.action_topic:
+    if spec.image_topic in spec.action_topics:
         raise InputError(
             f"{bag}: {spec.image_topic}: expected two topics, got one for both images and actions"
         )
-    order: list[bool] = []  # of each message, whether it is an image
-    times: dict[bool, list[tuple[int | None, int]]] = {True: [], False: []}
-    values: list[NDArray[np.float64]] = []
-    odd: list[str] = []
-    for record in records(bag, (spec.image_topic, spec.action_topic), problems):
-        is_image = record.topic == spec.image_topic
+    sources = {source.topic: source for source in spec.actions}
+    order: list[str] = []  # the topic of each message
+    times: dict[str, list[tuple[int | None, int]]] = {topic: [] for topic in spec.topics}
+    values: dict[str, list[NDArray[np.float64]]] = {topic: [] for topic in sources}
+    odd: dict[str, list[str]] = {topic: [] for topic in sources}
+    for record in records(bag, spec.topics, problems):
+        source = sources.get(record.topic)
         try:
-            if not is_image:
-                values.append(values_of(record, spec))
+            if source is not None:
+                values[record.topic].append(values_of(record, source))
             header = stamp_ns(record.msg)
         except InputError as error:
-            if not is_image:
-                odd.append(f"{bag} {spec.action_topic}: {error}")
+            if source is not None:
+                odd[record.topic].append(f"{bag} {record.topic}: {error}")
                 continue
             header = None  # the second pass names it
-        order.append(is_image)
-        times[is_image].append((header, record.received_ns))
-    if not times[True] or not times[False]:
-        missing_topic(bag, spec)
-        raise InputError(odd[0])
-    problems += odd
+        order.append(record.topic)
+        times[record.topic].append((header, record.received_ns))
+    for topic, found in times.items():
+        if not found:
+            missing_topic(bag, spec)
+            raise InputError(odd[topic][0])
+    problems += [line for lines in odd.values() for line in lines]
     mismatches: list[str] = []
-    stamps = choose_stamps(times[True], times[False], mismatches)
+    stamps = choose_stamps(times, mismatches)
     problems += [f"{bag}: {mismatch}" for mismatch in mismatches]
-    return arrange(bag, spec, order, stamps[0], list(zip(stamps[1], values, strict=True)), problems)
+    return arrange(bag, spec, order, stamps, values, problems)
 
 
-def values_of(record: Record, spec: StreamSpec) -> NDArray[np.float64]:
-    """The action vector of a message; InputError where it has none."""
-    fields = fields_for(record.msgtype, spec.action_type, spec.action_fields)
+def values_of(record: Record, source: ActionSource) -> NDArray[np.float64]:
+    """The values of an action message; InputError where it has none."""
+    fields = fields_for(record.msgtype, source.type, source.fields)
     return action_values(record.msg, record.msgtype, fields)
 
 
 def arrange(
-    bag: Path, spec: StreamSpec, order: Sequence[bool], image_stamps: list[int | None],
-    actions: Sequence[tuple[int | None, NDArray[np.float64]]], problems: list[str],
+    bag: Path, spec: StreamSpec, order: Sequence[str], stamps: Mapping[str, Sequence[int | None]],
+    values: Mapping[str, Sequence[NDArray[np.float64]]], problems: list[str],
 ) -> Recording:  # fmt: skip
-    """Sort images and actions, which came in ``order``, into the times between clock resets."""
-    images, commands = iter(image_stamps), iter(actions)
-    merged = [(is_image, next(images) if is_image else next(commands)[0]) for is_image in order]
-    numbers = iter(segments([("image" if i else "action", s) for i, s in merged if s is not None]))
-    found = [(is_image, 0 if stamp is None else next(numbers)) for is_image, stamp in merged]
-    image_segments = [number for is_image, number in found if is_image]
-    action_segments = [number for is_image, number in found if not is_image]
-    count = max(image_segments + action_segments) + 1
-    name = f"{bag} {spec.action_topic}"
-    dim = len(actions[0][1])
-    buffers = [ActionBuffer(dim, spec.action_mode, capacity=len(actions), name=name) for _ in range(count)]
-    for (stamp, value), segment in zip(actions, action_segments, strict=True):
+    """Sort images and actions, whose topics came in ``order``, into the times between clock resets."""
+    lines = {topic: iter(found) for topic, found in stamps.items()}
+    merged = [(topic, next(lines[topic])) for topic in order]
+    numbers = iter(segments([(topic, stamp) for topic, stamp in merged if stamp is not None]))
+    found: dict[str, list[int]] = {topic: [] for topic in spec.topics}
+    for topic, stamp in merged:
+        found[topic].append(0 if stamp is None else next(numbers))
+    count = max(map(max, found.values())) + 1
+    parts = [
+        action_buffers(bag, spec, source, zip(stamps[source.topic], values[source.topic], found[source.topic],
+                                              strict=True), count, problems)
+        for source in spec.actions
+    ]  # fmt: skip
+    actions = [JoinedActions(part) for part in zip(*parts, strict=True)]
+    return Recording(list(stamps[spec.image_topic]), found[spec.image_topic], actions)
+
+
+def action_buffers(
+    bag: Path, spec: StreamSpec, source: ActionSource,
+    commands: Iterable[tuple[int | None, NDArray[np.float64], int]], count: int, problems: list[str],
+) -> list[ActionBuffer]:  # fmt: skip
+    """Commands (stamp, values, segment) of one topic, by segment.
+
+    Those without a stamp, or of another dimension than the source's (else than most), are left out.
+    """
+    known = [command for command in commands if command[0] is not None]
+    lengths = Counter(len(value) for _, value, _ in known)
+    dim = source.dim or (lengths.most_common(1)[0][0] if lengths else None)
+    name = f"{bag} {source.topic}"
+    buffers = [ActionBuffer(dim, spec.action_mode, len(known) + 1, name) for _ in range(count)]
+    for stamp, value, segment in known:
         try:
-            if stamp is not None:
-                buffers[segment].push(stamp, value)
+            buffers[segment].push(stamp or 0, value)
         except InputError as error:
             problems.append(str(error))
-    return Recording(image_stamps, image_segments, buffers)
+    return buffers
 
 
 def missing_topic(bag: Path, spec: StreamSpec) -> None:
     """Raise InputError when a topic of ``spec`` is not in the bag."""
-    info = inspect_bag(bag)
-    names = {topic.name: topic for topic in info.topics if topic.count}
-    for topic in (spec.image_topic, spec.action_topic):
+    problems: list[str] = []
+    names = {record.topic for record in records(bag, None, problems)}
+    for topic in spec.topics:
         if topic not in names:
             there = ", ".join(sorted(names)) or "no messages at all"
-            problem = f" ({info.problems[0]})" if info.problems else ""
+            problem = f" ({problems[0]})" if problems else ""
             raise InputError(f"{bag}: no messages of topic {topic}; it holds {there}{problem}")
 
 
@@ -231,6 +220,7 @@ def read_images(
     As in the live node, an image that is due but does not decode is a missed model step.
     """
     clock = FrameClock(spec.rate_hz)
+    size: str | None = None
     for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
@@ -240,9 +230,17 @@ def read_images(
         if stamp is None or not due(clock, stamp):
             continue
         try:
-            yield recording.image_segments[number], stamp, image_to_rgb(record.msg)
+            rgb = image_to_rgb(record.msg)
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
+            continue
+        seen, size = size, f"{rgb.shape[1]}x{rgb.shape[0]}"
+        if seen not in (None, size):
+            problems.append(
+                f"{bag} {spec.image_topic}: expected images of {seen} pixels as before, got {size}; "
+                "all are stretched to the model's size"
+            )
+        yield recording.image_segments[number], stamp, rgb
 
 
 def due(clock: FrameClock, stamp: int) -> bool:
@@ -252,41 +250,3 @@ def due(clock: FrameClock, stamp: int) -> bool:
     except StampsWentBack:
         clock.reset()
         return clock.accept(stamp) > 0
-
-
-def inspect_bag(bag: Path) -> BagInfo:
-    """Topics, rates and gaps of a bag, by receive time."""
-    info = BagInfo(bag)
-    topics: dict[str, TopicInfo] = {}
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for record in records(bag, None, info.problems):
-        if record.topic not in topics:
-            topics[record.topic] = describe(record)
-        topic = topics[record.topic]
-        topic.count += 1
-        begin = first.setdefault(record.topic, record.received_ns)
-        topic.gap = max(topic.gap, (record.received_ns - last.get(record.topic, record.received_ns)) / 1e9)
-        last[record.topic] = record.received_ns
-        topic.duration = (record.received_ns - begin) / 1e9
-    info.topics = sorted(topics.values(), key=lambda topic: topic.name)
-    if not info.topics and not info.problems:
-        info.problems.append(f"{bag}: holds no messages")
-    return info
-
-
-def describe(record: Record) -> TopicInfo:
-    """A topic as its first message shows it: image size, or number of action values."""
-    info = TopicInfo(record.topic, record.msgtype)
-    try:
-        if record.msgtype in IMAGE_TYPES:
-            height, width, _ = image_to_rgb(record.msg).shape
-            info.size = (width, height)
-            info.detail = (
-                f"image {width}x{height} {getattr(record.msg, 'encoding', None) or record.msg.format}"
-            )
-        elif record.msgtype in DEFAULT_FIELDS:
-            info.detail = f"action, {len(action_values(record.msg, record.msgtype))} values"
-    except InputError as error:
-        info.detail = str(error)
-    return info

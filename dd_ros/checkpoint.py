@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -53,17 +53,30 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
     return config, model.eval()
 
 
-def save_checkpoint(folder: Path, config: CheckpointConfig, model: Model, card: str) -> None:
-    """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one."""
+def save_checkpoint(
+    folder: Path, config: CheckpointConfig, model: Model, card: str, pictures: Sequence[Path] = ()
+) -> None:
+    """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one.
+
+    ``pictures`` are copied beside the card, which may show them.
+
+    Raises:
+        InputError: it cannot be written (no permission, a full disk); what was there is untouched.
+    """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
         write_yaml(staging / CONFIG, config)
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(state, staging / WEIGHTS)
         (staging / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
         (staging / CARD).write_text(card)
+        for picture in pictures:
+            shutil.copy(picture, staging)
         staging.chmod(0o755)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
@@ -72,17 +85,7 @@ def save_checkpoint(folder: Path, config: CheckpointConfig, model: Model, card: 
             shutil.rmtree(old)
         else:
             staging.replace(folder)
-    except BaseException:
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: cannot be written ({error})") from error
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        raise
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` -> torch device; InputError where there is no such device."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device {device!r}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda': this machine has no usable CUDA device; use auto or cpu")
-    return torch.device(device)

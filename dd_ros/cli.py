@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,30 @@ def writable(context: click.Context, parameter: click.Parameter, path: Path | No
     return path
 
 
-def topic_options(command: F) -> F:
-    """--image-topic and --action-topic, instead of those that the checkpoint remembers."""
-    command = click.option("--action-topic", help="Topic of the commands; default the checkpoint's.")(command)
-    return click.option("--image-topic", help="Camera topic; default the checkpoint's.")(command)
+def topic_options(default: str, required: bool = False) -> Callable[[F], F]:
+    """--image-topic and --action-topic; ``default`` says what is taken without them."""
+    image = click.option("--image-topic", required=required, help=f"Camera topic{default}.")
+    action = click.option(
+        "--action-topic",
+        "action_topics",
+        multiple=True,
+        required=required,
+        help="Topic of the commands as executed, with its fields or without, such as /arm.position[0:7] or "
+        f"/cmd_vel.linear.x,angular.z; several are joined in order{default}.",
+    )
+    return lambda command: image(action(command))
+
+
+def bag_options(command: F) -> F:
+    """--bags, followed by as many bags as one likes; the command gets them as one ``bags``."""
+
+    @wraps(command)
+    def joined(*, bags: tuple[Path, ...], more_bags: tuple[Path, ...], **rest: Any) -> Any:
+        return command(bags=[*bags, *more_bags], **rest)
+
+    text = "A bag or a folder of bags; may be repeated."
+    option = click.option("--bags", type=PATH, multiple=True, required=True, help=text)
+    return option(click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")(joined))
 
 
 device_option = click.option(
@@ -131,14 +152,14 @@ def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) ->
 @checkpoint_option(required=True)
 @click.option("--bag", type=PATH, required=True, help="The rosbag2 bag to predict.")
 @click.option("--out", type=PATH, required=True, callback=writable, help="Video to write (.mp4).")
-@topic_options
+@topic_options("; default the checkpoint's")
 @device_option
 def predict(
     checkpoint: str,
     bag: Path,
     out: Path,
     image_topic: str | None,
-    action_topic: str | None,
+    action_topics: tuple[str, ...],
     device: str,
 ) -> None:
     """Write a video of a bag: what happened beside what was predicted, at 1/4, 1/2 and full horizon.
@@ -147,19 +168,12 @@ def predict(
     """
     from dd_ros.commands.predict import predict as run
 
-    run(checkpoint, bag, out, image_topic, action_topic, device)
+    run(checkpoint, bag, out, image_topic, action_topics, device)
 
 
 @main.command()
-@click.option(
-    "--bags",
-    type=PATH,
-    multiple=True,
-    required=True,
-    help="A bag or a folder of bags; may be repeated.",
-)
-@click.option("--image-topic", required=True, help="Camera topic.")
-@click.option("--action-topic", required=True, help="Topic of the commands as executed.")
+@bag_options
+@topic_options("", required=True)
 @click.option("--out", type=PATH, required=True, help="Checkpoint folder to write.")
 @click.option("--init", default="pusht", show_default=True, help="Checkpoint to start from.")
 @click.option("--config", type=PATH, help="Training recipe (YAML); default: as the checkpoint to start from.")
@@ -170,10 +184,9 @@ def predict(
     show_default=True,
     help="Time for all stages.",
 )
-@click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")
 def finetune(
-    bags: tuple[Path, ...], image_topic: str, action_topic: str, out: Path, init: str,
-    config: Path | None, max_minutes: float, more_bags: tuple[Path, ...],
+    bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str,
+    config: Path | None, max_minutes: float,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.
 
@@ -182,23 +195,17 @@ def finetune(
     """
     from dd_ros_training.finetune import finetune as run
 
-    run([*bags, *more_bags], image_topic, action_topic, out, init, config, max_minutes)
+    run(bags, image_topic, action_topics, out, init, config, max_minutes)
 
 
 @main.command()
 @checkpoint_option(required=True)
-@click.option(
-    "--bags",
-    type=PATH,
-    multiple=True,
-    required=True,
-    help="A bag or a folder of bags; may be repeated.",
-)
+@bag_options
 @click.option(
     "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
 )
 @click.option("--plots", type=PATH, help="Folder for curves and pictures.")
-@topic_options
+@topic_options("; default the checkpoint's")
 @click.option(
     "--stride",
     type=click.IntRange(1),
@@ -216,11 +223,9 @@ def finetune(
     show_default=True,
     help="Seed of sampling noise, shuffled actions, bootstrap.",
 )
-@click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")
 def evaluate(
-    checkpoint: str, bags: tuple[Path, ...], json_path: Path, plots: Path | None, image_topic: str | None,
-    action_topic: str | None, stride: int, max_windows: int | None, split: str, device: str, seed: int,
-    more_bags: tuple[Path, ...],
+    checkpoint: str, bags: list[Path], json_path: Path, plots: Path | None, image_topic: str | None,
+    action_topics: tuple[str, ...], stride: int, max_windows: int | None, split: str, device: str, seed: int,
 ) -> None:  # fmt: skip
     """Judge a checkpoint on bags against copy-last, optical flow and wrong actions.
 
@@ -229,14 +234,14 @@ def evaluate(
     from dd_ros.bags import find_bags, select
     from dd_ros.evaluation.evaluate import evaluate as run
 
-    found = select(find_bags([*bags, *more_bags]), split)
+    found = select(find_bags(bags), split)
     run(
         checkpoint,
         found,
         json_path,
         plots,
         image_topic,
-        action_topic,
+        action_topics,
         stride,
         max_windows,
         device,
@@ -263,11 +268,12 @@ def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
 
 @main.command()
 @click.argument("path", metavar="BAG_OR_CKPT")
-def inspect(path: str) -> None:
-    """Show the topics, rates and gaps of a bag, what a LeRobot data set holds, or the card of a checkpoint.
+@topic_options("; default the only one of the bag")
+def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) -> None:
+    """Show what a bag or a LeRobot data set holds and what training would use of it, or the card of a checkpoint.
 
-    Example: dd_ros inspect my_bag; dd_ros inspect g1_pick
+    Example: dd_ros inspect logs --image-topic /camera/image_raw --action-topic /cmd_vel.linear.x,angular.z
     """
     from dd_ros.commands.inspect import inspect as run
 
-    run(path)
+    run(path, image_topic, action_topics)

@@ -6,6 +6,8 @@ No torch here, so that reading a description of a bag or a checkpoint stays inst
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -26,28 +28,109 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ActionSource(Settings):
+    """A topic whose commands are part of the action vector, or all of it.
+
+    Attributes:
+        topic: its name.
+        type: ROS type that ``fields`` are of; None is any.
+        fields: fields that make up its part, in order, such as ``position[0:7]``,
+            ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
+        dim: number of its action values; None takes what comes.
+    """
+
+    topic: Annotated[str, Field(pattern=r"^[\w/~]+$")]
+    type: str | None = None
+    fields: tuple[str, ...] = ()
+    dim: Positive | None = None
+
+    def __str__(self) -> str:
+        """As on the command line: ``/joint_command.position[0:7]``, or ``action[0:7]`` of a LeRobot data set."""
+        fields = ",".join(self.fields)
+        return self.topic + (fields if not fields or fields.startswith("[") else f".{fields}")
+
+
+def parse_actions(texts: Sequence[str]) -> tuple[ActionSource, ...]:
+    """Action sources from the command line: topics, each with a dot and fields with commas between, or without.
+
+    A topic that is named again adds its fields to those it has.
+
+    Raises:
+        InputError: no topic, no name of a topic, or no field after a dot.
+    """
+    fields: dict[str, list[str]] = {}
+    for text in texts:
+        topic = re.split(r"[.\[]", text)[0]
+        rest = text.removeprefix(topic).removeprefix(".")
+        named = [field.strip() for field in re.split(r",(?![^\[]*\])", rest)] if text != topic else []
+        if not re.fullmatch(r"[\w/~]+", topic) or not all(named):
+            raise InputError(
+                f"action topic: expected a topic, or one with fields as in /arm.position[0:7], got {text!r}"
+            )
+        if topic in fields and not (named and fields[topic]):
+            raise InputError(
+                f"action topic: expected {topic} once, or with fields each time, got {text!r} as well"
+            )
+        fields.setdefault(topic, []).extend(named)
+    if not fields:
+        raise InputError("action topic: expected at least one, got none")
+    return tuple(ActionSource(topic=topic, fields=tuple(named)) for topic, named in fields.items())
+
+
 class StreamSpec(Settings):
     """How topics become model inputs: one description for live nodes, bags and training.
 
     Attributes:
         image_topic: camera topic (Image or CompressedImage).
-        action_topic: topic with the commands as executed.
-        action_type: ROS type of the action topic; None takes the topic's own.
-        action_fields: fields that make up the action vector, such as ``position[0:7]``; empty takes
-            the type's default fields.
+        actions: topics with the commands as executed; the action vector is theirs, joined in this order.
         action_mode: value between two commands: ``hold`` the older one, or ``linear`` between both.
         rate_hz: model steps per second.
         width, height: image size of the model in pixels; images are stretched to it.
     """
 
     image_topic: str
-    action_topic: str
-    action_type: str | None = None
-    action_fields: tuple[str, ...] = ()
+    actions: Annotated[tuple[ActionSource, ...], Field(min_length=1)]
     action_mode: Literal["hold", "linear"] = "hold"
     rate_hz: Annotated[float, Field(gt=0.0)]
     width: Positive
     height: Positive
+
+    @model_validator(mode="after")
+    def _sources(self) -> StreamSpec:
+        if len(set(self.action_topics)) < len(self.actions):
+            raise ValueError("each action topic must be named once, with all its fields")
+        if len(self.actions) > 1 and not all(source.dim for source in self.actions):
+            raise ValueError("where several topics make up the action, each needs its dim")
+        return self
+
+    @property
+    def action_topics(self) -> tuple[str, ...]:
+        """Names of the action topics, in order."""
+        return tuple(source.topic for source in self.actions)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The image topic, then the action topics."""
+        return (self.image_topic, *self.action_topics)
+
+    def with_topics(self, image_topic: str | None = None, actions: Sequence[str] = ()) -> StreamSpec:
+        """The same streams on other topics; None and empty keep those there are.
+
+        Args:
+            image_topic: camera topic.
+            actions: action sources as ``parse_actions`` takes them. As many as there are now take their
+                place one by one, and those without fields their type and fields too.
+
+        Raises:
+            InputError: as ``parse_actions``.
+        """
+        sources = parse_actions(actions) if actions else self.actions
+        if actions and len(sources) == len(self.actions):
+            sources = tuple(
+                new.model_copy(update={"dim": old.dim} if new.fields else {**dict(old), "topic": new.topic})
+                for new, old in zip(sources, self.actions, strict=True)
+            )
+        return self.model_copy(update={"image_topic": image_topic or self.image_topic, "actions": sources})
 
 
 class ActionSpec(Settings):
@@ -179,6 +262,10 @@ class CheckpointConfig(Settings):
 
     @model_validator(mode="after")
     def _shapes(self) -> CheckpointConfig:
+        dims = [source.dim for source in self.streams.actions]
+        given = sum(dim or 0 for dim in dims)
+        if None not in dims and given != self.action.dim:
+            raise ValueError(f"the action topics give {given} values, expected {self.action.dim} together")
         cell = 8 * self.transformer.patch
         if self.streams.width % cell or self.streams.height % cell:
             raise ValueError(f"image size {self.streams.width}x{self.streams.height} must divide by {cell}")

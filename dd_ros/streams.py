@@ -6,7 +6,8 @@ All stamps are integer nanoseconds. The rules:
 - The grid of model steps is anchored at the first frame. A frame belongs to the step it is due for
   when its stamp is at most a quarter of a step early; frames in between are ignored.
 - One missed step is bridged by repeating the frame before; a longer gap starts a new episode.
-- The action of a frame is the command in force at the frame's stamp.
+- The action of a frame is the command in force at the frame's stamp; of several action topics, what
+  each had in force, joined. Before all have spoken there is none.
 - Stamps that go back by a second or more (a simulation reset, a looping bag) start everything anew;
   smaller steps back are late messages and are ignored.
 """
@@ -14,7 +15,7 @@ All stamps are integer nanoseconds. The rules:
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -131,6 +132,34 @@ class ActionBuffer:
         return self._items[-1][0] if self._items else None
 
 
+class JoinedActions:
+    """The commands of several topics on one time line: their vectors, joined in order.
+
+    Args:
+        parts: the commands of each topic.
+    """
+
+    def __init__(self, parts: Sequence[ActionBuffer]):
+        self.parts = list(parts)
+
+    def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """What each topic had in force at ``stamp_ns``, joined, float32 [dim]; None before all have spoken."""
+        values = [part.at(stamp_ns) for part in self.parts]
+        known = [value for value in values if value is not None]
+        return np.concatenate(known) if len(known) == len(values) else None
+
+    def clear(self) -> None:
+        for part in self.parts:
+            part.clear()
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp up to which the commands of all topics are known; None before all have spoken."""
+        newest = [part.newest_ns for part in self.parts]
+        known = [stamp for stamp in newest if stamp is not None]
+        return min(known) if len(known) == len(newest) else None
+
+
 @dataclass(frozen=True)
 class Episode:
     """Consecutive model steps.
@@ -176,7 +205,7 @@ def steps(
 
 def resample(
     images: Iterable[tuple[int, NDArray[np.uint8]]],
-    actions: ActionBuffer,
+    actions: JoinedActions,
     spec: StreamSpec,
     name: str = "",
 ) -> list[Episode]:

@@ -7,7 +7,7 @@ as far as the stamps of camera and commands are of one clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from dd_ros.streams import JUMP_NS
@@ -23,33 +23,44 @@ Times = Sequence[tuple[int | None, int]]  # (header stamp or None, receive time)
 
 
 def lag(times: Times) -> float | None:
-    """How far header stamps are ahead of receive times (ns), typically; None if most are missing."""
+    """How far header stamps are ahead of receive times (ns), typically; None if most are missing or stuck."""
     lags = [header - received for header, received in times if header is not None]
-    return median(lags) if 2 * len(lags) > len(times) else None
+    different = len({header for header, _ in times if header is not None})
+    return median(lags) if 2 * len(lags) > len(times) and 3 * different > len(lags) else None
 
 
-def choose_stamps(
-    images: Times, actions: Times, problems: list[str]
-) -> tuple[list[int | None], list[int | None]]:
-    """Stamps of images and actions on one clock; None for a message that has none on it."""
-    image, action = lag(images), lag(actions)
-    near_image, near_action = near_recorder(image), near_recorder(action)
-    if image is not None and action is not None and abs(image - action) < SAME_CLOCK_NS:
-        if abs(image - action) > ODD_LAG_NS:
+def choose_stamps(streams: Mapping[str, Times], problems: list[str]) -> dict[str, list[int | None]]:
+    """Stamps of all topics on one clock; None for a message that has none on it.
+
+    Args:
+        streams: topic -> times of its messages.
+        problems: takes a line where header stamps cannot be used, or look odd.
+    """
+    lags = {topic: lag(times) for topic, times in streams.items()}
+    known = {topic: ahead for topic, ahead in lags.items() if ahead is not None}
+    spread = max(known.values()) - min(known.values()) if known else 0.0
+    if len(known) == len(streams) and spread < SAME_CLOCK_NS:
+        if spread > ODD_LAG_NS:
             problems.append(
-                f"header stamps of images and actions differ by {abs(image - action) / 1e9:.1f} s more than their "
+                f"header stamps of {extremes(known)} differ by {spread / 1e9:.1f} s more than their "
                 "receive times do: are the clocks of camera and robot synchronised?"
             )
-        return headers(images, near_image), headers(actions, near_action)
-    if image is not None and action is not None:
-        problems.append("header stamps of images and actions are of different clocks; receive times are used")
-    elif near_image or near_action:
-        return headers(images, True), headers(actions, True)
-    elif image is not None or action is not None:
+        return {topic: headers(times, near_recorder(lags[topic])) for topic, times in streams.items()}
+    if known and len(known) < len(streams) and all(map(near_recorder, known.values())):
+        return {topic: headers(times, True) for topic, times in streams.items()}
+    if len(known) == len(streams):
+        problems.append(f"header stamps of {extremes(known)} are of different clocks; receive times are used")
+    elif known:
         problems.append(
-            "only one of images and actions has header stamps, of another clock; receive times are used"
+            f"only {', '.join(known)} of {', '.join(streams)} has header stamps, of another clock; "
+            "receive times are used"
         )
-    return [received for _, received in images], [received for _, received in actions]
+    return {topic: [received for _, received in times] for topic, times in streams.items()}
+
+
+def extremes(lags: Mapping[str, float]) -> str:
+    """The topics whose clocks are farthest apart."""
+    return f"{min(lags, key=lags.__getitem__)} and {max(lags, key=lags.__getitem__)}"
 
 
 def near_recorder(lag_ns: float | None) -> bool:

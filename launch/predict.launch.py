@@ -16,15 +16,13 @@ PARAMETERS = {
     "checkpoint": "checkpoint folder, or the name of a shipped one",
     "device": "auto, cpu or cuda",
     "image_transport": "raw or compressed",
-    "action_type": "ROS type of the action topic; empty: the type found there",
-    "action_fields": "fields of the action message, such as linear.x,angular.z; empty: the checkpoint's",
+    "action_topic": "topics of the commands as executed, with spaces between; fields as in /cmd_vel.linear.x,angular.z",
     "autostart": "true: configure and activate at start",
     "use_sim_time": "true: take the time from /clock",
 }
 # Arguments that remap the node's topics; empty keeps the name, or takes the checkpoint's topic.
 TOPICS = {
     "image_topic": "camera topic",
-    "action_topic": "topic of the commands as executed",
     "plan_topic": "topic of the commands the robot means to take",
 }
 OTHERS = {

@@ -28,12 +28,25 @@ from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer as McapWriter
 
-from dd_ros.bags import find_bags, inspect_bag, read_episodes, select, split
-from dd_ros.config import StreamSpec
+from dd_ros.bags import find_bags, read_episodes, select, split
+from dd_ros.config import ActionSource, StreamSpec, parse_actions
 from dd_ros.errors import InputError
 from dd_ros.streams import resize
+from dd_ros.survey import inspect_bag
 
-SPEC = StreamSpec(image_topic="/camera/image_raw", action_topic="/action", rate_hz=10.0, width=48, height=32)
+SPEC = StreamSpec(
+    image_topic="/camera/image_raw",
+    actions=(ActionSource(topic="/action"),),
+    rate_hz=10.0,
+    width=48,
+    height=32,
+)
+
+
+def acting(*texts: str, kind: str | None = None) -> StreamSpec:
+    """The streams with these action sources, their fields of type ``kind``."""
+    sources = [source.model_copy(update={"type": kind}) for source in parse_actions(texts)]
+    return SPEC.model_copy(update={"actions": tuple(sources)})
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -106,9 +119,9 @@ def test_every_action_type(tmp_path: Path, kind: str) -> None:
 def test_chosen_fields(tmp_path: Path) -> None:
     messages = [m for m in robot_messages(3) if m[0] != "/action"]
     bag = write_bag(tmp_path / "bag", [("/action", "geometry_msgs/msg/Twist", START - 1, TWIST), *messages])
-    chosen = SPEC.model_copy(update={"action_fields": ("angular.z", "linear.x")})
+    chosen = acting("/action.angular.z,linear.x")
     assert read_episodes(bag, chosen)[0].actions[0].tolist() == [6, 1]
-    wrong = SPEC.model_copy(update={"action_fields": ("position",)})
+    wrong = acting("/action.position")
     with pytest.raises(InputError, match="no field 'position'"):
         read_episodes(bag, wrong)
 
@@ -168,7 +181,7 @@ def test_a_missing_topic_lists_those_there_are(tmp_path: Path) -> None:
         InputError, match=r"bag: no messages of topic /nope; it holds /action, /camera/image_raw"
     ):
         read_episodes(bag, wrong)
-    wrong = SPEC.model_copy(update={"action_topic": "/camera/image_raw", "image_topic": "/action"})
+    wrong = acting("/camera/image_raw").model_copy(update={"image_topic": "/action"})
     with pytest.raises(InputError):
         read_episodes(bag, wrong)
 
@@ -217,7 +230,7 @@ def test_commands_without_header_meet_the_images_they_came_with(tmp_path: Path) 
 def test_one_command_that_is_too_short_is_left_out(tmp_path: Path) -> None:
     messages = robot_messages(6)
     messages[4] = ("/action", JOINTS, messages[4][2], joints(messages[4][2], ()))
-    chosen = SPEC.model_copy(update={"action_fields": ("position[0:2]",)})
+    chosen = acting("/action.position[0:2]")
     problems: list[str] = []
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), chosen, problems)
     assert episode.actions[:, 0] == pytest.approx([0.0, 0.1, 0.1, 0.3, 0.4, 0.5])
@@ -227,7 +240,7 @@ def test_one_command_that_is_too_short_is_left_out(tmp_path: Path) -> None:
 def test_fields_chosen_for_one_type_mean_nothing_on_another(tmp_path: Path) -> None:
     messages = [m for m in robot_messages(3) if m[0] != "/action"]
     bag = write_bag(tmp_path / "bag", [("/action", "geometry_msgs/msg/Twist", START - 1, TWIST), *messages])
-    chosen = SPEC.model_copy(update={"action_fields": ("position[0:2]",), "action_type": JOINTS})
+    chosen = acting("/action.position[0:2]", kind=JOINTS)
     assert read_episodes(bag, chosen)[0].actions[0].tolist() == [1, 2, 3, 4, 5, 6]
 
 
@@ -257,9 +270,8 @@ def test_messages_of_unknown_types_do_not_matter(tmp_path: Path, storage: str) -
     topics = {topic.name: topic for topic in inspect_bag(bag).topics}
     assert topics["/own"].count == 3
     assert topics["/own"].msgtype == "own_msgs/msg/Own"
-    own = SPEC.model_copy(update={"action_topic": "/own"})
     with pytest.raises(InputError, match="/own: not a decodable own_msgs/msg/Own"):
-        read_episodes(bag, own.model_copy(update={"action_fields": ("x",)}))
+        read_episodes(bag, acting("/own.x"))
 
 
 def count_of(bag: Path) -> int:
@@ -306,7 +318,7 @@ def add_unknown(bag: Path, storage: str) -> None:
 
 
 def test_topics_that_are_both_missing(tmp_path: Path) -> None:
-    wrong = SPEC.model_copy(update={"image_topic": "/nope", "action_topic": "/neither"})
+    wrong = acting("/neither").model_copy(update={"image_topic": "/nope"})
     with pytest.raises(InputError, match=r"no messages of topic /nope; it holds /action, /camera/image_raw"):
         read_episodes(write_bag(tmp_path / "bag", robot_messages(3)), wrong)
 
@@ -327,10 +339,55 @@ def test_find_split_select(tmp_path: Path) -> None:
             find_bags([path])
 
 
-def test_inspect(tmp_path: Path) -> None:
-    info = inspect_bag(write_bag(tmp_path / "bag", robot_messages(11)))
-    action, camera = info.topics
-    assert (camera.name, camera.count, camera.size) == ("/camera/image_raw", 11, (48, 32))
-    assert camera.rate == pytest.approx(10.0)
-    assert camera.gap == pytest.approx(0.1)
-    assert action.detail == "action, 2 values"
+def arm_and_gripper(count: int = 10) -> list[tuple[str, str, int, Any]]:
+    """Arm commands and pictures at 10 Hz; from the third picture on a gripper without header, every 0.3 s."""
+    kind, found = "std_msgs/msg/Float64MultiArray", []
+    for topic, type_, received, message in robot_messages(count):
+        number = round((received - START) / STEP)
+        found.append((topic, type_, received, message))
+        if topic == "/action" and number >= 2 and (number - 2) % 3 == 0:
+            found.append(
+                ("/gripper", kind, received, make(kind, layout=LAYOUT, data=np.array([float(number)])))
+            )
+    return found
+
+
+def test_several_topics_make_one_action_vector(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", arm_and_gripper())
+    (episode,) = read_episodes(bag, acting("/gripper", "/action.position[y,x]"))
+    assert episode.stamps[0] == START + 2 * STEP, "before all topics have spoken there is no action"
+    assert episode.actions[:, 0].tolist() == [2, 2, 2, 5, 5, 5, 8, 8]
+    assert np.allclose(episode.actions[:, 1:], [(-0.1 * k, 0.1 * k) for k in range(2, 10)], atol=1e-6)
+
+
+def test_one_of_several_topics_that_is_missing_or_unusable(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", arm_and_gripper())
+    with pytest.raises(InputError, match=r"bag: no messages of topic /hand; it holds /action, /camera"):
+        read_episodes(bag, acting("/action", "/hand"))
+    with pytest.raises(
+        InputError, match=r"/gripper: action field 'data\[4\]': the message has only 1 values there"
+    ):
+        read_episodes(bag, acting("/action", "/gripper.data[4]"))
+    with pytest.raises(
+        InputError, match=r"/action: .* expected joint 'z' with a value, the message has x, y"
+    ):
+        read_episodes(bag, acting("/action.position[z]", "/gripper"))
+
+
+def test_commands_unlike_most_are_left_out_even_the_first(tmp_path: Path) -> None:
+    messages = robot_messages(6)
+    messages[0] = ("/action", JOINTS, messages[0][2], joints(messages[0][2], (7.0,)))
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert len(episode) == 5
+    assert [problem.partition(": ")[2] for problem in problems] == ["expected 2 action values, got 1"]
+
+
+def test_images_of_several_sizes_are_stretched_and_named(tmp_path: Path) -> None:
+    large = {m[2]: m for m in robot_messages(12, width=96, height=64)}
+    messages = [large[m[2]] if m[1] == IMAGE and m[2] >= START + 8 * STEP else m for m in robot_messages(12)]
+    problems: list[str] = []
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
+    assert episode.frames.shape == (12, 32, 48, 3)
+    (problem,) = problems
+    assert "/camera/image_raw: expected images of 48x32 pixels as before, got 96x64" in problem

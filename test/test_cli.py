@@ -237,7 +237,7 @@ def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_named_with_its_cure(
     module: str, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(path: Path) -> None:
+    def absent(path: str, *topics: object) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=f"{module}.part")
 
     monkeypatch.setattr("dd_ros.commands.inspect.inspect", absent)

@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
-from dd_ros.streams import ActionBuffer, FrameClock, StampsWentBack, missed_too_many, resample, resize
+from dd_ros.streams import (
+    ActionBuffer,
+    FrameClock,
+    JoinedActions,
+    StampsWentBack,
+    missed_too_many,
+    resample,
+    resize,
+)
 
 MS = 1_000_000
-SPEC = StreamSpec(image_topic="/image", action_topic="/action", rate_hz=10.0, width=4, height=2)
+SPEC = StreamSpec(
+    image_topic="/image", actions=(ActionSource(topic="/action"),), rate_hz=10.0, width=4, height=2
+)
 # Mostly camera-like distances, now and then a gap, a step back or a reset.
 DISTANCES = st.lists(
     st.one_of(st.integers(20, 140), st.integers(20, 140), st.integers(-50, 900), st.just(-2500)),
@@ -154,3 +164,29 @@ def test_resize_keeps_what_fits() -> None:
     image = np.random.default_rng(0).integers(0, 256, (2, 4, 3), dtype=np.uint8)
     assert np.array_equal(resize(image, 4, 2), image)
     assert resize(np.full((480, 640, 3), 9, np.uint8), 4, 2).tolist() == np.full((2, 4, 3), 9).tolist()
+
+
+COMMANDS = st.lists(st.tuples(st.integers(0, 900), st.integers(-9, 9)), max_size=12)
+
+
+@given(st.lists(COMMANDS, min_size=1, max_size=3), st.lists(st.integers(-50, 1000), min_size=1, max_size=9))
+def test_joined_actions_are_what_each_topic_had_in_force(
+    topics: list[list[tuple[int, int]]], times: list[int]
+) -> None:
+    parts = [ActionBuffer(1) for _ in topics]
+    for part, commands in zip(parts, topics, strict=True):
+        for stamp, value in commands:
+            part.push(stamp, [value])
+    joined = JoinedActions(parts)
+    for time in times:
+        wanted: list[int] | None = []
+        for commands in topics:
+            best = None
+            for stamp, value in commands:  # of two at the same time the later one counts
+                if stamp <= time and (best is None or stamp >= best[0]):
+                    best = (stamp, value)
+            wanted = None if wanted is None or best is None else [*wanted, best[1]]
+        got = joined.at(time)
+        assert (None if got is None else got.tolist()) == wanted
+    newest = [max((stamp for stamp, _ in commands), default=None) for commands in topics]
+    assert joined.newest_ns == (None if None in newest else min(newest))

@@ -38,25 +38,31 @@ def test_headers_where_both_are_of_one_clock(
     images, actions = topic(20 * DAY, 9, image), topic(20 * DAY, 12, action)
     problems: list[str] = []
     pick = 0 if chosen == "headers" else 1
-    found = choose_stamps(images, actions, problems)
-    assert found == ([times[pick] for times in images], [times[pick] for times in actions])
+    found = choose_stamps({"/image": images, "/action": actions}, problems)
+    assert found == {
+        "/image": [times[pick] for times in images],
+        "/action": [times[pick] for times in actions],
+    }
     assert said in " ".join(problems)
     assert bool(said) == bool(problems)
 
 
 def test_commands_without_header_keep_their_arrival_beside_stamped_images() -> None:
     images, actions = topic(20 * DAY, 9, -50_000_000), topic(20 * DAY, 12, None)
-    found = choose_stamps(images, actions, [])
-    assert found == ([header for header, _ in images], [received for _, received in actions])
+    found = choose_stamps({"/image": images, "/action": actions}, [])
+    assert found == {
+        "/image": [header for header, _ in images],
+        "/action": [received for _, received in actions],
+    }
 
 
 def test_a_message_that_lacks_its_stamp() -> None:
     images, actions = topic(20 * DAY, 9, -50_000_000), topic(20 * DAY, 12, 0)
     images[4] = (None, images[4][1])
-    assert choose_stamps(images, actions, [])[0][4] == images[4][1]
+    assert choose_stamps({"/image": images, "/action": actions}, [])["/image"][4] == images[4][1]
     images, actions = topic(20 * DAY, 9, -9 * DAY), topic(20 * DAY, 12, -9 * DAY)
     images[0] = (None, images[0][1])  # a simulation that had not begun: no time on its clock
-    assert choose_stamps(images, actions, [])[0][0] is None
+    assert choose_stamps({"/image": images, "/action": actions}, [])["/image"][0] is None
 
 
 @given(

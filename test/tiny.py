@@ -6,7 +6,14 @@ from __future__ import annotations
 import torch
 
 from dd_ros.checkpoint import Model
-from dd_ros.config import ActionSpec, AutoencoderConfig, CheckpointConfig, StreamSpec, TransformerConfig
+from dd_ros.config import (
+    ActionSource,
+    ActionSpec,
+    AutoencoderConfig,
+    CheckpointConfig,
+    StreamSpec,
+    TransformerConfig,
+)
 from dd_ros.diffusion.schedule import preset
 
 
@@ -14,9 +21,9 @@ def tiny_config(**changes: object) -> CheckpointConfig:
     """Settings of a network that runs in milliseconds: 48x32 pixels, 10 Hz, two actions, 8 frames."""
     streams = StreamSpec(
         image_topic="/camera/image_raw",
-        action_topic="/action",
-        action_type="sensor_msgs/msg/JointState",
-        action_fields=("position[0:2]",),
+        actions=(
+            ActionSource(topic="/action", type="sensor_msgs/msg/JointState", fields=("position[0:2]",)),
+        ),
         rate_hz=10.0,
         width=48,
         height=32,

@@ -3,20 +3,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.recipe import Recipe
 
+MOST_PROBLEMS = 20  # lines of unusable data listed
 
-def card(
-    config: CheckpointConfig, recipe: Recipe, facts: dict[str, str], figures: dict[str, Any] | None
-) -> str:
+
+@dataclass(frozen=True)
+class Facts:
+    """How a checkpoint came about.
+
+    Attributes:
+        made_by: command and start, such as ``dd_ros finetune`` from which checkpoint.
+        training, validation: the data, in words.
+        device: what it was trained on.
+        problems: a line for everything that could not be used.
+        interrupted: the stage that was cut short by the user, if any.
+    """
+
+    made_by: str
+    training: str
+    validation: str
+    device: str
+    problems: Sequence[str] = ()
+    interrupted: str = ""
+
+
+def card(config: CheckpointConfig, recipe: Recipe, facts: Facts, figures: dict[str, Any] | None) -> str:
     """Markdown text of the card; ``figures`` as ``dd_ros evaluate`` gives them, or None."""
-    streams, schedule = config.streams, config.schedule
-    steps = "-".join(str(len(schedule.chunk_levels(i))) for i in range(schedule.chunks(config.horizon)))
+    streams = config.streams
     stages = "\n".join(
-        f"| {name} | {stage.minutes:g} | {stage.batch_size} | {stage.rate:g} |"
+        f"| {name} | {stage.minutes:.3g} | {stage.batch_size} | {stage.rate:g} |"
         for name, stage in (
             ("autoencoder", recipe.autoencoder),
             ("teacher", recipe.teacher),
@@ -24,6 +46,7 @@ def card(
         )
     )
     extra = f"\n{recipe.notes}\n" if recipe.notes else ""
+    cut = f"\nEnded early by the user, in the stage {facts.interrupted}.\n" if facts.interrupted else ""
     return f"""# {config.name}
 {extra}
 Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {streams.rate_hz:g} Hz
@@ -31,22 +54,31 @@ Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {
 values per frame.
 
 - image: `{streams.image_topic}`
-- action: `{streams.action_topic}` {", ".join(f"`{f}`" for f in streams.action_fields)}
-- denoising steps per chunk of {schedule.chunk_frames} frames: {steps}
+- action: {", ".join(f"`{source}`" for source in streams.actions)}
+- denoising steps per chunk of {config.schedule.chunk_frames} frames: {recipe.schedule}
 
 ## Training
-Made by `python -m dd_ros_training.train`, every stage from scratch unless said otherwise.
-
-- data: {facts["training"]}; held back: {facts["validation"]}
-- device: {facts["device"]}
+Made by {facts.made_by}.
+{cut}
+- data: {facts.training}; held back: {facts.validation}
+- device: {facts.device}
 
 | stage | minutes | batch | rate |
 |---|---|---|---|
 {stages}
-
+{left_out(facts.problems)}
 ## Figures
 {results(figures)}
 """
+
+
+def left_out(problems: Sequence[str]) -> str:
+    """What of the data could not be used."""
+    if not problems:
+        return ""
+    shown = [f"- {problem}" for problem in problems[:MOST_PROBLEMS]]
+    more = len(problems) - len(shown)
+    return "\n".join(["", "Left out:", "", *shown, *([f"- and {more} more"] if more else []), ""])
 
 
 def results(figures: dict[str, Any] | None) -> str:
@@ -67,7 +99,10 @@ def results(figures: dict[str, Any] | None) -> str:
 |---|---|{"---|" * len(shown)}---|
 {rows}
 
-{verdict(figures)}"""
+{verdict(figures)}
+
+![PSNR above copy-last against seconds ahead]({SKILL})
+![true, predicted and difference]({FILMSTRIP})"""
 
 
 def verdict(figures: dict[str, Any]) -> str:
@@ -79,9 +114,10 @@ def verdict(figures: dict[str, Any]) -> str:
     )
     first = f"Beats copy-last from {from_step / rate:.2f} s on" if from_step else "Does not beat copy-last"
     share = figures["actions"]["true_best_fraction"]
-    second = (
-        "actions matter"
-        if share >= 0.9
-        else "actions matter little: check that the action topic is time-aligned"
-    )
+    if share >= 0.9:
+        second = "actions matter"
+    elif share >= 0.6:
+        second = "actions matter, but less than they should: more data or training may help"
+    else:
+        second = "ignores actions: check that the action topic is time-aligned"
     return f"{first}; true actions are the best of true, zero and shuffled in {share:.0%} of the windows: {second}."

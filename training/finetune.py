@@ -3,30 +3,31 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from dd_ros.bags import BagInfo, TopicInfo, find_bags, inspect_bag
+from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, load_checkpoint
-from dd_ros.config import CheckpointConfig, StreamSpec, read_yaml
+from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.errors import InputError
+from dd_ros.progress import progress
+from dd_ros.survey import describe_streams, inspect_bag
+from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import STAGES, Run
 
-FASTEST_HZ = 15.0  # model rate at most; a faster camera is thinned out by a whole factor
-MOST_PIXELS = 128 * 96
-CELL = 16  # image sides are multiples of it
+PLAN = "plan.yaml"
 SHARES = {"autoencoder": 0.2, "teacher": 0.45, "distillation": 0.25}  # the rest is for reading and judging
 
 
 def finetune(
     bags: Sequence[Path],
     image_topic: str,
-    action_topic: str,
+    actions: Sequence[str],
     out: Path,
     init: str = "pusht",
     config: Path | None = None,
@@ -35,64 +36,95 @@ def finetune(
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
 
     Weights that do not fit (another action dimension) start fresh; the image size follows the
-    camera's shape. The checkpoint's card holds its figures on the held-back bags.
+    camera's shape. The checkpoint's card holds its figures on the held-back bags. The same command
+    goes on where it was cut off; what that takes lies in the folder ``out`` + ``.work``.
+
+    Args:
+        bags: bags, or folders of bags.
+        image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
+        out: checkpoint folder to write.
+        init: checkpoint to start from.
+        config: recipe; None makes one that suits ``init`` and the time.
+        max_minutes: time for all stages.
 
     Raises:
-        InputError: unusable bags, topics, checkpoint or recipe.
+        InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
     """
     start = time.monotonic()
     found = find_bags(bags)
     settings, weights = load_checkpoint(init)
-    info = inspect_bag(found[0])
-    streams = describe_streams(topic_of(info, image_topic), topic_of(info, action_topic))
-    recipe = read_yaml(config, Recipe) if config else default_recipe(out.name, settings, max_minutes)
-    recipe = recipe.model_copy(update={"name": out.name, "streams": streams})
-    run = Run(recipe, found, out.with_name(out.name + ".work"))
-    if config is None:
+    sources, problems = parse_actions(actions), list[str]()
+    infos = [inspect_bag(bag, sources) for bag in progress(found, "looking at bags")]
+    streams = describe_streams(infos, image_topic, sources, problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    work = claim(out)
+    plan = Plan(
+        bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes,
+        recipe=recipe_for(out.name, settings, streams, config, max_minutes),
+    )  # fmt: skip
+    kept = kept_plan(work, plan)
+    run = Run((kept or plan).recipe, found, work)
+    if kept is None:
         left = max_minutes - (time.monotonic() - start) / 60.0
-        run.recipe = default_recipe(out.name, settings, left).model_copy(update={"streams": streams})
+        run.recipe = recipe_for(out.name, settings, streams, config, left)
+        keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = Model(run.config)
     adopt(model, weights)
-    run.save(out, run.train(list(STAGES), model))
+    run.save(out, run.train(list(STAGES), model), f"`dd_ros finetune` from the weights of `{settings.name}`")
 
 
-def topic_of(info: BagInfo, name: str) -> TopicInfo:
-    """The topic ``name`` of a bag; InputError lists those there are."""
-    for topic in info.topics:
-        if topic.name == name:
-            return topic
-    there = ", ".join(topic.name for topic in info.topics) or "nothing readable"
-    raise InputError(f"{info.path}: no messages of topic {name}; it holds {there}")
+def claim(out: Path) -> Path:
+    """The work folder of ``out``, made; InputError where nothing can be written, before hours go by."""
+    work = out.with_name(out.name + ".work")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    return work
 
 
-def describe_streams(image: TopicInfo, action: TopicInfo) -> StreamSpec:
-    """Rate and image size that suit a camera: its own rate thinned out, its own shape."""
-    if image.size is None:
+class Plan(Settings):
+    """What a run was asked for, and the recipe made of it; kept so that it can go on after a kill."""
+
+    bags: tuple[str, ...]
+    init: str
+    max_minutes: float
+    recipe: Recipe
+
+
+def kept_plan(work: Path, plan: Plan) -> Plan | None:
+    """The plan of the run that ``work`` holds, if any; InputError if it was asked for something else."""
+    path = work / PLAN
+    if not path.exists():
+        return None
+    kept = read_yaml(path, Plan)
+    for name in ("bags", "init", "max_minutes"):
+        if getattr(kept, name) != getattr(plan, name):
+            raise InputError(
+                f"{work}: holds a run with other {name}; repeat its command to go on, or remove the folder"
+            )
+    if kept.recipe.streams != plan.recipe.streams:
         raise InputError(
-            f"{image.name}: expected images, got {image.msgtype} ({image.detail or 'no picture in it'})"
+            f"{work}: holds a run on other topics; repeat its command to go on, or remove the folder"
         )
-    if image.rate <= 0.0:
-        raise InputError(f"{image.name}: expected several images, got {image.count}")
-    width, height = image_size(*image.size)
-    return StreamSpec(
-        image_topic=image.name,
-        action_topic=action.name,
-        action_type=action.msgtype,
-        rate_hz=round(image.rate / math.ceil(image.rate / FASTEST_HZ - 0.05), 3),
-        width=width,
-        height=height,
-    )
+    return kept
 
 
-def image_size(width: int, height: int) -> tuple[int, int]:
-    """Model size nearest in shape to a camera's ``width`` x ``height``, and the largest of those."""
-    sizes = [
-        (w, h)
-        for w in range(4 * CELL, 16 * CELL, CELL)
-        for h in range(4 * CELL, 16 * CELL, CELL)
-        if MOST_PIXELS / 2 <= w * h <= MOST_PIXELS
-    ]
-    return min(sizes, key=lambda s: (round(abs(math.log(s[0] * height / (s[1] * width))), 2), -s[0] * s[1]))
+def keep(work: Path, plan: Plan) -> None:
+    """Write ``plan`` into ``work``, whole or not at all."""
+    staging = work / f".{PLAN}"
+    write_yaml(staging, plan)
+    staging.replace(work / PLAN)
+
+
+def recipe_for(
+    name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float
+) -> Recipe:
+    """The user's recipe, or the default one, for these streams."""
+    if config:
+        return read_yaml(config, Recipe).model_copy(update={"name": name, "streams": streams})
+    return default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
@@ -100,6 +132,8 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
+    often = {"validate_every": 200}  # people watch
+    clips = batch_size(settings.streams.width, settings.streams.height)
     return Recipe(
         name=name,
         streams=settings.streams,
@@ -109,9 +143,11 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         chunk_frames=schedule.chunk_frames,
         horizon=settings.horizon,
         context_frames=settings.context_frames,
-        autoencoder=StageRecipe(minutes=budget["autoencoder"], rate=1e-3),
-        teacher=StageRecipe(minutes=budget["teacher"], rate=1e-3),
-        distillation=DistillationRecipe(minutes=budget["distillation"], batch_size=4, rate=5e-4),
+        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1e-3, **often),
+        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1e-3, **often),
+        distillation=DistillationRecipe(
+            minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, **often
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class StageRecipe(Settings):
         rate: peak learning rate.
         average: decay per step of the averaged weights, which are the ones that ship.
         validate_every: steps between two looks at validation clips.
+        seed: of all random draws.
     """
 
     minutes: Annotated[float, Field(gt=0.0)]
@@ -30,6 +31,7 @@ class StageRecipe(Settings):
     rate: Annotated[float, Field(gt=0.0)] = 1e-3
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     validate_every: Positive = 400
+    seed: int = 0
 
 
 class DistillationRecipe(StageRecipe):
@@ -52,6 +54,22 @@ class DistillationRecipe(StageRecipe):
     guidance: Weight = 0.0
 
 
+class TrainerRecipe(Settings):
+    """Where training runs, in the words of ``lightning.Trainer``, which gets them as they are.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: number of devices of a machine.
+        num_nodes: machines.
+        strategy: how they share the work, such as ``ddp_find_unused_parameters_true``.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Positive = 1
+    num_nodes: Positive = 1
+    strategy: str = "auto"
+
+
 class Recipe(Settings):
     """A whole training run, as its YAML file holds it.
 
@@ -60,6 +78,7 @@ class Recipe(Settings):
         streams: topics, fields, rate, image size.
         schedule: step counts per chunk, such as ``4-3-2-2``.
         notes: paragraph for the card: where the data comes from, under which licence.
+        trainer: devices and machines to train on.
     """
 
     name: str
@@ -72,6 +91,7 @@ class Recipe(Settings):
     chunk_frames: Positive = 4
     horizon: Positive = 16
     context_frames: Positive = 2
+    trainer: TrainerRecipe = TrainerRecipe()
     autoencoder: StageRecipe
     teacher: StageRecipe
     distillation: DistillationRecipe

@@ -7,82 +7,43 @@ Example:
 
 from __future__ import annotations
 
-import time
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from dd_ros.bags import find_bags, split
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.diffusion.schedule import preset
+from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
-from dd_ros_training.card import card
+from dd_ros.evaluation.plots import FILMSTRIP, SKILL
+from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
+from dd_ros_training.card import Facts, card
 from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
-from dd_ros_training.precision import precision
+from dd_ros_training.device import precision
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
-SAVE_SECONDS = 60.0
+VALIDATION_BATCHES = 5
+MOST_WINDOWS = 300  # that the final judgement looks at
+MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
     "autoencoder": AutoencoderStage,
     "teacher": TeacherStage,
     "distillation": DistillationStage,
 }
-
-
-class StageClock(Callback):
-    """Time used of a stage's share, over interruptions too."""
-
-    def __init__(self, minutes: float):
-        self.budget, self.before, self.start = 60.0 * minutes, 0.0, 0.0
-
-    def elapsed(self) -> float:
-        return self.before + (time.monotonic() - self.start if self.start else 0.0)
-
-    def fraction(self) -> float:
-        return self.elapsed() / self.budget
-
-    def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        self.start = time.monotonic()
-
-    def state_dict(self) -> dict[str, float]:
-        return {"elapsed": self.elapsed()}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.before = state["elapsed"]
-
-
-class Saver(Callback):
-    """Saves the whole state of a stage once a minute and at its end; the file is always a whole one.
-
-    Lightning's ModelCheckpoint keeps no time interval under manual optimisation.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self.saved = path, time.monotonic()
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        if time.monotonic() - self.saved >= SAVE_SECONDS:
-            self.save(trainer)
-
-    def on_train_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        self.save(trainer)
-
-    def save(self, trainer: lightning.Trainer) -> None:
-        staging = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(staging)  # on every process: some strategies gather here
-        if trainer.is_global_zero:
-            staging.replace(self.path)
-        self.saved = time.monotonic()
 
 
 def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> CheckpointConfig:
@@ -99,31 +60,62 @@ def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> Chec
     )
 
 
+def hush_lightning() -> None:
+    """No tips and no advice on what is meant: networks in eval mode, few loader workers."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for advice in ("Found .* in eval mode", ".* does not have many workers", ".*treespec, LeafSpec"):
+        warnings.filterwarnings("ignore", advice)
+
+
 def run_stage(
-    name: str, config: CheckpointConfig, model: Model, recipe: StageRecipe, data: BagData, work: Path
-) -> Model:
+    name: str, config: CheckpointConfig, model: Model, recipe: Recipe, data: BagData, work: Path,
+    interrupt: Interrupt,
+) -> Model:  # fmt: skip
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
+    hush_lightning()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
-    clock = StageClock(recipe.minutes)
-    stage = STAGES[name](config, model, recipe, clock)
+    settings: StageRecipe = getattr(recipe, name)
+    clock = StageClock(settings.minutes, interrupt)
+    stage = STAGES[name](config, model, settings, clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
+        **recipe.trainer.model_dump(),
         max_epochs=-1,
         precision=precision(),
-        callbacks=[clock, Saver(last), TQDMProgressBar(refresh_rate=20)],
+        callbacks=[clock, Saver(last), StageProgress(name, clock)],
         enable_checkpointing=False,
         logger=TensorBoardLogger(work / "logs", name=name, version=""),
-        val_check_interval=recipe.validate_every,
+        val_check_interval=settings.validate_every,
         check_val_every_n_epoch=None,
-        limit_val_batches=8,
+        limit_val_batches=VALIDATION_BATCHES,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         enable_model_summary=False,
     )
     trainer.fit(stage, data, ckpt_path=last if last.exists() else None, weights_only=False)
-    return stage.averaged
+    return stage.best_model().requires_grad_(True)
+
+
+@rank_zero_only
+def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
+    """Keep the weights a stage ended with, and what it was asked to do; InputError on a full disk."""
+    staging = path.with_suffix(".tmp")
+    try:
+        torch.save({"recipe": recipe.model_dump(), "weights": model.state_dict()}, staging)
+        staging.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        staging.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error}); make room and repeat the command") from error
+
+
+def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
+    """Weights of a stage that ended by this very recipe, if there are any; a longer one goes on."""
+    if not path.exists():
+        return None
+    kept = torch.load(path, weights_only=True)
+    return kept["weights"] if kept["recipe"] == recipe.model_dump() else None
 
 
 class Run:
@@ -137,6 +129,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path):
         self.recipe, self.work = recipe, work
+        self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags)
         cache = work / "episodes"
         self.episodes = store_bags(self.training_bags, recipe.streams, cache)
@@ -144,41 +137,67 @@ class Run:
         self.config = checkpoint_config(recipe, self.episodes)
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
-        """Run ``stages``; the first starts from ``model``, or from what the stage before it left."""
-        order = list(STAGES)
-        first = order.index(stages[0])
-        if model is None:
-            model = Model(self.config)
-            if first:
-                model.load_state_dict(torch.load(self.weights(order[first - 1]), weights_only=True))
-        for name in stages:
-            recipe: StageRecipe = getattr(self.recipe, name)
-            length = self.recipe.context_frames + self.recipe.horizon
-            data = BagData(self.episodes, self.held_back, self.config.action, length, recipe.batch_size)
-            model = run_stage(name, self.config, model, recipe, data, self.work).requires_grad_(True)
-            torch.save(model.state_dict(), self.weights(name))
+        """Run ``stages``; the first starts from ``model``, or from what the stage before it left.
+
+        Finished stages are not run again. Ctrl-C ends the stage under way; what it has learnt is returned.
+        """
+        model = model or self.start(stages[0])
+        with self.interrupt.watch():
+            for name in stages:
+                recipe: StageRecipe = getattr(self.recipe, name)
+                done = finished(self.weights(name), recipe)
+                if done:
+                    model.load_state_dict(done)
+                    continue
+                length = self.recipe.context_frames + self.recipe.horizon
+                data = BagData(self.episodes, self.held_back, self.config.action, length, recipe.batch_size)
+                model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
+                if self.interrupt.asked:
+                    self.interrupted = name
+                    break
+                finish(self.weights(name), recipe, model)
+        return model
+
+    def start(self, stage: str) -> Model:
+        """Fresh networks, or what the stage before ``stage`` left."""
+        model, order = Model(self.config), list(STAGES)
+        if order.index(stage):
+            before = self.weights(order[order.index(stage) - 1])
+            if not before.exists():
+                raise InputError(f"{before}: missing; train the stages before {stage} first")
+            model.load_state_dict(torch.load(before, weights_only=True)["weights"])
         return model
 
     def weights(self, stage: str) -> Path:
         return self.work / f"{stage}.pt"
 
-    def save(self, out: Path, model: Model) -> None:
-        """Write the checkpoint, judge it on the validation bags, and put the figures on its card."""
-        save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), None))
-        if self.validation_bags:
-            plots = self.work / "evaluation"
-            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots)
-            save_checkpoint(out, self.config, model, card(self.config, self.recipe, self.facts(), figures))
+    @rank_zero_only
+    def save(self, out: Path, model: Model, made_by: str = MADE_BY) -> None:
+        """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
 
-    def facts(self) -> dict[str, str]:
-        """What the card says about the data."""
+        It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        """
+        facts = self.facts(made_by)
+        save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
+        if self.validation_bags and not facts.interrupted:
+            plots = self.work / "evaluation"
+            figures = evaluate(
+                out, self.validation_bags, plots / "evaluate.json", plots, max_windows=MOST_WINDOWS
+            )
+            text = card(self.config, self.recipe, facts, figures)
+            save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
+
+    def facts(self, made_by: str) -> Facts:
+        """What the card says about how the checkpoint came about."""
         frames = sum(len(episode) for episode in self.episodes)
-        return {
-            "training": f"{len(self.training_bags)} bags, {frames} model steps, "
+        return Facts(
+            made_by=made_by,
+            training=f"{len(self.training_bags)} bags, {frames} model steps, "
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
-            "validation": f"{len(self.validation_bags)} bags",
-            "device": "CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
-        }
+            validation=f"{len(self.validation_bags)} bags",
+            device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+            interrupted=self.interrupted,
+        )
 
 
 @click.command()

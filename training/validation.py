@@ -7,7 +7,6 @@ import io
 from typing import Any, cast
 
 import imageio.v2 as imageio
-import lightning
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
@@ -16,6 +15,8 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
+from dd_ros_training.draws import Draws
+from dd_ros_training.stages.base import Stage
 
 PICTURES = 4  # clips whose videos are logged
 
@@ -28,7 +29,7 @@ class RolloutCheck:
         self.rows: list[Tensor] = []
 
     @torch.no_grad()
-    def step(self, stage, batch: dict[str, Tensor]) -> None:
+    def step(self, stage: Stage, batch: dict[str, Tensor]) -> None:
         """Predict one batch with true and with shuffled actions."""
         config, model = stage.config, stage.averaged
         frames, actions, seen = batch["frames"], batch["actions"], config.context_frames
@@ -40,7 +41,8 @@ class RolloutCheck:
         for index in range(seen):
             part = slice(index, index + 1)
             cache.observe(model.transformer.observe(latents[:, part], actions[:, part]))
-        noise = torch.randn(len(frames), config.horizon, *latents.shape[2:], device=latents.device)
+        draws = Draws(len(self.rows), device=latents.device)  # the same noise at every validation
+        noise = draws.normal(len(frames), config.horizon, *latents.shape[2:])
         predictions = []
         for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
             cache.rollback()
@@ -67,9 +69,9 @@ class RolloutCheck:
         if len(self.rows) == 1:
             self.log_video(stage, true[:PICTURES], predictions[0][:PICTURES])
 
-    def finish(self, stage: lightning.LightningModule) -> None:
-        """Log the means over all batches."""
-        model, shuffled, last = torch.cat(self.rows).unbind(dim=1)
+    def finish(self, stage: Stage) -> None:
+        """Log the means over all batches; skill tells which weights are best."""
+        model, shuffled, last = torch.cat(self.rows).to(stage.device).unbind(dim=1)
         self.rows.clear()
         stage.log_dict(
             {
@@ -80,14 +82,15 @@ class RolloutCheck:
             prog_bar=True,
             sync_dist=True,
         )
+        stage.judge((model - last).mean())
 
-    def log_video(self, stage: lightning.LightningModule, true: Tensor, predicted: Tensor) -> None:
+    def log_video(self, stage: Stage, true: Tensor, predicted: Tensor) -> None:
         """True above predicted, clips side by side, as an animated picture in TensorBoard."""
         if stage.logger is None:
             return
         rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]
         frames = torch.cat(rows, dim=1).cpu().numpy()
-        rate_hz = cast(Any, stage).config.streams.rate_hz
+        rate_hz = stage.config.streams.rate_hz
         gif = io.BytesIO()
         imageio.mimsave(gif, list(frames), format="GIF", duration=1000.0 / rate_hz, loop=0)
         image = Summary.Image(

@@ -1,36 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dd_ros inspect``: what a bag or a LeRobot data set holds, or what a checkpoint is."""
+"""``dd_ros inspect``: what bags hold and what training would use of them, or what a data set or checkpoint is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from dd_ros.bags import find_bags, inspect_bag
+from dd_ros.bags import find_bags, read_episodes
+from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
 from dd_ros.lerobot import LeRobotSet, is_lerobot
+from dd_ros.progress import progress
 from dd_ros.shipped import CARD, CONFIG, find_checkpoint
+from dd_ros.survey import BagInfo, TopicInfo, choose_topics, describe_streams, inspect_bag, tally
 
 
-def inspect(path: str) -> None:
+@dataclass
+class Use:
+    """What training would use of a bag.
+
+    Attributes:
+        episodes: number of them.
+        seconds: length of all together.
+        problems: what could not be used, one line each.
+    """
+
+    episodes: int = 0
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = ()) -> None:
     """Print what lies at ``path``: a bag, a folder of bags, a LeRobot data set, or a checkpoint (by path or name).
 
+    Args:
+        path: where.
+        image_topic, actions: what training is to use of bags, actions as ``config.parse_actions`` takes
+            them; without, the only topic of each kind.
+
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or the bags lack these topics.
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # piped: nobody needs names cut to fit a window
+        console = Console(width=200)  # piped: nobody needs names cut to fit a window
     if is_lerobot(Path(path)):
         show_lerobot(Path(path), console)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
-        for bag in find_bags([Path(path)]):
-            show_bag(bag, console)
+        show_bags(find_bags([Path(path)]), image_topic, actions, console)
         return
     try:
         folder = find_checkpoint(path)
@@ -39,27 +63,128 @@ def inspect(path: str) -> None:
     show_checkpoint(folder, console)
 
 
-def show_bag(bag: Path, console: Console) -> None:
-    """One table per bag: topics, types, rates, gaps."""
-    info = inspect_bag(bag)
+def show_bags(
+    bags: Sequence[Path], image_topic: str | None, actions: Sequence[str], console: Console
+) -> None:
+    """The topics of the bags, then what training would use of them, then every problem in a line."""
+    sources = parse_actions(actions) if actions else ()
+    infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
+    console.print(topic_table(infos))
+    problems = [problem for info in infos for problem in info.problems]
+    try:
+        image, sources = choose_topics(infos, image_topic, sources)
+        wanted = {image, *(source.topic for source in sources)}
+        spec = describe_streams(infos, image, sources, problems)
+    except InputError as error:
+        say(console, [*problems, *topic_problems(infos), str(error)])
+        if image_topic and actions:
+            raise
+        return
+    uses = [use_of(info.path, spec) for info in progress(infos, "reading episodes")]
+    if len(bags) > 1:
+        console.print(bag_table(infos, uses, spec))
+    steps = sum(use.seconds for use in uses)
+    say(
+        console,
+        [*problems, *topic_problems(infos, wanted), *(p for use in uses for p in tally(use.problems))],
+    )
+    console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
+    number = sum(use.episodes for use in uses)
+    text = f"usable: {number} episodes, {steps:.1f} s"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def use_of(bag: Path, spec: StreamSpec) -> Use:
+    """What reading a bag for training yields; its pictures are decoded, and not kept."""
+    use = Use()
+    try:
+        episodes = read_episodes(bag, spec.model_copy(update={"width": 1, "height": 1}), use.problems)
+    except InputError as error:
+        use.problems.append(str(error))
+        return use
+    use.episodes, use.seconds = len(episodes), sum(map(len, episodes)) / spec.rate_hz
+    return use
+
+
+def topic_table(infos: Sequence[BagInfo]) -> Table:
+    """One row per topic, over all bags."""
+    title = str(infos[0].path) if len(infos) == 1 else f"{len(infos)} bags in {infos[0].path.parent}"
     table = Table(
-        "topic",
+        Column("topic", overflow="fold"),
         "type",
         "messages",
         "rate Hz",
         "seconds",
         "longest gap s",
+        "stamps",
         "content",
-        title=Text(str(bag)),
     )
-    for topic in info.topics:
+    table.title = Text(title)
+    names = sorted({topic.name for info in infos for topic in info.topics})
+    for name in names:
+        found = [topic for info in infos for topic in info.topics if topic.name == name]
         table.add_row(
-            topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.2f}", f"{topic.duration:.1f}",
-            f"{topic.gap:.3f}", Text(topic.detail),
+            Text(name), span([topic.msgtype for topic in found]), str(sum(topic.count for topic in found)),
+            numbers([topic.rate for topic in found], 2), f"{sum(topic.duration for topic in found):.1f}",
+            f"{max(topic.gap for topic in found):.3f}", span([topic.stamps for topic in found]),
+            Text(found[0].detail),
         )  # fmt: skip
-    console.print(table)
-    for problem in info.problems:
+    return table
+
+
+def bag_table(infos: Sequence[BagInfo], uses: Sequence[Use], spec: StreamSpec) -> Table:
+    """One row per bag, on the topics that would be used."""
+    table = Table(
+        "bag", "images", "image Hz", "size", "commands", "command Hz", "episodes", "usable s", "problems"
+    )
+    for info, use in zip(infos, uses, strict=True):
+        topics = {topic.name: topic for topic in info.topics}
+        image = topics.get(spec.image_topic, TopicInfo("", ""))
+        commands = [topics.get(name, TopicInfo("", "")) for name in spec.action_topics]
+        table.add_row(
+            Text(info.path.name), str(image.count), f"{image.rate:.2f}",
+            " ".join(f"{width}x{height}" for width, height in image.sizes),
+            "+".join(str(topic.count) for topic in commands), "+".join(f"{topic.rate:.1f}" for topic in commands),
+            str(use.episodes), f"{use.seconds:.1f}",
+            str(len(tally(use.problems)) + len(info.problems) + len(topic_problems([info], set(spec.topics)))),
+        )  # fmt: skip
+    return table
+
+
+def span(values: Sequence[str]) -> str:
+    """The values that occur."""
+    return " or ".join(dict.fromkeys(values))
+
+
+def numbers(values: Sequence[float], digits: int) -> str:
+    """Least and greatest value, or the one."""
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low}..{high}"
+
+
+def topic_problems(infos: Sequence[BagInfo], names: set[str] | None = None) -> list[str]:
+    """Problems of the topics ``names`` (None: of all), with their bag."""
+    return [
+        f"{info.path} {topic.name}: {problem}"
+        for info in infos
+        for topic in info.topics
+        if names is None or topic.name in names
+        for problem in topic.problems
+    ]
+
+
+def say(console: Console, problems: Iterable[str]) -> None:
+    for problem in dict.fromkeys(problems):
         console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(spec: StreamSpec) -> str:
+    """What a model would be made of."""
+    actions = ", ".join(f"{source} ({source.dim} values)" for source in spec.actions)
+    return (
+        f"training would use: images {spec.image_topic} as {spec.width}x{spec.height} at {spec.rate_hz:g} Hz; "
+        f"actions {actions}, {spec.action_mode}"
+    )
 
 
 def show_lerobot(path: Path, console: Console) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import check_actions, override, read_all
+from dd_ros.evaluation.evaluate import check_actions, read_all
 from dd_ros.pictures import side_by_side, tile, write_video
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -21,7 +21,7 @@ from dd_ros.streams import Episode
 
 
 def predict(
-    checkpoint: str, bag: Path, out: Path, image_topic: str | None = None, action_topic: str | None = None,
+    checkpoint: str, bag: Path, out: Path, image_topic: str | None = None, action_topics: Sequence[str] = (),
     device: str = "auto",
 ) -> None:  # fmt: skip
     """Write ``out`` (mp4): every frame of ``bag`` beside the predictions made for its time.
@@ -32,7 +32,7 @@ def predict(
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out}: expected a name ending in .mp4")
     predictor = Predictor.load(checkpoint, device)
-    spec = override(predictor.config.streams, image_topic, action_topic)
+    spec = predictor.config.streams.with_topics(image_topic, action_topics)
     console = Console(stderr=True)
     episodes = [e for e in read_all(find_bags([bag]), spec, console) if len(e) > predictor.horizon]
     check_actions(episodes, predictor, spec)

@@ -34,11 +34,11 @@ BAD_INPUT = 2  # exit status
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to predict: the node that plays the robot, and its topics."""
+    """What there is to predict: the node that plays the robot, and its topics, actions as in a checkpoint."""
 
     command: list[str]
     image_topic: str
-    action_topic: str
+    action_topics: tuple[str, ...]
     plan_topic: str
     image_transport: str
 
@@ -98,7 +98,7 @@ def simulated(checkpoint: str) -> Scene:
             "gym_pusht: not installed; pip install 'dd_ros[demo]', or give a recording with --bag"
         )
     command = [*module("dd_ros.ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
-    return Scene(command, IMAGE_TOPIC, COMMAND_TOPIC, PLAN_TOPIC, "raw")
+    return Scene(command, IMAGE_TOPIC, (COMMAND_TOPIC,), PLAN_TOPIC, "raw")
 
 
 def recorded(bag: Path, checkpoint: str) -> Scene:
@@ -109,12 +109,12 @@ def recorded(bag: Path, checkpoint: str) -> Scene:
     streams = config.streams
     parameters = {"bag": str(bag.resolve()), "checkpoint": str(find_checkpoint(checkpoint).resolve())}
     command = [*module("dd_ros.ros.demo.player"), *ros_arguments({}, parameters)]
-    return Scene(command, streams.image_topic, streams.action_topic, "/plan", transport)
+    return Scene(command, streams.image_topic, streams.action_topics, "/plan", transport)
 
 
 def image_transport(bag: Path, config: CheckpointConfig) -> str:
     """``raw`` or ``compressed``; InputError where the bag lacks one of the checkpoint's topics."""
-    wanted = {config.streams.image_topic, config.streams.action_topic}
+    wanted = set(config.streams.topics)
     types: dict[str, str] = {}
     for record in records(bag, None, []):
         types.setdefault(record.topic, record.msgtype)
@@ -147,8 +147,9 @@ def ros_arguments(remappings: Mapping[str, str], parameters: Mapping[str, object
 
 def predictor(scene: Scene, checkpoint: str) -> list[str]:
     """Command of the predictor."""
-    remappings = {"image": scene.image_topic, "action": scene.action_topic, "plan": scene.plan_topic}
+    remappings = {"image": scene.image_topic, "plan": scene.plan_topic}
     parameters = {
+        "action_topic": " ".join(scene.action_topics),
         "checkpoint": find_checkpoint(checkpoint).resolve(),
         "image_transport": scene.image_transport,
     }

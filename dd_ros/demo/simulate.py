@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot
 from dd_ros.errors import InputError
 
@@ -34,9 +34,9 @@ COMMAND_DELAY_NS = 1_000_000
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
 
 STREAMS = StreamSpec(
-    image_topic=IMAGE_TOPIC, action_topic=COMMAND_TOPIC, action_type=COMMAND_TYPE,
-    action_fields=("position[0:2]",), action_mode="hold", rate_hz=RATE_HZ,
-    width=IMAGE_SIZE, height=IMAGE_SIZE,
+    image_topic=IMAGE_TOPIC,
+    actions=(ActionSource(topic=COMMAND_TOPIC, type=COMMAND_TYPE, fields=("position[0:2]",), dim=len(JOINTS)),),
+    rate_hz=RATE_HZ, width=IMAGE_SIZE, height=IMAGE_SIZE,
 )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 SHIFT = 5.0  # the paper's shift towards noise
@@ -45,7 +44,6 @@ def velocity_weight(levels: Tensor) -> Tensor:
     return levels.clamp_min(SMALLEST_LEVEL) ** -2
 
 
-def chunk_levels(batch: int, chunks: int, chunk_frames: int, device: torch.device) -> Tensor:
-    """Training noise levels [batch, chunks * chunk_frames]: one shifted uniform draw per chunk."""
-    levels = shift(torch.rand(batch, chunks, device=device))
-    return levels.repeat_interleave(chunk_frames, dim=1)
+def chunk_levels(drawn: Tensor, chunk_frames: int) -> Tensor:
+    """Training noise levels [B, chunks * chunk_frames] from one uniform draw per chunk, [B, chunks]."""
+    return shift(drawn).repeat_interleave(chunk_frames, dim=1)

@@ -63,7 +63,7 @@ def evaluate(
     json_path: str | Path,
     plots: str | Path | None = None,
     image_topic: str | None = None,
-    action_topic: str | None = None,
+    action_topics: Sequence[str] = (),
     stride: int = 8,
     max_windows: int | None = None,
     device: str = "auto",
@@ -88,7 +88,8 @@ def evaluate(
         bags: bags, or folders of bags.
         json_path: where the figures go.
         plots: folder for pictures; None makes none.
-        image_topic, action_topic: instead of those the checkpoint names.
+        image_topic, action_topics: instead of those the checkpoint names; actions as
+            ``config.parse_actions`` takes them.
         stride: frames between the starts of two windows.
         max_windows: judge at most so many, spread evenly; None judges all.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -99,7 +100,7 @@ def evaluate(
     """
     console = Console(stderr=True)
     predictor = Predictor.load(checkpoint, device, seed)
-    spec = override(predictor.config.streams, image_topic, action_topic)
+    spec = predictor.config.streams.with_topics(image_topic, action_topics)
     episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, console)
     check_actions(episodes, predictor, spec)
     windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
@@ -113,6 +114,7 @@ def evaluate(
         "stride": stride,
         **figures(scores, episodes, seed),
         "device": str(predictor.device),
+        "dtype": str(predictor.dtype).removeprefix("torch."),
         "seed": seed,
     }
     write_json(json_path, result)
@@ -135,19 +137,13 @@ def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[E
     return episodes
 
 
-def override(spec: StreamSpec, image_topic: str | None, action_topic: str | None) -> StreamSpec:
-    """The streams of a checkpoint with other topics; its action fields hold for its action type."""
-    changes = {"image_topic": image_topic, "action_topic": action_topic}
-    return spec.model_copy(update={name: topic for name, topic in changes.items() if topic})
-
-
 def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: StreamSpec) -> None:
     """InputError unless the recorded commands have the checkpoint's dimension."""
     for episode in episodes:
         got = episode.actions.shape[1]
         if got != predictor.action_dim:
             raise InputError(
-                f"{episode.name}: {spec.action_topic}: expected {predictor.action_dim} action values as in "
+                f"{episode.name}: {', '.join(map(str, spec.actions))}: expected {predictor.action_dim} action values as in "
                 f"checkpoint {predictor.config.name}, got {got}; choose another --action-topic or checkpoint"
             )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dd_ros.errors import InputError
 
+SKILL, CURVES, FILMSTRIP = "skill.png", "psnr.png", "filmstrip.png"
 Images = NDArray[np.uint8]
 STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_flow": ("tab:orange", "-.")}
 
@@ -32,9 +33,9 @@ def draw(
         InputError: the folder cannot be written.
     """
     drawings = {
-        "skill.png": skill(result),
-        "psnr.png": curves(result),
-        "filmstrip.png": filmstrip(result, pictures),
+        SKILL: skill(result),
+        CURVES: curves(result),
+        FILMSTRIP: filmstrip(result, pictures),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

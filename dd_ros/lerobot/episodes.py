@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.lerobot.meta import LeRobotSet
 from dd_ros.ros.actions import element
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, resample
+from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, resample
 
 SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -197,12 +197,24 @@ def choose(data: LeRobotSet, text: str) -> tuple[str, list[int]]:
     return key, columns
 
 
+def reader_of(data: LeRobotSet, spec: StreamSpec) -> LeRobotReader:
+    """The reader of what ``spec`` names; InputError lists what there is."""
+    return LeRobotReader(data, spec.image_topic, [key for source in spec.actions for key in keys_of(source)])
+
+
+def keys_of(source: ActionSource) -> list[str]:
+    """What a source of actions means in a data set: ``action``, ``action[0:7]`` or ``observation.state``."""
+    return [f"{source.topic}{'' if field.startswith('[') else '.'}{field}" for field in source.fields] or [
+        source.topic
+    ]
+
+
 def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:
     """Episodes of a data set by the rules of ``streams``, one in memory at a time.
 
     Args:
         path: folder of the data set.
-        spec: camera as ``image_topic``, actions as ``action_topic``, rate and image size.
+        spec: camera as ``image_topic``, features of the action as ``actions``, rate and image size.
         problems: takes one line for everything that could not be used.
 
     Raises:
@@ -211,7 +223,7 @@ def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = Non
     """
     problems = [] if problems is None else problems
     data = LeRobotSet(path)
-    reader = LeRobotReader(data, spec.image_topic, (spec.action_topic,))
+    reader = reader_of(data, spec)
     problems += data.problems
     empty = True
     for number in data.episodes:
@@ -246,4 +258,4 @@ def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems:
         if commands.at(stamp) is not None and clock.accept(stamp)
     ]
     images = ((int(stamps[index]), rgb) for index, rgb in reader.pictures(number, due, problems))
-    return resample(images, commands, spec, name)
+    return resample(images, JoinedActions([commands]), spec, name)

@@ -30,8 +30,8 @@ def action_values(msg: Any, msgtype: str, fields: Sequence[str] = ()) -> NDArray
     Args:
         msg: a message, from rclpy or from a bag.
         msgtype: its type, such as ``sensor_msgs/msg/JointState``.
-        fields: fields in order, such as ``position[0:7]`` or ``twist.linear.x``; empty takes the
-            type's default ones.
+        fields: fields in order, such as ``position[0:7]``, ``position[left_hip,right_hip]`` (joints
+            by name, in that order) or ``twist.linear.x``; empty takes the type's default ones.
 
     Returns:
         float64 [A].
@@ -63,18 +63,22 @@ def default_fields(msgtype: str) -> tuple[str, ...]:
 def field_value(msg: Any, field: str) -> NDArray[np.float64]:
     """Value of one field, such as ``points[0].positions[1:3]``, as float64 scalar or vector."""
     value = msg
-    for part in field.split("."):
+    for part in re.split(r"\.(?![^\[]*\])", field):  # a joint in brackets may have a dot in its name
         match = PART.fullmatch(part)
         if match is None:
             raise InputError(
-                f"action field {field!r}: expected names with [index] or [from:to], such as position[0:7]"
+                f"action field {field!r}: expected names with [index], [from:to] or [joint,joint], "
+                "such as position[0:7]"
             )
         name, indices = match.groups()
         if not hasattr(value, name):
             raise InputError(f"action field {field!r}: the message has no field {name!r}")
         value = getattr(value, name)
         for index in re.findall(r"\[([^\]]*)\]", indices):
-            value = element(value, index, field)
+            if not hasattr(value, "__len__"):
+                raise InputError(f"action field {field!r}: expected several values, got {value}")
+            numeric = re.fullmatch(r"-?\d+|-?\d*:-?\d*", index)
+            value = element(value, index, field) if numeric else joints(value, index, field, msg)
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -83,20 +87,29 @@ def field_value(msg: Any, field: str) -> NDArray[np.float64]:
 
 def element(values: Sequence[Any], index: str, field: str) -> Any:
     """``values[index]`` for an index such as ``3`` or ``0:7``, which must lie within."""
-    try:
-        bounds = [int(bound) if bound else None for bound in index.split(":")]
-        if len(bounds) == 1:
-            return values[bounds[0]]  # type: ignore[index]
-        start, stop = bounds
-    except ValueError as error:
-        raise InputError(f"action field {field!r}: expected [index] or [from:to], got [{index}]") from error
-    except IndexError as error:
-        raise InputError(
-            f"action field {field!r}: the message has only {len(values)} values there"
-        ) from error
+    short = f"action field {field!r}: the message has only {len(values)} values there"
+    first, colon, last = index.partition(":")
+    if not colon:
+        if not -len(values) <= int(first) < len(values):
+            raise InputError(short)
+        return values[int(first)]
+    start, stop = int(first or 0), int(last) if last else None
     if stop is not None and stop > len(values):
-        raise InputError(f"action field {field!r}: the message has only {len(values)} values there")
+        raise InputError(short)
     return values[start:stop]
+
+
+def joints(values: Sequence[Any], names: str, field: str, msg: Any) -> NDArray[np.float64]:
+    """The ``values`` of joints called ``left_hip,right_hip``, found by the names in the message itself."""
+    known = list(getattr(msg, "name", ()) or getattr(msg, "joint_names", ()))
+    wanted = [name.strip() for name in names.split(",")]
+    missing = [name for name in wanted if name not in known[: len(values)]]
+    if missing:
+        there = ", ".join(known) or "no joint names at all"
+        raise InputError(
+            f"action field {field!r}: expected joint {missing[0]!r} with a value, the message has {there}"
+        )
+    return np.array([values[known.index(name)] for name in wanted], np.float64)
 
 
 def stamp_ns(msg: Any) -> int | None:

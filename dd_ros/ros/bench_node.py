@@ -192,13 +192,11 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 def node_command(checkpoint: str | Path, device: str) -> list[str]:
     """Command of the predictor, listening to the camera of this module."""
     command = [sys.executable, "-m", "dd_ros.ros.node", "--ros-args"]
-    for name, topic in (("image", IMAGE_TOPIC), ("action", ACTION_TOPIC)):
-        command += ["-r", f"{name}:={topic}"]
+    command += ["-r", f"image:={IMAGE_TOPIC}"]
     parameters = {
         "checkpoint": find_checkpoint(checkpoint).resolve(),
         "device": device,
-        "action_type": "sensor_msgs/msg/JointState",
-        "action_fields": "position",
+        "action_topic": f"{ACTION_TOPIC}.position",
     }
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]

@@ -10,28 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.errors import InputError
-from dd_ros.streams import JUMP_NS, ActionBuffer
+from dd_ros.streams import JUMP_NS, ActionBuffer, JoinedActions
 
 
 class Commands:
     """The action at any time: executed commands, then the plan, then the last command held.
 
     Args:
-        dim: length of an action vector.
+        dims: number of values from each action topic; the action vector is all of them, joined.
         mode: ``hold`` or ``linear``, as in ``StreamSpec.action_mode``.
     """
 
-    def __init__(self, dim: int, mode: str = "hold"):
+    def __init__(self, dims: Sequence[int], mode: str = "hold"):
         self._lock = threading.Condition()
-        self._dim, self._mode = dim, mode
-        self._executed = ActionBuffer(dim, mode, name="action")
+        self._dim, self._mode = sum(dims), mode
+        self._executed = JoinedActions([ActionBuffer(dim, mode, name="action") for dim in dims])
         self._plan: ActionBuffer | None = None
         self._plan_start = 0
 
-    def push(self, stamp_ns: int, values: NDArray[np.float64]) -> None:
-        """Add an executed command; InputError for a wrong length, NaN or infinity."""
+    def push(self, stamp_ns: int, values: NDArray[np.float64], part: int = 0) -> None:
+        """Add an executed command of action topic number ``part``; InputError for a wrong length, NaN or infinity."""
         with self._lock:
-            self._executed.push(stamp_ns, values)
+            self._executed.parts[part].push(stamp_ns, values)
             self._lock.notify_all()
 
     def set_plan(self, stamps_ns: Sequence[int], values: NDArray[np.float64]) -> None:
@@ -49,12 +49,12 @@ class Commands:
             self._plan, self._plan_start = plan, min(stamps_ns)
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Executed command in force at ``stamp_ns``, float32 [dim]; None before the first."""
+        """Executed command in force at ``stamp_ns``, float32 [dim]; None before all topics have spoken."""
         with self._lock:
             return self._executed.at(stamp_ns)
 
     def wait_newer(self, stamp_ns: int, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds for a command at or after ``stamp_ns``.
+        """Wait at most ``timeout`` seconds for a command at or after ``stamp_ns`` from every topic.
 
         Until there is one, a command for ``stamp_ns`` may still be under way.
         """
@@ -90,8 +90,9 @@ class Commands:
     def rewound(self, stamp_ns: int) -> None:
         """The clock went back to ``stamp_ns``: forget what belongs to the time before."""
         with self._lock:
-            if (self._executed.newest_ns or 0) >= stamp_ns + JUMP_NS:
-                self._executed.clear()
+            for part in self._executed.parts:
+                if (part.newest_ns or 0) >= stamp_ns + JUMP_NS:
+                    part.clear()
             if self._plan is not None and self._plan_start >= stamp_ns + JUMP_NS:
                 self._plan = None
 
@@ -103,8 +104,13 @@ class Commands:
 
     @property
     def newest_ns(self) -> int | None:
-        """Stamp of the newest executed command."""
+        """Stamp up to which the executed commands of all topics are known."""
         return self._executed.newest_ns
+
+    def silent(self, stamp_ns: int) -> list[int]:
+        """Numbers of the action topics without a command as old as ``stamp_ns``."""
+        with self._lock:
+            return [number for number, part in enumerate(self._executed.parts) if part.at(stamp_ns) is None]
 
     @property
     def planned(self) -> bool:

@@ -39,15 +39,14 @@ class Condition(NamedTuple):
 def diagnostic_statuses(
     condition: Condition, statistics: Statistics, problems: Problems
 ) -> list[DiagnosticStatus]:
-    """Statuses of image, action, plan and prediction."""
+    """Statuses of each input (image, action, plan) and of the predictions."""
     if condition.phase != "active":
         level = Level.ERROR if condition.failure else Level.OK
         text = condition.failure or condition.phase
         return [_status(condition, "prediction", level, text, _prediction_values(condition, statistics))]
-    inputs = {"image": statistics.images, "action": statistics.actions, "plan": statistics.plans}
     statuses = [
-        _judged(condition, name, problems.current(name), _input_values(condition, name, rate))
-        for name, rate in inputs.items()
+        _judged(condition, name, problems.current(name), _input_values(topic, statistics.inputs[name]))
+        for name, topic in condition.topics.items()
     ]
     found = problems.current("prediction")
     silence = statistics.predictions.silence()
@@ -87,10 +86,10 @@ def _byte(level: Level) -> bytes:
     return bytes([level])
 
 
-def _input_values(condition: Condition, name: str, rate: Rate) -> dict[str, str]:
+def _input_values(topic: str, rate: Rate) -> dict[str, str]:
     silence = rate.silence()
     return {
-        "topic": condition.topics.get(name, ""),
+        "topic": topic,
         "messages": str(rate.total),
         "rate (Hz)": f"{rate.hz():.1f}",
         "last message (s ago)": "never" if silence is None else f"{silence:.2f}",

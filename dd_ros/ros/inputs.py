@@ -9,7 +9,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
-from dd_ros.config import CheckpointConfig
+from dd_ros.config import ActionSource, CheckpointConfig
 from dd_ros.errors import InputError
 from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, fields_for, stamp_ns
 from dd_ros.ros.commands import Commands
@@ -32,6 +32,23 @@ ACTION_DEPTH = 100
 CLOCK_SKEW = 5.0
 # Images of this many bytes get lost on Fast DDS's default transport.
 LARGE_IMAGE = 500_000
+
+
+def action_sources(chosen: str, config: CheckpointConfig) -> tuple[ActionSource, ...]:
+    """Where the action comes from: the parameter ``action_topic``, or the checkpoint's sources.
+
+    Raises:
+        InputError: ``chosen`` cannot be read, or names another number of topics than the checkpoint, and not one.
+    """
+    sources = config.streams.with_topics(actions=chosen.split()).actions
+    if len(sources) == 1:
+        return (sources[0].model_copy(update={"dim": config.action.dim}),)
+    if any(source.dim is None for source in sources):
+        there = ", ".join(map(str, config.streams.actions))
+        raise InputError(
+            f"action_topic: expected one topic, or as many as the checkpoint has ({there}), got {chosen!r}"
+        )
+    return sources
 
 
 class Inputs:
@@ -68,19 +85,22 @@ class Inputs:
         topics = variants(node, "image", config.streams.image_topic)
         if settings.image_transport == "compressed":
             topics = [variant for topic in topics for variant in (topic, f"{topic}/compressed")]
-        usual = sorted(DEFAULT_FIELDS, key=lambda kind: kind != config.streams.action_type)
-        types = [settings.action_type] if settings.action_type else usual
+        sources = action_sources(settings.action_topic, config)
+        self._actions = [
+            f"action_{number}" if number > 1 else "action" for number in range(1, len(sources) + 1)
+        ]
         self._inputs = {
             "image": Input(
-                node, "image", topics, [IMAGE_TYPES[settings.image_transport]], 1, self._image, statistics.images,
+                node, "image", topics, [IMAGE_TYPES[settings.image_transport]], 1, self._image, statistics.inputs["image"],
                 problems, lost=lambda count: statistics.add("lost_images", count),
             ),
-            "action": Input(
-                node, "action", variants(node, "action", config.streams.action_topic), types, ACTION_DEPTH, self._action,
-                statistics.actions, problems,
-            ),
+            **{
+                name: self._action_input(name, number, source)
+                for number, (name, source) in enumerate(zip(self._actions, sources, strict=True))
+            },
             "plan": Input(
-                node, "plan", ["plan"], PLAN_TYPES, 1, self._plan, statistics.plans, problems, optional=True
+                node, "plan", ["plan"], PLAN_TYPES, 1, self._plan, statistics.inputs["plan"], problems,
+                optional=True,
             ),
         }  # fmt: skip
         siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
@@ -88,6 +108,17 @@ class Inputs:
             node, "camera_info", [f"{sibling}/camera_info" for sibling in siblings], ["sensor_msgs/msg/CameraInfo"], 1,
             self._calibration, Rate(), problems, optional=True,
         )  # fmt: skip
+
+    def _action_input(self, name: str, number: int, source: ActionSource) -> Input:
+        """Subscription to action topic ``number``: the one chosen, or the one of that name."""
+        topics = [source.topic] if self.settings.action_topic else variants(self._node, name, source.topic)
+        types = dict.fromkeys([*([source.type] if source.type else []), *DEFAULT_FIELDS])
+
+        def receive(msg: Any, kind: str) -> None:
+            self._action(msg, kind, number, source)
+
+        rate = self._statistics.inputs[name]
+        return Input(self._node, name, topics, list(types), ACTION_DEPTH, receive, rate, self._problems)
 
     def destroy(self) -> None:
         """Stop listening."""
@@ -109,10 +140,11 @@ class Inputs:
         self._inputs["image"].watch(
             timeout, f"images at {rate:g} Hz or more", f"; if they are large, {self._cure}"
         )
-        self._inputs["action"].watch(timeout, f"actions of {self._config.action.dim} values")
+        for name in self._actions:
+            self._inputs[name].watch(timeout, "actions")
         self._inputs["plan"].watch(timeout, "plans")
         self._camera_info.watch(timeout, "calibrations")
-        if (self._statistics.plans.silence() or 0.0) > timeout:
+        if (self._statistics.inputs["plan"].silence() or 0.0) > timeout:
             self._problems.solved("plan")  # optional: a bad plan that nobody repeats is history
         self._check_rate(rate)
         self._check_matches()
@@ -130,7 +162,7 @@ class Inputs:
         return self._node.get_clock().now().nanoseconds
 
     def _check_rate(self, wanted: float) -> None:
-        got = self._statistics.images.hz()
+        got = self._statistics.inputs["image"].hz()
         if 0.0 < got < 0.75 * wanted:
             self._problems.report(
                 "image rate",
@@ -147,12 +179,14 @@ class Inputs:
         matched, unmatched = (self._statistics.counts[f"{kind}_frames"] for kind in ("observed", "unmatched"))
         if (matched, unmatched) == (self._matched, self._unmatched):
             return
-        if matched != self._matched:
-            self._problems.solved("action yet")
-        elif self._unmatched:  # a first image may well come before the first command
-            topic = self._inputs["action"].source.topic
-            text = f"expected a command before the images on {topic}, got none that old yet"
-            self._problems.report("action yet", text)
+        silent = self._commands.silent(self._newest_ns or 0)
+        for number, name in enumerate(self._actions):
+            if matched != self._matched or number not in silent:
+                self._problems.solved(f"{name} yet")
+            elif self._unmatched:  # a first image may well come before the first command
+                topic = self._inputs[name].source.topic
+                text = f"expected a command before the images on {topic}, got none that old yet"
+                self._problems.report(f"{name} yet", text)
         self._matched, self._unmatched = matched, unmatched
 
     def _image(self, msg: Any, kind: str) -> None:
@@ -196,25 +230,18 @@ class Inputs:
         self._problems.report(f"{name} time", text, Level.WARN, kind="skew")
         return False
 
-    def _fields(self, kind: str) -> tuple[str, ...]:
-        """Fields of an action message of type ``kind``: the parameter's, the checkpoint's, the type's."""
-        if self.settings.action_fields:
-            return tuple(field.strip() for field in self.settings.action_fields.split(",") if field.strip())
-        streams = self._config.streams
-        return fields_for(kind, streams.action_type, streams.action_fields)
-
-    def _action(self, msg: Any, kind: str) -> None:
-        stamp = stamp_ns(msg)
-        if stamp is not None and self._same_clock("action", stamp):
-            self._problems.solved("action time")
+    def _action(self, msg: Any, kind: str, number: int, source: ActionSource) -> None:
+        name, stamp = self._actions[number], stamp_ns(msg)
+        if stamp is not None and self._same_clock(name, stamp):
+            self._problems.solved(f"{name} time")
         try:
-            values = action_values(msg, kind, self._fields(kind))
-            self._commands.push(stamp or self._now(), values)
+            values = action_values(msg, kind, fields_for(kind, source.type, source.fields))
+            self._commands.push(stamp or self._now(), values, number)
         except InputError as error:
             text = str(error).removeprefix("action: ")
-            self._problems.report("action", f"{text} (on {self._inputs['action'].source.topic}, {kind})")
+            self._problems.report(name, f"{text} (on {self._inputs[name].source.topic}, {kind})")
             return
-        self._problems.solved("action")
+        self._problems.solved(name)
 
     def _plan(self, msg: Any, kind: str) -> None:
         start = (self._newest_ns or self._now()) + self._step_ns

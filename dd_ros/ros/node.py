@@ -25,7 +25,7 @@ from dd_ros.errors import InputError
 from dd_ros.predictor import Predictor
 from dd_ros.ros.commands import Commands
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
-from dd_ros.ros.inputs import Inputs
+from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import PredictorParameters, declare, read, violation
 from dd_ros.ros.problems import Level, Problems
@@ -91,7 +91,9 @@ class PredictorNode(ManagedNode):
             raise InputError("activate: the node is not configured")
         self.statistics.clear()
         self.problems.clear()
-        commands = Commands(self.predictor.action_dim, self.predictor.config.streams.action_mode)
+        config = self.predictor.config
+        dims = [source.dim or 0 for source in action_sources(self.settings.action_topic, config)]
+        commands = Commands(dims, config.streams.action_mode)
         self._set_schedule(self.predictor, self.settings.schedule)
         self.predictor.seed(self.settings.seed)
         self.worker = Worker(
@@ -99,7 +101,7 @@ class PredictorNode(ManagedNode):
         )
         self.worker.start()
         self.inputs = Inputs(
-            self, self.predictor.config, self.settings, commands, self.worker, self.outputs, self.statistics,
+            self, config, self.settings, commands, self.worker, self.outputs, self.statistics,
             self.problems,
         )  # fmt: skip
 

@@ -40,12 +40,10 @@ class PredictorParameters:
         "raw", "Type of the image topic: sensor_msgs/Image or CompressedImage.",
         read_only=True, choices=("raw", "compressed"),
     )  # fmt: skip
-    action_type: str = parameter(
-        "", "ROS type of the action topic; empty takes the type found on the topic.", read_only=True
-    )
-    action_fields: str = parameter(
-        "", "Fields that make up the action vector, with commas between, such as 'linear.x,angular.z'; "
-        "empty takes the checkpoint's.", read_only=True,
+    action_topic: str = parameter(
+        "", "Topics that make up the action vector, with spaces between, each with its fields or without: "
+        "'/arm.position[0:7] /cmd_vel.linear.x,angular.z'; empty takes the checkpoint's, as the names "
+        "action, action_2, ...", read_only=True,
     )  # fmt: skip
     autostart: bool = parameter(
         True, "Configure and activate at start; off leaves that to a lifecycle manager.", read_only=True

@@ -67,7 +67,7 @@ def candidate_actions(candidate: ActionSequence, predictor: Predictor, name: str
     """
     values = sequence_actions(candidate, predictor.action_dim, name)
     stamp = predictor.stamp_ns or 0
-    commands = Commands(predictor.action_dim, predictor.config.streams.action_mode)
+    commands = Commands((predictor.action_dim,), predictor.config.streams.action_mode)
     commands.set_plan(sequence_stamps(candidate, stamp + predictor.step_ns, predictor.step_ns), values)
     actions = commands.ahead(stamp, predictor.step_ns, predictor.horizon, hold=False)
     if actions is None:

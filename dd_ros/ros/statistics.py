@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -47,12 +47,14 @@ class Statistics:
     """What the diagnostics report.
 
     Attributes:
-        images, actions, plans, predictions: rates of what came in and went out.
+        inputs: rate of what came in, by the name of the input.
+        predictions: rate of what went out.
         counts: totals by name (``missed_chunks``, ``late_frames``, ``lost_images``, ...).
     """
 
     def __init__(self) -> None:
-        self.images, self.actions, self.plans, self.predictions = Rate(), Rate(), Rate(), Rate()
+        self.inputs: defaultdict[str, Rate] = defaultdict(Rate)
+        self.predictions = Rate()
         self.counts: Counter[str] = Counter()
         self._samples: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
@@ -80,5 +82,5 @@ class Statistics:
         with self._lock:
             self.counts.clear()
             self._samples.clear()
-        for rate in (self.images, self.actions, self.plans, self.predictions):
+        for rate in (*self.inputs.values(), self.predictions):
             rate.clear()

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from dd_ros.errors import InputError
 from dd_ros.ros.problems import Problems
 from dd_ros.ros.statistics import Rate
 
@@ -145,9 +146,14 @@ class Input:
 
 
 def message_class(name: str) -> Any:
-    """Class of a message type such as ``sensor_msgs/msg/Image``."""
+    """Class of a message type such as ``sensor_msgs/msg/Image``; InputError if it is not installed."""
     package, _, kind = name.rpartition("/")
-    return getattr(import_module(package.replace("/", ".")), kind)
+    try:
+        return getattr(import_module(package.replace("/", ".")), kind)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"message type {name}: expected one that is installed here ({error}); source the workspace that has it"
+        ) from error
 
 
 def publishers_of(node: Node, topic: str) -> list[tuple[str, bool]]:

@@ -44,7 +44,7 @@ def test_a_bag_brings_its_own_topics(tiny_checkpoint: Path, tmp_path: Path) -> N
     pictures = [(m[0], COMPRESSED, m[2], compressed(m[2], picture(0))) for m in messages if m[1] == IMAGE]
     write_bag(tmp_path / "bag", [m for m in messages if m[1] != IMAGE] + pictures)
     scene = recorded(tmp_path / "bag", str(tiny_checkpoint))
-    assert (scene.image_topic, scene.action_topic) == ("/camera/image_raw", "/action")
+    assert (scene.image_topic, scene.action_topics) == ("/camera/image_raw", ("/action",))
     assert scene.image_transport == "compressed"
 
 

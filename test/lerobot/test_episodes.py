@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_writer import CAMERA, Writer, number_in
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
 from dd_ros.lerobot import LeRobotReader, LeRobotSet, read_episode, read_episodes
-from dd_ros.streams import ActionBuffer, resample
+from dd_ros.streams import ActionBuffer, JoinedActions, resample
 
-SPEC = StreamSpec(image_topic=CAMERA, action_topic="action", rate_hz=10.0, width=48, height=32)
+SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
 KINDS = [("v2.1", "video"), ("v2.1", "image"), ("v3.0", "video"), ("v3.0", "image")]
 
 
@@ -107,6 +107,21 @@ def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
         assert np.abs(episode.stamps - taken * 1e9 / 30).max() < 1000
 
 
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["action[1:3]"], [3, -3]),
+        (["observation.state"], [1.5, 7]),
+        (["observation.state[1]", "action"], [7, 0, 3, -3]),
+    ],
+)
+def test_actions_as_on_the_command_line(folder: Path, texts: list[str], values: list[float]) -> None:
+    # Several topics must say how many values each has.
+    sources = [source.model_copy(update={"dim": 1}) for source in parse_actions(texts)]
+    spec = StreamSpec(image_topic=CAMERA, actions=tuple(sources), rate_hz=10.0, width=48, height=32)
+    assert next(read_episodes(folder, spec)).actions[1].tolist() == values
+
+
 DISTANCES = st.lists(st.sampled_from([1, 1, 1, 1, 2, 5, 40]), min_size=8, max_size=60)
 
 
@@ -128,7 +143,9 @@ def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
     for stamp, action in zip(stamps, reader.actions(0), strict=True):
         commands.push(stamp + 1, action)
     frames = reader.frames(0, 0, len(stamps))
-    expected = resample(zip(stamps, frames, strict=True), commands, spec, "set/episode_000000")
+    expected = resample(
+        zip(stamps, frames, strict=True), JoinedActions([commands]), spec, "set/episode_000000"
+    )
     assert [episode.name for episode in episodes] == [episode.name for episode in expected]
     for episode, wanted in zip(episodes, expected, strict=True):
         assert np.array_equal(episode.frames, wanted.frames)

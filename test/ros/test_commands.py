@@ -15,7 +15,7 @@ NOW = 1_700_000_000_000_000_000
 
 @pytest.fixture
 def commands() -> Commands:
-    commands = Commands(1)
+    commands = Commands((1,))
     commands.push(NOW - STEP, np.array([1.0]))
     commands.push(NOW, np.array([2.0]))
     return commands
@@ -49,7 +49,7 @@ def test_a_plan_that_is_over_counts_no_more(commands: Commands) -> None:
 
 
 def test_linear_plans_are_interpolated() -> None:
-    commands = Commands(1, mode="linear")
+    commands = Commands((1,), mode="linear")
     commands.set_plan([NOW, NOW + 4 * STEP], np.array([[0.0], [4.0]]))
     assert row(commands.ahead(NOW, STEP, 5, hold=False)) == [1.0, 2.0, 3.0, 4.0, 4.0]
 

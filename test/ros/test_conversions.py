@@ -90,6 +90,50 @@ def test_every_encoding_padding_and_byte_order(encoding: str, padding: int, big:
     assert np.abs(got - wanted)[inner].max() <= (6 if interpolated else 1)
 
 
+# OpenCV names a Bayer order by the second row's second and third pixel.
+OPENCV = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+}
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", OPENCV)
+def test_the_very_pixels_of_opencv(encoding: str, padding: int) -> None:
+    channels, random = ENCODINGS[encoding][0], np.random.default_rng(1)
+    samples = random.integers(0, 256, (HEIGHT, WIDTH, channels)[: 2 if channels == 1 else 3], np.uint8)
+    wanted = cv2.cvtColor(samples, OPENCV[encoding])
+    assert np.array_equal(image_to_rgb(message(encoding, samples, padding)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("jpeg", ".jpg"),
+        ("png", ".png"),
+        ("rgb8; jpeg compressed bgr8", ".jpg"),
+        ("bgr8; png compressed bgr8", ".png"),
+        ("bayer_rggb8; jpeg compressed bgr8", ".jpg"),
+        ("", ".jpg"),  # some drivers leave it empty: the data tells
+    ],
+)
+def test_formats_of_compressed_images(text: str, suffix: str) -> None:
+    data = cv2.imencode(suffix, smooth()[..., ::-1])[1]
+    wanted = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    got = image_to_rgb(CompressedImage(format=text, data=array("B", data.tobytes())))
+    assert np.array_equal(got, wanted)
+
+
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
 def test_plain_encodings_are_views(encoding: str) -> None:
     samples, _ = encoded(encoding, smooth())

@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, predictor: Predictor, settings: PredictorParameters) -> None:
         self.output, self.statistics, self.said = Collected(), Statistics(), []
         self.problems = Problems(lambda level, text: self.said.append(text))
-        self.commands = Commands(predictor.action_dim)
+        self.commands = Commands((predictor.action_dim,))
         parts = (predictor, self.commands, self.output, self.problems, self.statistics)
         self.worker = Worker(*parts, settings)
 

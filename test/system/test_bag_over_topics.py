@@ -56,7 +56,7 @@ def unruly_robot() -> list[tuple[str, str, int, Any]]:
         for k in range(5, 190):
             stamp = START + k * 20 * MS
             values = [np.nan, 0.0] if k == 40 else [0.01 * k + take] if k == 80 else [0.01 * k + take, -k]
-            found.append((SPEC.action_topic, JOINTS, stamp - START + arrives + MS, joints(stamp, values)))
+            found.append((SPEC.action_topics[0], JOINTS, stamp - START + arrives + MS, joints(stamp, values)))
     return sorted(found, key=lambda message: message[2])
 
 
@@ -108,7 +108,7 @@ def play(
     robot = rclpy.create_node("robot", context=context)
     outputs = {
         SPEC.image_topic: robot.create_publisher(message_class(IMAGE), SPEC.image_topic, 10),
-        SPEC.action_topic: robot.create_publisher(message_class(JOINTS), SPEC.action_topic, 10),
+        SPEC.action_topics[0]: robot.create_publisher(message_class(JOINTS), SPEC.action_topics[0], 10),
     }
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

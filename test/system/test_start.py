@@ -33,7 +33,7 @@ def namespaced(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("namespaced")
     (folder / "predictor.yaml").write_text(
         f"/**/predictor:\n  ros__parameters:\n    checkpoint: {tiny_checkpoint}\n    autostart: false\n"
-        "    image_transport: compressed\n    action_fields: linear.x, angular.z\n    seed: 7\n    device: cpu\n"
+        "    image_transport: compressed\n    action_topic: action.linear.x,angular.z\n    seed: 7\n    device: cpu\n"
     )
     command = [sys.executable, "-m", "dd_ros.ros.node", "--ros-args", "-r", "__ns:=/robot1"]
     command += ["--params-file", str(folder / "predictor.yaml")]

@@ -12,10 +12,11 @@ from dd_ros.config import Schedule
 from dd_ros.diffusion.rollout import rollout
 from dd_ros.diffusion.schedule import preset
 from dd_ros.model.cache import KVCache
+from dd_ros_training.callbacks import StageClock
+from dd_ros_training.draws import Draws
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import Clips
-from dd_ros_training.train import StageClock
 
 
 def random_clips() -> Clips:
@@ -79,15 +80,15 @@ def test_every_step_of_every_chunk_gets_drawn(
         return rollout(*given)
 
     monkeypatch.setattr(distillation, "rollout", spy)
-    for _ in range(60):
-        stage.generate(random_clips(), trained=True)
+    for seed in range(60):
+        stage.generate(random_clips(), Draws(seed), trained=True)
     for chunk, count in enumerate((4, 3, 2, 1)):
         assert {steps[chunk] for steps in drawn} == set(range(count))
 
 
 @pytest.mark.parametrize("name", ["regression", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
-    loss = stage.student_losses(random_clips())[name]
+    loss = stage.student_losses(random_clips(), Draws(0))[name]
     gradients = torch.autograd.grad(
         loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True
     )
@@ -95,7 +96,7 @@ def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: 
 
 
 def test_the_critics_loss_leaves_the_student_alone(stage: DistillationStage) -> None:
-    stage.critic_loss(random_clips()).backward()
+    stage.critic_loss(random_clips(), Draws(0)).backward()
     assert all(parameter.grad is None for parameter in stage.model.transformer.parameters())
     assert stage.critic.head.weight.grad.abs().sum() > 0
 

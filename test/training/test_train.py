@@ -15,7 +15,7 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
 from dd_ros.errors import InputError
-from dd_ros_training import train
+from dd_ros_training import callbacks
 from dd_ros_training.data import ClipDataset, fit_actions, store_bag
 from dd_ros_training.finetune import adopt, default_recipe, finetune, image_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
@@ -80,16 +80,16 @@ def test_an_interrupted_stage_goes_on_where_it_was(bags: Path, tmp_path: Path) -
         run = Run(tiny_recipe(steps), find_bags([bags]), tmp_path / "work")
         run.train(["autoencoder"])
     state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=False)
-    assert int(state["state_dict"]["steps"]) == 9
+    assert int(state["stage"]["steps"]) == 9
     assert state["global_step"] == 9  # not 15: the second run began at 6
 
 
 def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(callbacks, "SAVE_SECONDS", 0.0)
     step = AutoencoderStage.training_step
 
     def die(stage: AutoencoderStage, batch: dict, index: int) -> None:
-        if int(stage.steps) == 5:
+        if stage.steps == 5:
             raise RuntimeError("the machine died")
         step(stage, batch, index)
 
@@ -99,7 +99,7 @@ def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch:
         with pytest.raises(RuntimeError, match="died"):
             run.train(["autoencoder"])
     last = tmp_path / "work" / "autoencoder" / "last.ckpt"
-    assert int(torch.load(last, weights_only=False)["state_dict"]["steps"]) == 5
+    assert int(torch.load(last, weights_only=False)["stage"]["steps"]) == 5
     assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
     Run(tiny_recipe(9), find_bags([bags]), tmp_path / "work").train(["autoencoder"])
     assert torch.load(last, weights_only=False)["global_step"] == 9  # 5 before, 4 after

@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dd_ros.checkpoint import Model
+from dd_ros.config import CheckpointConfig
 from dd_ros.model.autoencoder import Autoencoder, to_model_range
-from dd_ros_training.stages.base import Stage, optimisers
+from dd_ros_training.draws import Draws
+from dd_ros_training.recipe import StageRecipe
+from dd_ros_training.stages.base import Clock, Stage, optimisers
 
 TARGETS = 4  # later frames of each clip per step
 LATENT_NOISE = 0.2  # the decoder must bear latents that are off by this many deviations
@@ -22,13 +26,18 @@ MOVING_WEIGHT = 4.0
 class AutoencoderStage(Stage):
     """Reconstruct later frames from their latent and the reference; moving pixels weigh more."""
 
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
+        super().__init__(config, model, recipe, clock)
+        self.model.transformer.requires_grad_(False)
+        self.scores: list[Tensor] = []
+
     def configure_optimizers(self) -> list[Optimizer]:
         return optimisers(self.model.autoencoder, self.recipe.rate)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
-        length = batch["frames"].shape[1]
-        chosen = torch.randperm(length - 1)[:TARGETS] + 1
-        images, restored = restore(self.model.autoencoder, batch["frames"], chosen, LATENT_NOISE)
+        draws = self.draws()
+        chosen = torch.tensor(draws.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
+        images, restored = restore(self.model.autoencoder, batch["frames"], chosen, draws)
         reference = to_model_range(batch["frames"][:, :1])
         moving = (images - reference).abs().amax(dim=2, keepdim=True) > MOVING
         weight = 1.0 + MOVING_WEIGHT * moving
@@ -36,27 +45,40 @@ class AutoencoderStage(Stage):
         loss = (weight * (error.abs() + 5.0 * error.square())).mean()
         optimizers = cast(list[Optimizer], [self.optimizers()])
         self.descend(optimizers, list(self.model.autoencoder.parameters()), loss)
-        self.log_dict({"autoencoder/loss": loss, "autoencoder/psnr": psnr(images, restored)}, prog_bar=True)
+        self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         chosen = torch.arange(1, batch["frames"].shape[1], 3)
-        images, restored = restore(self.averaged.autoencoder, batch["frames"], chosen, 0.0)
-        self.log("autoencoder/validation_psnr", psnr(images, restored), prog_bar=True)
+        self.scores.append(psnr(*restore(self.averaged.autoencoder, batch["frames"], chosen)))
 
-    def on_train_end(self) -> None:
-        """Latents are normalised over a sample of the training clips, for the stages to come."""
+    def on_validation_epoch_end(self) -> None:
+        score = torch.stack(self.scores).mean()
+        self.scores.clear()
+        self.log("autoencoder/psnr", score, prog_bar=True, sync_dist=True)
+        self.judge(score)
+
+    def best_model(self) -> Model:
+        """As in the base; latents are normalised over a sample of the training clips, for later stages."""
+        model = super().best_model()
         loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         sample = torch.cat([batch["frames"][:, ::8] for batch, _ in zip(loader, range(32), strict=False)])
-        self.averaged.autoencoder.fit_normalisation(to_model_range(sample.flatten(0, 1)).to(self.device))
+        model.autoencoder.fit_normalisation(to_model_range(sample.flatten(0, 1)).to(self.device))
+        return model
 
 
-def restore(network: Autoencoder, frames: Tensor, chosen: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    """Frames uint8 [B, L, H, W, 3] -> (chosen images, restored ones), [B, n, 3, H, W] in [-1, 1]."""
+def restore(
+    network: Autoencoder, frames: Tensor, chosen: Tensor, draws: Draws | None = None
+) -> tuple[Tensor, Tensor]:
+    """Frames uint8 [B, L, H, W, 3] -> (chosen images, restored ones), [B, n, 3, H, W] in [-1, 1].
+
+    With ``draws`` the latents are off by up to LATENT_NOISE deviations.
+    """
     images = to_model_range(frames[:, chosen])
     latents, _ = network.encoder(images.flatten(0, 1))
-    latents = latents + noise * latents.detach().std() * torch.rand(
-        len(latents), 1, 1, 1, device=latents.device
-    ) * torch.randn_like(latents)
+    if draws:
+        rows = len(latents)
+        spread = LATENT_NOISE * latents.detach().std(dim=(1, 2, 3), keepdim=True)
+        latents = latents + spread * draws.uniform(rows, 1, 1, 1) * draws.normal(*latents.shape)
     _, reference = network.encoder(to_model_range(frames[:, 0]))
     repeated = type(reference)(*(part.repeat_interleave(len(chosen), dim=0) for part in reference))
     return images, network.decoder(latents, repeated).unflatten(0, images.shape[:2])

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import lightning
 import torch
@@ -14,6 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
+from dd_ros_training.draws import Draws
 from dd_ros_training.recipe import StageRecipe
 
 WARM_UP_STEPS = 50
@@ -35,18 +37,31 @@ class Stage(lightning.LightningModule):
         clock: tells how much of the stage's time is used.
     """
 
-    steps: Tensor
-
     def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
         super().__init__()
         self.config, self.model, self.recipe, self.clock = config, model, recipe, clock
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
         self.automatic_optimization = False
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # kept over a resume
+        self.steps = 0
+        self.best_score = -math.inf
+        self.best: dict[str, Tensor] = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["stage"] = {"steps": self.steps, "best_score": self.best_score, "best": self.best}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, value in checkpoint["stage"].items():
+            setattr(self, name, value)
+
+    def draws(self) -> Draws:
+        """Random numbers of this step."""
+        return Draws(
+            hash((self.recipe.seed, self.steps)), self.global_rank, self.trainer.world_size, self.device
+        )
 
     def progress_fraction(self) -> float:
         """How much of the stage is over, 0 to 1: of its steps or its time, whichever is further."""
-        return min(1.0, max(int(self.steps) / self.recipe.steps, self.clock.fraction()))
+        return min(1.0, max(self.steps / self.recipe.steps, self.clock.fraction()))
 
     def all_optimizers(self) -> list[Optimizer]:
         """The optimisers as a list, also where there is only one."""
@@ -57,7 +72,7 @@ class Stage(lightning.LightningModule):
         self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], loss: Tensor
     ) -> None:
         """One optimiser step: warm-up, then a learning rate that falls linearly to the end."""
-        factor = min(1.0, (int(self.steps) + 1) / WARM_UP_STEPS) * max(0.01, 1.0 - self.progress_fraction())
+        factor = min(1.0, (self.steps + 1) / WARM_UP_STEPS) * max(0.01, 1.0 - self.progress_fraction())
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(loss)
@@ -74,10 +89,23 @@ class Stage(lightning.LightningModule):
     @torch.no_grad()
     def update_average(self) -> None:
         """Move ``averaged`` towards ``model``, faster in the beginning."""
-        decay = min(self.recipe.average, (1 + int(self.steps)) / (10 + int(self.steps)))
+        decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
         pairs = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
         for kept, new in pairs:
             kept.lerp_(new, 1.0 - decay)
+
+    def judge(self, score: Tensor) -> None:
+        """Remember the averaged weights if no validation gave a higher ``score`` yet."""
+        value = float(self.trainer.strategy.reduce(score, reduce_op="mean"))
+        if value > self.best_score:
+            self.best_score = value
+            self.best = {name: part.cpu().clone() for name, part in self.averaged.state_dict().items()}
+
+    def best_model(self) -> Model:
+        """The averaged networks with the weights that validation liked best."""
+        if self.best:
+            self.averaged.load_state_dict(self.best)
+        return self.averaged
 
 
 def optimisers(module: nn.Module, rate: float) -> list[Optimizer]:

@@ -9,7 +9,6 @@ list, so every step of every chunk is trained.
 from __future__ import annotations
 
 import copy
-import random
 from typing import cast
 
 import torch
@@ -22,6 +21,7 @@ from dd_ros.diffusion.path import add_noise, shift
 from dd_ros.diffusion.rollout import rollout
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import VideoTransformer
+from dd_ros_training.draws import Draws
 from dd_ros_training.losses import (
     distribution_matching,
     flow_matching,
@@ -31,7 +31,7 @@ from dd_ros_training.losses import (
 )
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
-from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, observe
+from dd_ros_training.stages.teacher import Clips, denoise_clip, encode
 from dd_ros_training.validation import RolloutCheck
 
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
@@ -55,18 +55,20 @@ class DistillationStage(Stage):
         self.student_optimisers = len(student)
         return student + critic
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> None:
-        clips = encode(self.model, batch, self.config.context_frames)
+    def training_step(self, batch: dict[str, Tensor], _: int) -> None:
+        draws = self.draws()
+        clips = encode(self.model, batch, self.config.context_frames, draws)
         optimizers = self.all_optimizers()
-        if index % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
-            loss = self.critic_loss(clips)
+        if self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
+            loss = self.critic_loss(clips, draws)
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
-            self.log("distillation/critic", loss, prog_bar=True)
+            self.log("distillation/critic", loss, sync_dist=True)
             return
-        losses = self.student_losses(clips)
+        losses = self.student_losses(clips, draws)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.transformer.parameters()), total)
-        self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
+        self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
@@ -77,7 +79,7 @@ class DistillationStage(Stage):
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
         return weight
 
-    def generate(self, clips: Clips, trained: bool) -> tuple[Tensor, Tensor]:
+    def generate(self, clips: Clips, draws: Draws, trained: bool) -> tuple[Tensor, Tensor]:
         """The student's rollout: (estimates of the drawn steps, estimates of the last steps)."""
         schedule = self.config.schedule
         cache = KVCache(
@@ -85,13 +87,13 @@ class DistillationStage(Stage):
             self.config.transformer.window_frames // schedule.chunk_frames,
         )
         network = self.model.transformer
-        cache.observed = observe(network, clips.context, clips.context_actions, None)
+        cache.observed = network.observe(clips.context, clips.context_actions)
         if trained:
             chunks = schedule.chunks(self.config.horizon)
-            steps = [random.randrange(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
+            steps = [draws.below(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
         else:
             steps = None
-        noise = torch.randn_like(clips.future)
+        noise = draws.normal(*clips.future.shape)
         results = list(
             rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps)
         )
@@ -100,21 +102,19 @@ class DistillationStage(Stage):
             torch.cat([cast(Tensor, result.trained) for result in results], dim=1) if trained else last
         ), last
 
-    def student_losses(self, clips: Clips) -> dict[str, Tensor]:
-        generated, _ = self.generate(clips, trained=True)
+    def student_losses(self, clips: Clips, draws: Draws) -> dict[str, Tensor]:
+        generated, _ = self.generate(clips, draws, trained=True)
         losses = {"regression": regression(generated, clips.future)}
         if self.recipe.matching or self.recipe.motion:
-            fake, real = self.scores(clips, generated.detach())
+            fake, real = self.scores(clips, generated.detach(), draws)
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)
         return losses
 
     @torch.no_grad()
-    def scores(self, clips: Clips, generated: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Fake and real score's estimates of ``generated`` from one noised copy of it."""
-        levels = shift(torch.rand(len(generated), 1, device=generated.device)).clamp(LEAST_NOISE, MOST_NOISE)
-        levels = levels.expand(-1, generated.shape[1])
-        noisy = add_noise(generated, torch.randn_like(generated), levels)
+        noisy, levels = self.noised(generated, draws)
         fake = self.estimate(self.critic, clips, noisy, levels)
         real = self.estimate(self.teacher, clips, noisy, levels)
         if self.recipe.guidance:
@@ -124,6 +124,12 @@ class DistillationStage(Stage):
             )
         return fake, real
 
+    def noised(self, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """``generated`` noised to one level per clip, and the levels [B, F]: where scores are compared."""
+        levels = shift(draws.uniform(len(generated), 1)).clamp(LEAST_NOISE, MOST_NOISE)
+        levels = levels.expand(-1, generated.shape[1])
+        return add_noise(generated, draws.normal(*generated.shape), levels), levels
+
     def estimate(
         self,
         network: VideoTransformer,
@@ -132,18 +138,16 @@ class DistillationStage(Stage):
         levels: Tensor,
         drop: Tensor | None = None,
     ) -> Tensor:
-        observed = observe(network, clips.context, clips.context_actions, None)
+        observed = network.observe(clips.context, clips.context_actions)
         chunk_frames = self.config.schedule.chunk_frames
         return denoise_clip(network, clips, noisy, levels, observed, chunk_frames, drop).latents
 
-    def critic_loss(self, clips: Clips) -> Tensor:
+    def critic_loss(self, clips: Clips, draws: Draws) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
         with torch.no_grad():
-            _, generated = self.generate(clips, trained=False)
-        levels = shift(torch.rand(len(generated), 1, device=generated.device)).clamp(LEAST_NOISE, MOST_NOISE)
-        levels = levels.expand(-1, generated.shape[1])
-        noisy = add_noise(generated, torch.randn_like(generated), levels)
-        observed = observe(self.critic, clips.context, clips.context_actions, None)
+            _, generated = self.generate(clips, draws, trained=False)
+        noisy, levels = self.noised(generated, draws)
+        observed = self.critic.observe(clips.context, clips.context_actions)
         result = denoise_clip(self.critic, clips, noisy, levels, observed, self.config.schedule.chunk_frames)
         return flow_matching(result, generated, levels) + 0.1 * uncertainty(result, generated)
 

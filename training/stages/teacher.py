@@ -15,6 +15,7 @@ from dd_ros.diffusion.path import add_noise, chunk_levels
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.autoencoder import to_model_range
 from dd_ros.model.transformer import Denoised, VideoTransformer
+from dd_ros_training.draws import Draws
 from dd_ros_training.losses import flow_matching, uncertainty
 from dd_ros_training.recipe import StageRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
@@ -61,26 +62,22 @@ class TeacherStage(Stage):
         return optimisers(self.model.transformer, self.recipe.rate)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
-        clips = encode(self.model, batch, self.config.context_frames)
-        loss, error = self.losses(clips)
+        draws = self.draws()
+        clips = encode(self.model, batch, self.config.context_frames, draws)
+        loss, error = self.losses(clips, draws)
         self.descend(self.all_optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
-        self.log_dict({"teacher/loss": loss, "teacher/uncertainty": error}, prog_bar=True)
+        self.log("teacher/loss", loss, prog_bar=True, sync_dist=True)
+        self.log("teacher/uncertainty", error, sync_dist=True)
 
-    def losses(self, clips: Clips) -> tuple[Tensor, Tensor]:
+    def losses(self, clips: Clips, draws: Draws) -> tuple[Tensor, Tensor]:
         """Flow-matching loss and uncertainty loss of one batch."""
         network = self.model.transformer
-        observed = observe(network, *noised_context(clips))
-        levels = chunk_levels(
-            len(clips.future),
-            self.config.horizon // self.config.schedule.chunk_frames,
-            self.config.schedule.chunk_frames,
-            clips.future.device,
-        )
-        drop = torch.rand(len(levels), device=levels.device) < DROPPED_ACTIONS
-        noisy = add_noise(clips.future, torch.randn_like(clips.future), levels)
-        result = denoise_clip(
-            network, clips, noisy, levels, observed, self.config.schedule.chunk_frames, drop
-        )
+        observed = network.observe(*noised_context(clips, draws))
+        rows, size = len(clips.future), self.config.schedule.chunk_frames
+        levels = chunk_levels(draws.uniform(rows, self.config.horizon // size), size)
+        drop = draws.uniform(rows) < DROPPED_ACTIONS
+        noisy = add_noise(clips.future, draws.normal(*clips.future.shape), levels)
+        result = denoise_clip(network, clips, noisy, levels, observed, size, drop)
         return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -91,34 +88,24 @@ class TeacherStage(Stage):
 
 
 @torch.no_grad()
-def encode(model: Model, batch: dict[str, Tensor], context_frames: int) -> Clips:
+def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: Draws) -> Clips:
     """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
     frames, actions = batch["frames"], batch["actions"]
     latents = model.autoencoder.encode(to_model_range(frames.flatten(0, 1)))[0].unflatten(0, frames.shape[:2])
     context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
     context_actions = actions[:, :context_frames].clone()
-    if model.training:
-        fresh = torch.rand(len(context), device=context.device) < SHORT_HISTORY
-        context[fresh] = context[fresh, -1:]
-        context_actions[fresh] = context_actions[fresh, -1:]
+    fresh = draws.uniform(len(context)) < SHORT_HISTORY
+    context[fresh] = context[fresh, -1:]
+    context_actions[fresh] = context_actions[fresh, -1:]
     return Clips(context, context_actions, future, actions[:, context_frames:])
 
 
-def noised_context(clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
-    """Observed latents with a little noise, their actions, and the levels [B, C]."""
-    levels = CONTEXT_NOISE * torch.rand(clips.context.shape[:2], device=clips.context.device)
-    levels = levels * (torch.rand_like(levels[:, :1]) < 0.5)
-    return (
-        add_noise(clips.context, torch.randn_like(clips.context), levels),
-        clips.context_actions,
-        levels,
-    )
-
-
-def observe(
-    network: VideoTransformer, context: Tensor, actions: Tensor, levels: Tensor | None
-) -> list[KeysValues]:
-    return network.observe(context, actions, levels)
+def noised_context(clips: Clips, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Observed latents, in half of the clips with a little noise, their actions, and the levels [B, C]."""
+    levels = CONTEXT_NOISE * draws.uniform(*clips.context.shape[:2])
+    levels = levels * (draws.uniform(len(levels), 1) < 0.5)
+    noise = draws.normal(*clips.context.shape)
+    return add_noise(clips.context, noise, levels), clips.context_actions, levels
 
 
 def denoise_clip(

@@ -28,7 +28,7 @@ from dd_ros.ros.messages import header_at, to_time
 from dd_ros.ros.topics import message_class
 from dd_ros.shipped import read_config
 from dd_ros.storage import Record, records
-from dd_ros.streams import ActionBuffer
+from dd_ros.streams import JoinedActions
 
 # Horizons between two bags, or two rounds of one, so that nothing is predicted across.
 PAUSE = 1.5
@@ -38,7 +38,7 @@ class Future(NamedTuple):
     """Where a picture stands among the actions of its bag: its own time, and all of them."""
 
     stamp_ns: int
-    actions: ActionBuffer
+    actions: JoinedActions
 
 
 class BagPlayer(ThreadedNode):
@@ -77,7 +77,7 @@ class BagPlayer(ThreadedNode):
         recording = read_actions(bag, streams, problems)
         pictures = zip(recording.image_stamps, recording.image_segments, strict=True)
         offset: int | None = None
-        for record in records(bag, (streams.image_topic, streams.action_topic), problems):
+        for record in records(bag, streams.topics, problems):
             now = self.get_clock().now().nanoseconds
             if offset is None:
                 offset = now - record.received_ns

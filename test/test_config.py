@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action sources: how they are written, read, and replaced by others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tiny import tiny_config
+
+from dd_ros.config import ActionSource, StreamSpec, parse_actions, read_yaml, write_yaml
+from dd_ros.errors import InputError
+
+ARM = ActionSource(topic="/arm", type="sensor_msgs/msg/JointState", fields=("position[0:2]",), dim=2)
+GRIPPER = ActionSource(topic="/gripper", type="std_msgs/msg/Float64MultiArray", fields=("data",), dim=1)
+SPEC = StreamSpec(image_topic="/image", actions=(ARM, GRIPPER), rate_hz=10.0, width=32, height=32)
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        (["/cmd_vel"], [("/cmd_vel", ())]),
+        (["/arm.position[0:7]", "gripper"], [("/arm", ("position[0:7]",)), ("gripper", ())]),
+        (["/cmd_vel.linear.x,angular.z"], [("/cmd_vel", ("linear.x", "angular.z"))]),
+        (["action[0:7]", "observation.state"], [("action", ("[0:7]",)), ("observation", ("state",))]),
+        (
+            ["/arm.position[left_hip,right_hip],velocity[3]"],
+            [("/arm", ("position[left_hip,right_hip]", "velocity[3]"))],
+        ),
+        (
+            ["/cmd_vel.linear.x", "/arm", "/cmd_vel.angular.z"],
+            [("/cmd_vel", ("linear.x", "angular.z")), ("/arm", ())],
+        ),
+    ],
+)
+def test_sources_as_on_the_command_line(texts: list[str], wanted: list[tuple[str, tuple[str, ...]]]) -> None:
+    sources = parse_actions(texts)
+    assert [(source.topic, source.fields) for source in sources] == wanted
+    assert parse_actions([str(source) for source in sources]) == sources
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [[], [""], [".position"], ["/arm."], ["/arm.a,,b"], ["/a b"], ["/arm", "/arm"], ["/arm.x", "/arm"]],
+)
+def test_sources_that_cannot_be_read(texts: list[str]) -> None:
+    with pytest.raises(InputError, match="action topic: expected"):
+        parse_actions(texts)
+
+
+def test_other_topics_keep_what_is_not_said() -> None:
+    assert SPEC.with_topics() == SPEC
+    moved = SPEC.with_topics("/head", ["/left_arm", "/hand.data[1]"])
+    assert moved.image_topic == "/head"
+    assert moved.actions == (
+        ARM.model_copy(update={"topic": "/left_arm"}),
+        ActionSource(topic="/hand", fields=("data[1]",), dim=1),
+    )
+    assert SPEC.with_topics(actions=["/all"]).actions == (ActionSource(topic="/all"),)
+    assert moved.topics == ("/head", "/left_arm", "/hand")
+
+
+def test_several_topics_need_their_dimensions_and_names_of_their_own(tmp_path: Path) -> None:
+    for actions in ([ARM, ARM], [ARM, GRIPPER.model_copy(update={"dim": None})], []):
+        with pytest.raises(ValidationError):
+            StreamSpec(**dict(SPEC) | {"actions": actions})
+    with pytest.raises(ValidationError, match="give 3 values, expected 2 together"):
+        tiny_config(streams=SPEC.model_copy(update={"width": 48}))
+    write_yaml(tmp_path / "streams.yaml", SPEC)
+    assert read_yaml(tmp_path / "streams.yaml", StreamSpec) == SPEC

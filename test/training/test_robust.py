@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training runs that are killed, interrupted, or out of disk lose nothing that was saved."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bag_writer import robot_messages, write_bag
+from tiny import tiny_config
+
+from dd_ros import Predictor
+from dd_ros.bags import find_bags
+from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
+from dd_ros.errors import InputError
+from dd_ros_training import callbacks
+from dd_ros_training.finetune import finetune
+from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.train import STAGES, Run
+
+STEPS = 150
+CONFIG = tiny_config()
+
+
+def recipe(steps: int = STEPS) -> Recipe:
+    length = {"minutes": 1000, "steps": steps, "batch_size": 2, "validate_every": 50}
+    return Recipe(
+        name="small",
+        streams=CONFIG.streams,
+        network=CONFIG.transformer,
+        image_network=CONFIG.autoencoder,
+        schedule="2-1",
+        chunk_frames=2,
+        horizon=8,
+        context_frames=2,
+        autoencoder=StageRecipe(**length),
+        teacher=StageRecipe(**length),
+        distillation=DistillationRecipe(**length),
+    )
+
+
+def train(bags: Path, folder: Path, steps: int = STEPS) -> None:
+    """The whole run, as a process of its own does it; saves as often as it can."""
+    torch.set_num_threads(1)
+    callbacks.SAVE_SECONDS = 0.0
+    run = Run(recipe(steps), find_bags([bags]), folder / "work")
+    run.save(folder / "small", run.train(list(STAGES)))
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bags")
+    for number in (1, 2, 4):
+        write_bag(folder / f"episode_{number:06d}", robot_messages(30))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dd_ros_training.train"])  # so that each process starts at once
+    return context
+
+
+def saved_steps(folder: Path) -> dict[str, int]:
+    """Optimiser steps of every saved stage; every file of them must be whole."""
+    files = {stage: folder / "work" / stage / "last.ckpt" for stage in STAGES}
+    return {
+        stage: torch.load(file, weights_only=False)["stage"]["steps"]
+        for stage, file in files.items()
+        if file.exists()
+    }
+
+
+def test_ten_kills_lose_nothing_that_was_saved(
+    bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+) -> None:
+    chance = random.Random(7)
+    before: dict[str, int] = {}
+    for _ in range(10):
+        process = processes.Process(target=train, args=(bags, tmp_path))
+        process.start()
+        deadline = time.monotonic() + 60.0
+        while saved_steps(tmp_path) == before and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)  # until this process has saved something of its own
+        time.sleep(chance.uniform(0.0, 0.6))
+        process.kill()
+        process.join()
+        after = saved_steps(tmp_path)
+        assert all(after[stage] >= steps for stage, steps in before.items()), (before, after)
+        assert not (tmp_path / "small").exists() or load_checkpoint(tmp_path / "small")
+        before = after
+    process = processes.Process(target=train, args=(bags, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert saved_steps(tmp_path) == dict.fromkeys(STAGES, STEPS)
+    Predictor.load(tmp_path / "small", device="cpu")
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_predicts(
+    bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+) -> None:
+    process = processes.Process(target=train, args=(bags, tmp_path, 100_000))
+    process.start()
+    while not saved_steps(tmp_path) and process.is_alive():
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 0
+    predictor = Predictor.load(tmp_path / "small", device="cpu")
+    predictor.observe(np.zeros((32, 48, 3), np.uint8), 0, [0.0, 0.0])
+    assert predictor.predict(np.zeros((8, 2))).shape == (8, 32, 48, 3)
+    assert "in the stage autoencoder" in (tmp_path / "small" / "README.md").read_text()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writing beyond ``size`` bytes of a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
+    model = Model(CONFIG)
+    save_checkpoint(tmp_path / "it", CONFIG, model, "the first")
+    with largest_file(20_000), pytest.raises(InputError, match="it: cannot be written"):
+        save_checkpoint(tmp_path / "it", CONFIG, model, "the second")
+    assert (tmp_path / "it" / "README.md").read_text() == "the first"
+    load_checkpoint(tmp_path / "it")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_training_goes_on_where_its_state_cannot_be_saved(bags: Path, tmp_path: Path) -> None:
+    run = Run(recipe(3), find_bags([bags]), tmp_path / "work")
+    run.train(["autoencoder"])
+    last = tmp_path / "work" / "autoencoder" / "last.ckpt"
+    whole = last.read_bytes()
+    run = Run(recipe(6), find_bags([bags]), tmp_path / "work")
+    with (
+        largest_file(100_000),
+        pytest.warns(match=r"last\.ckpt: not saved"),
+        pytest.raises(InputError, match=r"autoencoder\.pt: cannot be written.*make room"),
+    ):
+        run.train(["autoencoder"])
+    assert last.read_bytes() == whole
+    assert sorted(path.name for path in last.parent.iterdir()) == ["last.ckpt"]
+
+
+def test_a_work_folder_is_of_one_run(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    asked = ([bags], "/camera/image_raw", "/action", tmp_path / "mine", str(tiny_checkpoint), None)
+    finetune(*asked, max_minutes=0.1)
+    with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
+        finetune(*asked, max_minutes=0.2)
+    with pytest.raises(InputError, match="cannot be written"):
+        finetune(*asked[:3], Path("/proc/mine"), *asked[4:], max_minutes=0.1)

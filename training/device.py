@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What suits the machine that trains: number format and batch size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from dd_ros.device import native_dtype, resolve_device
+
+CPU_CLIPS = 8  # more clips per step are not faster on a CPU, and learn less per minute
+MOST_CLIPS = 64
+CLIP_BYTES_PER_PIXEL = 40_000  # distillation of an 18-frame clip, measured at 128x96 in float32, rounded up
+
+
+def precision() -> Literal["bf16-mixed", "32-true"]:
+    """Lightning's name of the format: bfloat16 where GPU or CPU multiply it natively, else float32."""
+    return "bf16-mixed" if native_dtype(resolve_device("auto")) == torch.bfloat16 else "32-true"
+
+
+def batch_size(width: int, height: int) -> int:
+    """Clips of ``width`` x ``height`` pixels per step that suit this machine."""
+    if not torch.cuda.is_available():
+        return CPU_CLIPS
+    free, _ = torch.cuda.mem_get_info()
+    return clips_within(free // 2, width * height)
+
+
+def clips_within(memory: int, pixels: int) -> int:
+    """Clips whose training fits into ``memory`` bytes, from CPU_CLIPS to MOST_CLIPS."""
+    return max(CPU_CLIPS, min(MOST_CLIPS, memory // (CLIP_BYTES_PER_PIXEL * pixels)))
