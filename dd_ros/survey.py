@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dd_ros.bags import IMAGE_TYPES, values_of
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
+from dd_ros.lerobot import LeRobotReader, LeRobotSet, keys_of
 from dd_ros.ros.actions import DEFAULT_FIELDS, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.storage import Record, records
@@ -228,9 +229,7 @@ def choose_topics(
 
 def only(names: Sequence[str], option: str, kind: str) -> str:
     if len(names) != 1:
-        raise InputError(
-            f"{option}: expected one {kind}, the bags have {', '.join(names) or 'none'}; name one"
-        )
+        raise InputError(f"{option}: expected one {kind}, there are {', '.join(names) or 'none'}; name one")
     return names[0]
 
 
@@ -265,7 +264,7 @@ def describe_streams(
     return StreamSpec(
         image_topic=image_topic,
         actions=tuple(describe_source(whole, source, problems) for source in sources),
-        rate_hz=round(rate / math.ceil(rate / FASTEST_HZ - 0.05), 3),
+        rate_hz=model_rate(rate),
         width=width,
         height=height,
     )
@@ -324,6 +323,28 @@ def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: li
 def usual(values: Sequence[T]) -> T:
     """The value that occurs most."""
     return Counter(values).most_common(1)[0][0]
+
+
+def describe_set(data: LeRobotSet, image_key: str, sources: Sequence[ActionSource]) -> StreamSpec:
+    """Rate and image size that suit a camera of a LeRobot data set, and the number of each source's values.
+
+    Raises:
+        InputError: the data set lacks the camera or an action; the message lists those it has.
+    """
+    dims = [LeRobotReader(data, image_key, keys_of(source)).dim for source in sources]
+    width, height = image_size(*data.info.features[image_key].size)
+    return StreamSpec(
+        image_topic=image_key,
+        actions=tuple(s.model_copy(update={"dim": dim}) for s, dim in zip(sources, dims, strict=True)),
+        rate_hz=model_rate(data.info.fps),
+        width=width,
+        height=height,
+    )
+
+
+def model_rate(camera_hz: float) -> float:
+    """The fastest rate for a model that a camera's rate is a whole multiple of."""
+    return round(camera_hz / math.ceil(camera_hz / FASTEST_HZ - 0.05), 3)
 
 
 def image_size(width: int, height: int) -> tuple[int, int]:

@@ -86,6 +86,17 @@ def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
     for text in ("observation.images.top", "image 96x64", "3 values: lift, turn, grip", "[red]set"):
         assert "".join(text.split()) in "".join(shown.split())
     assert "no such file" not in shown
+    assert "images observation.images.top as 96x64 at 15 Hz; actions action (3 values), hold" in shown
+    chosen = ("--image-topic", "observation.images.top", "--action-topic", "action[1:3]")
+    assert "actions action[1:3] (2 values), hold" in dd_ros("inspect", path, *chosen).stdout
+    refused(
+        dd_ros("inspect", path, "--image-topic", "/camera"),
+        "no images /camera; it holds observation.images.top",
+    )
+    refused(
+        dd_ros("inspect", path, "--action-topic", "/cmd"),
+        "no numbers /cmd; it holds action, observation.state",
+    )
     *_, video = sorted(path.rglob("*.mp4"))
     video.unlink()
     assert f"{video}: no such file\n" in dd_ros("inspect", path).stdout
