@@ -53,11 +53,12 @@ setup(
         "safetensors>=0.4.3,<1",
         "scikit-image>=0.22,<1",
         "torch>=2.11,<2.16",
+        "zstandard>=0.22,<1",
     ],
     extras_require={
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
         "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
-        "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
+        "train": ["lightning>=2.6,<3", "pillow>=10,<14", "tensorboard>=2.17,<3"],
         "test": [
             "colcon-package-information>=0.4,<1",
             "colcon-package-selection>=0.2.10,<1",

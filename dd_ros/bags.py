@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,20 @@ from dd_ros.errors import InputError
 from dd_ros.ros.actions import action_values, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.storage import Record, folder_of, records, storage_files
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, StampsWentBack, resample
+from dd_ros.streams import (
+    ActionBuffer,
+    Episode,
+    FrameClock,
+    JoinedActions,
+    StampsWentBack,
+    Step,
+    episode_of,
+    model_steps,
+    resize,
+)
 from dd_ros.timeline import choose_stamps, segments
 
+Picture = TypeVar("Picture")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -97,19 +109,60 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
     problems = [] if problems is None else problems
+    size: list[str] = []
+
+    def picture(record: Record) -> NDArray[np.uint8]:
+        rgb = image_to_rgb(record.msg)
+        note_size(bag, spec, (rgb.shape[1], rgb.shape[0]), size, problems)
+        return resize(rgb, spec.width, spec.height)
+
+    runs = read_runs(bag, spec, picture, problems)
+    return [episode_of(run, name) for run, name in zip(runs, run_names(bag, len(runs)), strict=True)]
+
+
+def read_runs(
+    bag: Path, spec: StreamSpec, picture: Callable[[Record], Picture], problems: list[str]
+) -> list[list[Step[Picture]]]:
+    """The model steps of a bag, an inner list for each episode; what is kept of a picture is the caller's choice.
+
+    Args:
+        picture: what to keep of the message with an image that is due; InputError if it is of no use.
+        problems: takes one line for everything that could not be used.
+
+    Raises:
+        InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
+    """
     recording = read_actions(bag, spec, problems)
-    episodes: list[Episode] = []
-    images = read_images(bag, spec, recording, problems)
+    runs: list[list[Step[Picture]]] = []
+    images = read_images(bag, spec, recording, picture, problems)
     for segment, part in groupby(images, key=lambda image: image[0]):
-        episodes += resample(((stamp, rgb) for _, stamp, rgb in part), recording.actions[segment], spec)
-    if not episodes:
+        kept = ((stamp, image) for _, stamp, image in part)
+        runs += model_steps(kept, recording.actions[segment], spec.rate_hz)
+    if not runs:
         raise InputError(
             f"{bag}: no usable images of {spec.image_topic} at or after the first action of "
             + ", ".join(spec.action_topics)
             + "".join(f"; {problem}" for problem in problems[:1])
         )
-    names = [f"{bag.stem}#{index}" if index else bag.stem for index in range(len(episodes))]
-    return [replace(episode, name=name) for episode, name in zip(episodes, names, strict=True)]
+    return runs
+
+
+def run_names(bag: Path, count: int) -> list[str]:
+    """Names of the episodes of a bag."""
+    return [f"{bag.stem}#{index}" if index else bag.stem for index in range(count)]
+
+
+def note_size(
+    bag: Path, spec: StreamSpec, size: tuple[int, int], last: list[str], problems: list[str]
+) -> None:
+    """Say in ``problems`` where images change their size; ``last`` holds the one before, if any."""
+    text = f"{size[0]}x{size[1]}"
+    if last and last[0] != text:
+        problems.append(
+            f"{bag} {spec.image_topic}: expected images of {last[0]} pixels as before, got {text}; "
+            "all are stretched to the model's size"
+        )
+    last[:] = [text]
 
 
 def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
@@ -213,14 +266,17 @@ def missing_topic(bag: Path, spec: StreamSpec) -> None:
 
 
 def read_images(
-    bag: Path, spec: StreamSpec, recording: Recording, problems: list[str]
-) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """The second pass: images that are due, as (segment, stamp, uint8 RGB) in recorded order.
+    bag: Path,
+    spec: StreamSpec,
+    recording: Recording,
+    picture: Callable[[Record], Picture],
+    problems: list[str],
+) -> Iterator[tuple[int, int, Picture]]:
+    """The second pass: what ``picture`` makes of images that are due, as (segment, stamp, it) in recorded order.
 
     As in the live node, an image that is due but does not decode is a missed model step.
     """
     clock = FrameClock(spec.rate_hz)
-    size: str | None = None
     for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
@@ -230,17 +286,11 @@ def read_images(
         if stamp is None or not due(clock, stamp):
             continue
         try:
-            rgb = image_to_rgb(record.msg)
+            kept = picture(record)
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
             continue
-        seen, size = size, f"{rgb.shape[1]}x{rgb.shape[0]}"
-        if seen not in (None, size):
-            problems.append(
-                f"{bag} {spec.image_topic}: expected images of {seen} pixels as before, got {size}; "
-                "all are stretched to the model's size"
-            )
-        yield recording.image_segments[number], stamp, rgb
+        yield recording.image_segments[number], stamp, kept
 
 
 def due(clock: FrameClock, stamp: int) -> bool:

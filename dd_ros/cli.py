@@ -270,7 +270,7 @@ def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
 @click.argument("path", metavar="BAG_OR_CKPT")
 @topic_options("; default the only one of the bag")
 def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) -> None:
-    """Show what a bag or a LeRobot data set holds and what training would use of it, or the card of a checkpoint.
+    """Show what bags or a LeRobot data set hold and what training would use of it, or the card of a checkpoint.
 
     Example: dd_ros inspect logs --image-topic /camera/image_raw --action-topic /cmd_vel.linear.x,angular.z
     """

@@ -19,6 +19,7 @@ from dd_ros.errors import InputError
 
 Positive = Annotated[int, Field(gt=0)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
+TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -32,22 +33,21 @@ class ActionSource(Settings):
     """A topic whose commands are part of the action vector, or all of it.
 
     Attributes:
-        topic: its name.
+        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``.
         type: ROS type that ``fields`` are of; None is any.
         fields: fields that make up its part, in order, such as ``position[0:7]``,
             ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
         dim: number of its action values; None takes what comes.
     """
 
-    topic: Annotated[str, Field(pattern=r"^[\w/~]+$")]
+    topic: Annotated[str, Field(pattern=rf"^{TOPIC}$")]
     type: str | None = None
     fields: tuple[str, ...] = ()
     dim: Positive | None = None
 
     def __str__(self) -> str:
-        """As on the command line: ``/joint_command.position[0:7]``, or ``action[0:7]`` of a LeRobot data set."""
-        fields = ",".join(self.fields)
-        return self.topic + (fields if not fields or fields.startswith("[") else f".{fields}")
+        """As on the command line: ``/joint_command.position[0:7]``."""
+        return ".".join([self.topic, *([",".join(self.fields)] if self.fields else [])])
 
 
 def parse_actions(texts: Sequence[str]) -> tuple[ActionSource, ...]:
@@ -60,10 +60,9 @@ def parse_actions(texts: Sequence[str]) -> tuple[ActionSource, ...]:
     """
     fields: dict[str, list[str]] = {}
     for text in texts:
-        topic = re.split(r"[.\[]", text)[0]
-        rest = text.removeprefix(topic).removeprefix(".")
-        named = [field.strip() for field in re.split(r",(?![^\[]*\])", rest)] if text != topic else []
-        if not re.fullmatch(r"[\w/~]+", topic) or not all(named):
+        topic, dot, rest = text.partition(".")
+        named = [field.strip() for field in re.split(r",(?![^\[]*\])", rest)] if dot else []
+        if not re.fullmatch(TOPIC, topic) or not all(named):
             raise InputError(
                 f"action topic: expected a topic, or one with fields as in /arm.position[0:7], got {text!r}"
             )

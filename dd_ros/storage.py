@@ -1,43 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a rosbag2 recording -> messages. What a cut-off or damaged file still holds is read."""
+"""Files of a rosbag2 recording -> messages. What a cut-off or damaged file still holds is read.
+
+Files are read one by one, so that a compressed one is the most that is ever unpacked.
+"""
 
 from __future__ import annotations
 
 import re
-import sqlite3
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mcap.records import Channel, Message, Schema
-from mcap.stream_reader import StreamReader
+import yaml
+import zstandard
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from dd_ros.errors import InputError
+from dd_ros.salvage import read_damaged, standard_types
 
 FILES = (".mcap", ".db3")
-
-
-@cache
-def standard_types() -> Typestore:
-    """Message types every ROS 2 installation has, for bags that do not bring their own."""
-    return get_typestore(Stores.ROS2_JAZZY)
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass
 class Record:
-    """A message as it lies in a bag: topic, type, receive time in ns, bytes and their types."""
+    """A message as it lies in a bag.
+
+    Attributes:
+        received_ns: receive time.
+        raw: its bytes, not compressed.
+        types: the types they are of.
+        file: storage file it lies in.
+        twin: how many messages of its topic and receive time come right before it in that file.
+    """
 
     topic: str
     msgtype: str
     received_ns: int
     raw: bytes = field(repr=False)
     types: Typestore = field(repr=False)
+    file: Path = field(default=Path(), repr=False)
+    twin: int = field(default=0, repr=False)
 
     @cached_property
     def msg(self) -> Any:
@@ -70,72 +79,91 @@ def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Ite
 
     What is wrong with the bag is appended to ``problems``, one line each; nothing is raised for it.
     """
+    for file in listed_files(bag, problems):
+        last: dict[str, Record] = {}
+        for record in file_records(file, topics, problems):
+            before = last.get(record.topic)
+            if before is not None and before.received_ns == record.received_ns:
+                record.twin = before.twin + 1
+            last[record.topic] = record
+            yield record
+
+
+def listed_files(bag: Path, problems: list[str]) -> list[Path]:
+    """Storage files of a bag: those its metadata lists, or else all there are."""
+    if bag.is_file():
+        return [bag]
     try:
-        reader = AnyReader([bag], default_typestore=standard_types())
-        reader.open()
-    except Exception as error:  # the storage libraries raise many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        about = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+        named = [bag / Path(name).name for name in about["relative_file_paths"]]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        reason = f"metadata.yaml: {type(error).__name__}"
         problems.append(f"{bag}: not closed properly or damaged ({reason}); read as far as it goes")
-        for file in storage_files(bag):
-            yield from salvage(file, topics, problems)
-        return
-    types = reader.typestore
-    chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-    try:
-        for connection, received, raw in reader.messages(chosen) if chosen else ():  # no choice means all
-            yield Record(connection.topic, connection.msgtype, received, raw, types)
-    except Exception as error:
-        problems.append(f"{bag}: damaged in the middle ({error}); read as far as it goes")
-    finally:
-        with suppress(AnyReaderError):
-            reader.close()
+        return storage_files(bag)
+    gone = [file.name for file in named if not file.exists()]
+    if gone:
+        problems.append(f"{bag}: {', '.join(gone)} missing; the other files are used")
+    return [file for file in named if file.exists()]
 
 
-def salvage(file: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
-    """Messages of a single storage file without metadata or without its end."""
-    reader = {".mcap": mcap_records, ".db3": sqlite_records}.get(file.suffix)
-    if reader is None:
-        problems.append(f"{file}: compressed file of a bag without metadata; decompress it first")
-        return
+def file_records(file: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
+    """Messages of one storage file, by receive time; of one that cannot be opened in the file's order."""
+    with unpacked(file, problems) as plain:
+        try:
+            reader = AnyReader([plain], default_typestore=standard_types())
+            reader.open()
+        except Exception as error:  # the storage libraries raise many kinds for a damaged file
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problems.append(f"{file}: not closed properly or damaged ({reason}); read as far as it goes")
+            yield from salvage(file, plain, topics, problems)
+            return
+        types = reader.typestore
+        chosen = [c for c in reader.connections if topics is None or c.topic in topics]
+        try:
+            for connection, received, raw in reader.messages(chosen) if chosen else ():  # no choice means all
+                yield Record(connection.topic, connection.msgtype, received, inflated(raw), types, file)
+        except Exception as error:
+            problems.append(f"{file}: damaged in the middle ({error}); read as far as it goes")
+        finally:
+            with suppress(AnyReaderError):
+                reader.close()
+
+
+def salvage(file: Path, plain: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
+    """Messages of a storage file without its end; ``plain`` is the file, unpacked."""
     try:
-        for record in reader(file):
-            if topics is None or record.topic in topics:
-                yield record
+        for topic, msgtype, received, raw, types in read_damaged(plain):
+            if topics is None or topic in topics:
+                yield Record(topic, msgtype, received, inflated(raw), types, file)
     except Exception as error:
         problems.append(
             f"{file}: cut off or damaged ({type(error).__name__}: {error}); the readable part is used"
         )
 
 
-def mcap_records(file: Path) -> Iterator[Record]:
-    """Messages of an mcap file from its beginning, without its index."""
-    types = get_typestore(Stores.EMPTY)
-    schemas: dict[int, str] = {}
-    channels: dict[int, Channel] = {}
-    with file.open("rb") as stream:
-        for record in StreamReader(stream).records:
-            if isinstance(record, Schema):
-                schemas[record.id] = record.name
-                with suppress(Exception):  # then the standard types must do
-                    types.register(get_types_from_msg(record.data.decode(), record.name))
-            elif isinstance(record, Channel):
-                channels[record.id] = record
-            elif isinstance(record, Message):
-                channel = channels[record.channel_id]
-                kind = schemas[channel.schema_id]
-                yield Record(channel.topic, kind, record.log_time, record.data, types)
+def inflated(raw: bytes) -> bytes:
+    """Bytes of a message, which some recorders compress one by one; no message begins like a zstd frame."""
+    if raw[:4] != ZSTD_MAGIC:
+        return raw
+    return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
 
 
-def sqlite_records(file: Path) -> Iterator[Record]:
-    """Messages of a db3 file in the order of the file."""
-    connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        connection.execute("PRAGMA writable_schema=ON")  # else SQLite refuses a file shorter than it says
-        topics = {
-            key: (name, kind) for key, name, kind in connection.execute("SELECT id, name, type FROM topics")
-        }
-        # Without sorting: a cut-off file can be read until it breaks off.
-        for key, received, data in connection.execute("SELECT topic_id, timestamp, data FROM messages"):
-            yield Record(*topics[key], received, data, standard_types())
-    finally:
-        connection.close()
+@contextmanager
+def unpacked(file: Path, problems: list[str]) -> Iterator[Path]:
+    """The storage file itself, or a temporary copy of a compressed one, as far as it can be unpacked."""
+    if file.suffix in FILES:
+        yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
+        plain = Path(folder) / file.stem
+        try:
+            unpack(file, plain)
+        except (zstandard.ZstdError, OSError) as error:
+            problems.append(f"{file}: cannot be unpacked to its end ({error}); the readable part is used")
+        yield plain
+
+
+def unpack(file: Path, plain: Path) -> None:
+    """Decompress a storage file to ``plain``; raises ZstdError where it breaks off, with what came before written."""
+    with file.open("rb") as packed, plain.open("wb") as out:
+        shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True), out)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 
+Picture = TypeVar("Picture")
 JUMP_NS = 1_000_000_000  # a step back at least this long is a reset, not a late message
 MAX_HOLD = 1  # missed model steps that repeating a frame may bridge
 
@@ -160,6 +162,14 @@ class JoinedActions:
         return min(known) if len(known) == len(newest) else None
 
 
+class Step(NamedTuple, Generic[Picture]):
+    """A model step: stamp in ns, its picture or what stands for it, the action in force, float32 [A]."""
+
+    stamp: int
+    picture: Picture
+    action: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Episode:
     """Consecutive model steps.
@@ -187,10 +197,8 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def steps(
-    images: Iterable[tuple[int, NDArray[np.uint8]]], rate_hz: float
-) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """Images (stamp, rgb) that become model steps, as (ticks, stamp, rgb); ticks -1 after a reset."""
+def steps(images: Iterable[tuple[int, Picture]], rate_hz: float) -> Iterator[tuple[int, int, Picture]]:
+    """Images (stamp, picture) that become model steps, as (ticks, stamp, picture); ticks -1 after a reset."""
     clock = FrameClock(rate_hz)
     for stamp, image in images:
         try:
@@ -203,35 +211,43 @@ def steps(
             yield ticks, stamp, image
 
 
-def resample(
-    images: Iterable[tuple[int, NDArray[np.uint8]]],
-    actions: JoinedActions,
-    spec: StreamSpec,
-    name: str = "",
-) -> list[Episode]:
-    """Episodes of a recording: images (stamp, uint8 RGB) in recorded order and all its actions.
+def model_steps(
+    images: Iterable[tuple[int, Picture]], actions: JoinedActions, rate_hz: float
+) -> list[list[Step[Picture]]]:
+    """The model steps of a recording, an inner list for each episode.
 
-    Frames before the first action are left out.
+    Args:
+        images: (stamp, picture) in recorded order; pictures, or whatever stands for them, are passed on.
+        actions: all its actions. Frames before the first one are left out.
+        rate_hz: model steps per second.
     """
-    step_ns = 1e9 / spec.rate_hz
-    runs: list[list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]] = [[]]
+    step_ns = round(1e9 / rate_hz)
+    runs: list[list[Step[Picture]]] = [[]]
     known = (image for image in images if actions.at(image[0]) is not None)
-    for ticks, stamp, image in steps(known, spec.rate_hz):
+    for ticks, stamp, image in steps(known, rate_hz):
         action = actions.at(stamp)
         assert action is not None
         run = runs[-1]
         if ticks < 0 or missed_too_many(ticks):
             runs.append([])
         elif ticks > 1 and run:
-            held = run[-1][0] + round(step_ns)
-            run.append((held, run[-1][1], run[-1][2]))
-        runs[-1].append((stamp, resize(image, spec.width, spec.height), action))
-    return [
-        episode_of(run, f"{name}#{index}" if index else name)
-        for index, run in enumerate(r for r in runs if r)
-    ]
+            run.append(run[-1]._replace(stamp=run[-1].stamp + step_ns))
+        runs[-1].append(Step(stamp, image, action))
+    return [run for run in runs if run]
 
 
-def episode_of(run: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]], name: str) -> Episode:
+def resample(
+    images: Iterable[tuple[int, NDArray[np.uint8]]],
+    actions: JoinedActions,
+    spec: StreamSpec,
+    name: str = "",
+) -> list[Episode]:
+    """Episodes of a recording: images (stamp, uint8 RGB) in recorded order and all its actions."""
+    sized = ((stamp, resize(image, spec.width, spec.height)) for stamp, image in images)
+    runs = model_steps(sized, actions, spec.rate_hz)
+    return [episode_of(run, f"{name}#{index}" if index else name) for index, run in enumerate(runs)]
+
+
+def episode_of(run: Sequence[Step[NDArray[np.uint8]]], name: str) -> Episode:
     stamps, frames, actions = zip(*run, strict=True)
     return Episode(np.stack(frames), np.stack(actions), np.asarray(stamps, np.int64), name)

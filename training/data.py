@@ -1,154 +1,286 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags -> episodes on disk -> clips. Memory stays bounded: episodes are memory-mapped arrays."""
+"""Episodes -> clips. Pictures are decoded when they are wanted, so memory and disk stay bounded.
+
+Episodes are divided into segments of some ten seconds. A *stream* goes through its share of them in
+random order, holds a pool of decoded ones, and draws clips from it: several from each segment before
+it gives way to the next, so that decoding is cheap against training.
+
+A global batch is put together from ``shards``, equal parts that each come from a stream of their own.
+Each rank makes its share of them: two processes with ``shards=2`` see, together, the very batches that
+one process with ``shards=2`` and twice the batch size sees (as many workers provided: each worker makes
+whole batches, so a shard has a stream per worker).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import ctypes
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
+import cv2
 import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from dd_ros.bags import read_episodes
-from dd_ros.config import ActionSpec, StreamSpec
+from dd_ros.config import ActionSpec
 from dd_ros.errors import InputError
-from dd_ros.progress import progress
+from dd_ros_training.augment import Augment, augmented
+from dd_ros_training.index import TrainingEpisode
+
+SEGMENT_STEPS = 128
+SPACING = (
+    8  # window starts to a clip: of each stretch of this many, one is drawn while its segment is in the pool
+)
+POOL_SEGMENTS = 32
+POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
+VALIDATION_CLIPS = 40
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
-@dataclass(frozen=True)
-class StoredEpisode:
-    """An episode on disk: ``frames.npy`` uint8 [T, H, W, 3] and ``actions.npy`` float32 [T, A]."""
+def fit_actions(episodes: Sequence[TrainingEpisode], names: tuple[str, ...] = ()) -> ActionSpec:
+    """Mean and deviation of the actions of ``episodes``; constant fields get deviation 1.
 
-    folder: Path
-
-    @property
-    def frames(self) -> NDArray[np.uint8]:
-        return np.load(self.folder / "frames.npy", mmap_mode="r")
-
-    @property
-    def actions(self) -> NDArray[np.float32]:
-        return np.load(self.folder / "actions.npy", mmap_mode="r")
-
-    def __len__(self) -> int:
-        return len(self.actions)
-
-
-def store_bag(bag: Path, spec: StreamSpec, cache: Path) -> list[StoredEpisode]:
-    """Episodes of one bag, decoded once and kept under ``cache`` until bag or settings change."""
-    size = sum(file.stat().st_size for file in ([bag] if bag.is_file() else sorted(bag.iterdir())))
-    key = hashlib.sha256(f"{bag.resolve()} {size} {spec.model_dump_json()}".encode()).hexdigest()[:12]
-    folder = cache / f"{bag.stem}-{key}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".", dir=cache))
-        try:
-            for index, episode in enumerate(read_episodes(bag, spec)):
-                place = staging / f"{index:04d}"
-                place.mkdir()
-                np.save(place / "frames.npy", episode.frames)
-                np.save(place / "actions.npy", episode.actions)
-            os.replace(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    return [StoredEpisode(place) for place in sorted(folder.iterdir())]
-
-
-def store_bags(bags: Sequence[Path], spec: StreamSpec, cache: Path) -> list[StoredEpisode]:
-    """Episodes of all readable ``bags``; bags without usable data are named and left out."""
-    episodes: list[StoredEpisode] = []
-    for bag in progress(bags, "reading bags"):
-        try:
-            episodes += store_bag(bag, spec, cache)
-        except InputError as error:
-            lightning.pytorch.utilities.rank_zero_warn(f"left out: {error}")
-    return episodes
-
-
-def fit_actions(episodes: Sequence[StoredEpisode], names: tuple[str, ...] = ()) -> ActionSpec:
-    """Mean and deviation of the actions of ``episodes``; constant fields get deviation 1."""
-    actions = np.concatenate([np.asarray(episode.actions, np.float64) for episode in episodes])
-    std = actions.std(axis=0)
-    std[std < 1e-6] = 1.0
-    return ActionSpec(
-        dim=actions.shape[1],
-        mean=tuple(actions.mean(axis=0).tolist()),
-        std=tuple(std.tolist()),
-        names=names,
-    )
-
-
-class ClipDataset(Dataset[dict[str, Tensor]]):
-    """Every window of ``length`` consecutive frames.
-
-    Items: ``frames`` uint8 [length, H, W, 3] and ``actions`` float32 [length, A], normalised.
+    Raises:
+        InputError: no episodes, or action vectors of several lengths.
     """
+    if not episodes:
+        raise InputError("data: expected at least one usable episode, got none")
+    count, mean, squares = 0, np.zeros(0), np.zeros(0)
+    for episode in episodes:  # one by one, by Chan's rule: all together they may not fit into memory
+        actions = episode.actions.astype(np.float64)
+        if not count:
+            mean, squares = np.zeros(actions.shape[1]), np.zeros(actions.shape[1])
+        if mean.shape != actions.shape[1:]:
+            raise InputError(
+                f"{episode.name}: expected {len(mean)} action values as in {episodes[0].name}, got {actions.shape[1]}"
+            )
+        step = actions.mean(axis=0) - mean
+        total = count + len(actions)
+        squares = squares + len(actions) * actions.var(axis=0) + step**2 * count * len(actions) / total
+        mean = mean + step * len(actions) / total
+        count = total
+    std = np.sqrt(squares / count)
+    std[std < 1e-6] = 1.0
+    return ActionSpec(dim=len(mean), mean=tuple(mean.tolist()), std=tuple(std.tolist()), names=names)
 
-    def __init__(self, episodes: Sequence[StoredEpisode], length: int, action: ActionSpec, stride: int = 1):
+
+def segments_of(lengths: Sequence[int], clip_frames: int) -> NDArray[np.int64]:
+    """Segments of episodes of ``lengths`` model steps: rows (episode, start, stop), int64 [S, 3].
+
+    Neighbours overlap by ``clip_frames - 1`` steps, so each clip lies in exactly one segment.
+
+    Raises:
+        InputError: no episode is as long as a clip.
+    """
+    rows: list[tuple[int, int, int]] = []
+    starts = max(1, SEGMENT_STEPS - clip_frames + 1)
+    for number, length in enumerate(lengths):
+        windows = length - clip_frames + 1
+        if windows > 0:
+            bounds = np.linspace(0, windows, math.ceil(windows / starts) + 1).astype(int).tolist()
+            rows += [(number, a, b + clip_frames - 1) for a, b in pairwise(bounds)]
+    if not rows:
+        raise InputError(
+            f"data: expected at least one episode of {clip_frames} frames, got none "
+            f"({len(lengths)} episodes, the longest of {max(lengths, default=0)})"
+        )
+    return np.array(rows, np.int64)
+
+
+class Clips:
+    """Cuts clips: ``frames`` uint8 [length, H, W, 3] and ``actions`` float32 [length, A], normalised."""
+
+    def __init__(self, episodes: Sequence[TrainingEpisode], length: int, action: ActionSpec):
         self.episodes, self.length = list(episodes), length
         self.mean = np.asarray(action.mean, np.float32)
         self.std = np.asarray(action.std, np.float32)
-        starts = [range(0, len(episode) - length + 1, stride) for episode in self.episodes]
-        self.index = [(number, start) for number, run in enumerate(starts) for start in run]
-        if not self.index:
-            raise InputError(f"data: expected at least one episode of {length} frames, got none")
+
+    def actions(self, episode: int, start: int, stop: int) -> NDArray[np.float32]:
+        return (self.episodes[episode].actions[start:stop] - self.mean) / self.std
+
+    def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
+        return self.episodes[episode].frames(start, stop)
+
+
+class Segment:
+    """A decoded segment and the clips that are still to be drawn from it."""
+
+    def __init__(self, clips: Clips, place: NDArray[np.int64], random: np.random.Generator):
+        episode, start, stop = map(int, place)
+        self.frames, self.actions = clips.frames(episode, start, stop), clips.actions(episode, start, stop)
+        self.length = clips.length
+        windows = stop - start - clips.length + 1
+        first = np.arange(0, windows, SPACING)
+        self.starts = random.permutation(
+            random.integers(first, np.minimum(first + SPACING, windows))
+        ).tolist()
+
+    def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        part = slice(start := self.starts.pop(), start + self.length)
+        return self.frames[part], self.actions[part]
+
+
+class ClipStream(IterableDataset[dict[str, Tensor]]):
+    """Training clips without end, see the top of this file.
+
+    Args:
+        clips: what to cut.
+        batch_size: clips of a batch of this process.
+        shards: streams that a global batch comes from; this process makes those ``own``.
+        seed: the same seed, the same clips.
+        augment: how clips are changed; None leaves them as they are.
+    """
+
+    def __init__(
+        self, clips: Clips, batch_size: int, shards: int, own: range, seed: Sequence[int],
+        augment: Augment | None,
+    ):  # fmt: skip
+        self.clips, self.shards, self.own, self.seed, self.augment = clips, shards, own, list(seed), augment
+        if batch_size % len(own):
+            raise InputError(f"batch size: expected a multiple of {len(own)} shards, got {batch_size}")
+        self.each = batch_size // len(own)  # clips in a row from one shard
+        self.segments = segments_of([len(episode) for episode in clips.episodes], clips.length)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        streams = [self.stream(shard * workers + worker, self.shards * workers) for shard in self.own]
+        while True:
+            for stream in streams:
+                for _ in range(self.each):
+                    yield next(stream)
+
+    def stream(self, number: int, count: int) -> Iterator[dict[str, Tensor]]:
+        """The clips of stream ``number`` of ``count``."""
+        random = np.random.default_rng([*self.seed, 1, number])
+        pool: list[Segment] = []
+        size = 1
+        for place in self.order(number, count):
+            pool.append(Segment(self.clips, place, random))
+            if len(pool) == 1:
+                size = self.pool_size(pool[0], count)
+            while len(pool) >= size:
+                chosen = int(random.integers(len(pool)))
+                yield self.item(*pool[chosen].draw(), random)
+                if not pool[chosen].starts:
+                    pool.pop(chosen)
+
+    def order(self, number: int, count: int) -> Iterator[NDArray[np.int64]]:
+        """Segments of a stream, without end: in each pass the streams share all of them out anew."""
+        turn = 0
+        while True:
+            shuffled = np.random.default_rng([*self.seed, 0, turn]).permutation(len(self.segments))
+            own = shuffled[number::count]
+            yield from self.segments[own if len(own) else shuffled]
+            turn += 1
+
+    def pool_size(self, segment: Segment, count: int) -> int:
+        """Segments that a stream holds, as far as its share and the memory of a worker go."""
+        fits = POOL_BYTES // (len(self.own) * segment.frames.nbytes)
+        return max(1, min(POOL_SEGMENTS // len(self.own), fits, len(self.segments) // count))
+
+    def item(
+        self, frames: NDArray[np.uint8], actions: NDArray[np.float32], random: np.random.Generator
+    ) -> dict[str, Tensor]:
+        changed = augmented(frames, self.augment, random) if self.augment else frames.copy()
+        return {"frames": torch.from_numpy(changed), "actions": torch.from_numpy(actions.copy())}
+
+
+class ClipList(Dataset[dict[str, Tensor]]):
+    """Clips for validation: at most ``most``, in order, evenly spread over all that do not overlap."""
+
+    def __init__(self, clips: Clips, most: int):
+        self.clips = clips
+        lengths = [len(episode) for episode in clips.episodes]
+        segments_of(lengths, clips.length)  # or InputError
+        places = [
+            (number, start)
+            for number, length in enumerate(lengths)
+            for start in range(0, length - clips.length + 1, clips.length)
+        ]
+        chosen = np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)
+        self.places = [places[number] for number in chosen]
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.places)
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
-        number, start = self.index[item]
-        part = slice(start, start + self.length)
-        episode = self.episodes[number]
-        actions = (episode.actions[part] - self.mean) / self.std
+        episode, start = self.places[item]
+        stop = start + self.clips.length
         return {
-            "frames": torch.from_numpy(episode.frames[part].copy()),
-            "actions": torch.from_numpy(actions),
+            "frames": torch.from_numpy(self.clips.frames(episode, start, stop)),
+            "actions": torch.from_numpy(self.clips.actions(episode, start, stop)),
         }
 
 
 class BagData(lightning.LightningDataModule):
-    """Clips of training and validation episodes.
+    """Clips of training and validation episodes; those shorter than a clip are skipped.
+
+    Training clips have no end: count steps, not epochs. A stage that goes on after a kill gets other
+    clips than in the beginning, as the seed takes in the steps done so far.
 
     Args:
         train, validation: episodes.
         action: normalisation of the actions.
         clip_frames: frames of a clip.
         batch_size: clips of a batch, per process.
-        workers: decoding processes; 0 loads in the training process.
+        workers: decoding processes; 0 decodes in the training process.
+        augment: how training clips are changed; None leaves them as they are.
+        seed: of order and changes.
+        shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
+
+    Raises:
+        InputError: no episode of either kind is as long as a clip.
     """
 
     def __init__(
         self,
-        train: Sequence[StoredEpisode],
-        validation: Sequence[StoredEpisode],
+        train: Sequence[TrainingEpisode],
+        validation: Sequence[TrainingEpisode],
         action: ActionSpec,
         clip_frames: int,
         batch_size: int,
         workers: int = 0,
+        augment: Augment | None = None,
+        seed: int = 0,
+        shards: int | None = None,
     ):
         super().__init__()
-        self.batch_size, self.workers = batch_size, workers
-        self.train_clips = ClipDataset(train, clip_frames, action)
-        self.validation_clips = ClipDataset(validation, clip_frames, action, stride=2 * clip_frames)
+        self.batch_size, self.workers, self.augment = batch_size, workers, augment
+        self.seed, self.shards = seed, shards
+        self.train_clips = Clips(train, clip_frames, action)
+        self.validation_clips = ClipList(Clips(validation, clip_frames, action), VALIDATION_CLIPS)
+        segments_of([len(episode) for episode in train], clip_frames)  # or InputError, before hours go by
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            self.train_clips,
-            self.batch_size,
-            shuffle=True,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            drop_last=len(self.train_clips) >= self.batch_size,
+        trainer = self.trainer
+        rank, processes, steps = (
+            (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
         )
+        shards = self.shards or processes
+        if shards % processes:
+            raise InputError(f"shards: expected a multiple of {processes} processes, got {shards}")
+        each = shards // processes
+        stream = ClipStream(
+            self.train_clips, self.batch_size, shards, range(rank * each, (rank + 1) * each),
+            (self.seed, steps), self.augment,
+        )  # fmt: skip
+        return DataLoader(
+            stream, self.batch_size, num_workers=self.workers, worker_init_fn=begin_worker,
+            pin_memory=torch.cuda.is_available(),
+        )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(self.validation_clips, self.batch_size, num_workers=0)
+        return DataLoader(self.validation_clips, self.batch_size)
+
+
+def begin_worker(_: int) -> None:
+    """A worker decodes on one core, leaves Ctrl-C to the training process, and dies with it even on a kill -9."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What suits the machine that trains: number format and batch size."""
+"""What suits the machine that trains: number format, batch size, decoding processes."""
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from dd_ros.device import native_dtype, resolve_device
 
 CPU_CLIPS = 8  # more clips per step are not faster on a CPU, and learn less per minute
 MOST_CLIPS = 64
+MOST_WORKERS = 8
 CLIP_BYTES_PER_PIXEL = 40_000  # distillation of an 18-frame clip, measured at 128x96 in float32, rounded up
 
 
@@ -30,3 +32,8 @@ def batch_size(width: int, height: int) -> int:
 def clips_within(memory: int, pixels: int) -> int:
     """Clips whose training fits into ``memory`` bytes, from CPU_CLIPS to MOST_CLIPS."""
     return max(CPU_CLIPS, min(MOST_CLIPS, memory // (CLIP_BYTES_PER_PIXEL * pixels)))
+
+
+def loader_workers() -> int:
+    """Processes that decode pictures: half of the cores that this process may use, one at least."""
+    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
+from dd_ros_training.augment import Augment
 
 Weight = Annotated[float, Field(ge=0.0)]
 
@@ -43,6 +44,7 @@ class DistillationRecipe(StageRecipe):
         regression: squared error to the logged future and to its temporal differences; falls
             linearly to ``regression_end``.
         critic_steps: critic updates per generator update.
+        scores_from: share of the stage after which critic, matching and motion join the regression.
         guidance: action guidance of the real score.
     """
 
@@ -51,6 +53,7 @@ class DistillationRecipe(StageRecipe):
     regression: Weight = 1.0
     regression_end: Weight = 1.0
     critic_steps: Positive = 1
+    scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
 
 
@@ -78,6 +81,7 @@ class Recipe(Settings):
         streams: topics, fields, rate, image size.
         schedule: step counts per chunk, such as ``4-3-2-2``.
         notes: paragraph for the card: where the data comes from, under which licence.
+        augment: how training clips are changed; null leaves them as they are.
         trainer: devices and machines to train on.
     """
 
@@ -91,6 +95,7 @@ class Recipe(Settings):
     chunk_frames: Positive = 4
     horizon: Positive = 16
     context_frames: Positive = 2
+    augment: Augment | None = Augment()
     trainer: TrainerRecipe = TrainerRecipe()
     autoencoder: StageRecipe
     teacher: StageRecipe

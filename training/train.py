@@ -16,7 +16,7 @@ import click
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 
 from dd_ros.bags import find_bags, split
@@ -28,15 +28,15 @@ from dd_ros.evaluation.evaluate import evaluate
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
-from dd_ros_training.data import BagData, StoredEpisode, fit_actions, store_bags
-from dd_ros_training.device import precision
+from dd_ros_training.data import BagData, fit_actions
+from dd_ros_training.device import loader_workers, precision
+from dd_ros_training.index import TrainingEpisode, hold_back, index_bags
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
-VALIDATION_BATCHES = 5
 MOST_WINDOWS = 300  # that the final judgement looks at
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
@@ -46,7 +46,7 @@ STAGES: dict[str, type[Stage]] = {
 }
 
 
-def checkpoint_config(recipe: Recipe, episodes: Sequence[StoredEpisode]) -> CheckpointConfig:
+def checkpoint_config(recipe: Recipe, episodes: Sequence[TrainingEpisode]) -> CheckpointConfig:
     """Settings of the checkpoint that ``recipe`` makes from ``episodes``."""
     return CheckpointConfig(
         name=recipe.name,
@@ -89,7 +89,6 @@ def run_stage(
         logger=TensorBoardLogger(work / "logs", name=name, version=""),
         val_check_interval=settings.validate_every,
         check_val_every_n_epoch=None,
-        limit_val_batches=VALIDATION_BATCHES,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         enable_model_summary=False,
@@ -119,7 +118,9 @@ def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
 
 
 class Run:
-    """A training run in the folder ``work``: episodes, logs, and the weights each stage left.
+    """A training run in the folder ``work``: index of the bags, logs, and the weights each stage left.
+
+    ``problems`` has a line for all that could not be used of the bags.
 
     Args:
         recipe: what to train.
@@ -131,9 +132,14 @@ class Run:
         self.recipe, self.work = recipe, work
         self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags)
-        cache = work / "episodes"
-        self.episodes = store_bags(self.training_bags, recipe.streams, cache)
-        self.held_back = store_bags(self.validation_bags, recipe.streams, cache) or self.episodes
+        self.problems: list[str] = []
+        cache, length = work / "index", recipe.context_frames + recipe.horizon
+        self.episodes = index_bags(self.training_bags, recipe.streams, cache, self.problems)
+        self.held_back = index_bags(self.validation_bags, recipe.streams, cache, self.problems)
+        if not any(len(episode) >= length for episode in self.held_back):
+            self.episodes, self.held_back = hold_back(self.episodes, length)
+        for problem in self.problems:
+            rank_zero_warn(problem)
         self.config = checkpoint_config(recipe, self.episodes)
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
@@ -150,7 +156,10 @@ class Run:
                     model.load_state_dict(done)
                     continue
                 length = self.recipe.context_frames + self.recipe.horizon
-                data = BagData(self.episodes, self.held_back, self.config.action, length, recipe.batch_size)
+                data = BagData(
+                    self.episodes, self.held_back, self.config.action, length, recipe.batch_size,
+                    loader_workers(), self.recipe.augment, recipe.seed,
+                )  # fmt: skip
                 model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
                 if self.interrupt.asked:
                     self.interrupted = name
@@ -172,18 +181,16 @@ class Run:
         return self.work / f"{stage}.pt"
 
     @rank_zero_only
-    def save(self, out: Path, model: Model, made_by: str = MADE_BY) -> None:
+    def save(self, out: Path, model: Model, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
         """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
 
-        It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        At most ``windows`` windows are judged. It is written before it is judged, so that nothing is lost where judging fails or is cut short.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
         if self.validation_bags and not facts.interrupted:
             plots = self.work / "evaluation"
-            figures = evaluate(
-                out, self.validation_bags, plots / "evaluate.json", plots, max_windows=MOST_WINDOWS
-            )
+            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots, max_windows=windows)
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
 
@@ -196,6 +203,7 @@ class Run:
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
             validation=f"{len(self.validation_bags)} bags",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+            problems=self.problems,
             interrupted=self.interrupted,
         )
 

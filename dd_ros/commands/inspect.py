@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dd_ros inspect``: what bags hold and what training would use of them, or what a data set or checkpoint is."""
+"""``dd_ros inspect``: what bags or LeRobot data sets hold, what training would use, or what a checkpoint is."""
 
 from __future__ import annotations
 
@@ -85,9 +85,10 @@ def show_bags(
         wanted = {image, *(source.topic for source in sources)}
         spec = describe_streams(infos, image, sources, problems)
     except InputError as error:
-        say(console, [*problems, *topic_problems(infos), str(error)])
-        if image_topic and actions:
+        say(console, [*problems, *topic_problems(infos)])
+        if image_topic or actions:
             raise
+        say(console, [str(error)])
         return
     uses = [use_of(info.path, spec) for info in progress(infos, "reading episodes")]
     if len(bags) > 1:

@@ -203,10 +203,8 @@ def reader_of(data: LeRobotSet, spec: StreamSpec) -> LeRobotReader:
 
 
 def keys_of(source: ActionSource) -> list[str]:
-    """What a source of actions means in a data set: ``action``, ``action[0:7]`` or ``observation.state``."""
-    return [f"{source.topic}{'' if field.startswith('[') else '.'}{field}" for field in source.fields] or [
-        source.topic
-    ]
+    """The features that a source of actions means: ``action[0:7]``, or all of ``observation.state,effort``."""
+    return [f"{source.topic}.{field}" for field in source.fields] or [source.topic]
 
 
 def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:

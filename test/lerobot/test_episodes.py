@@ -113,6 +113,7 @@ def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
         (["action[1:3]"], [3, -3]),
         (["observation.state"], [1.5, 7]),
         (["observation.state[1]", "action"], [7, 0, 3, -3]),
+        (["observation.state[1],state[0]"], [7, 1.5]),
     ],
 )
 def test_actions_as_on_the_command_line(folder: Path, texts: list[str], values: list[float]) -> None:

@@ -163,7 +163,7 @@ def test_training_goes_on_where_its_state_cannot_be_saved(bags: Path, tmp_path: 
 
 
 def test_a_work_folder_is_of_one_run(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    asked = ([bags], "/camera/image_raw", "/action", tmp_path / "mine", str(tiny_checkpoint), None)
+    asked = ([bags], "/camera/image_raw", ["/action"], tmp_path / "mine", str(tiny_checkpoint), None)
     finetune(*asked, max_minutes=0.1)
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
         finetune(*asked, max_minutes=0.2)

@@ -14,10 +14,9 @@ from tiny import tiny_config
 
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
-from dd_ros.errors import InputError
+from dd_ros.survey import image_size
 from dd_ros_training import callbacks
-from dd_ros_training.data import ClipDataset, fit_actions, store_bag
-from dd_ros_training.finetune import adopt, default_recipe, finetune, image_size
+from dd_ros_training.finetune import adopt, default_recipe, finetune
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
@@ -114,25 +113,9 @@ def test_learning_lowers_the_loss(bags: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-3:]) < 0.75 * np.mean(losses[:3]), losses
 
 
-def test_episodes_are_decoded_once_and_clips_are_normalised(bags: Path, tmp_path: Path) -> None:
-    bag = find_bags([bags])[0]
-    (episode,) = store_bag(bag, CONFIG.streams, tmp_path)
-    written = (episode.folder / "frames.npy").stat().st_mtime_ns
-    (again,) = store_bag(bag, CONFIG.streams, tmp_path)
-    assert (again.folder / "frames.npy").stat().st_mtime_ns == written
-    action = fit_actions([episode])
-    clips = ClipDataset([episode], 10, action)
-    assert len(clips) == 21
-    assert clips[3]["frames"].shape == (10, 32, 48, 3)
-    everything = torch.cat([ClipDataset([episode], 30, action)[0]["actions"]])
-    assert torch.allclose(everything.mean(dim=0), torch.zeros(2), atol=1e-5)
-    with pytest.raises(InputError, match="at least one episode of 40 frames"):
-        ClipDataset([episode], 40, action)
-
-
 def test_finetune_adapts_to_another_robot(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    finetune([bags], "/camera/image_raw", "/action", out, str(tiny_checkpoint), None, max_minutes=0.2)
+    finetune([bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
     predictor = Predictor.load(out, device="cpu")
     assert (predictor.width, predictor.height) == image_size(48, 32)
     assert predictor.config.streams.rate_hz == pytest.approx(10.0)
