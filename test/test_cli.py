@@ -83,10 +83,7 @@ def test_inspecting_a_bag_with_several_candidates_asks_for_one(tmp_path: Path) -
     bag = write_bag(tmp_path / "bag", sorted(robot_messages(12) + arm, key=lambda m: m[2]))
     asked = dd_ros("inspect", bag)
     assert asked.returncode == 0
-    assert (
-        "--action-topic: expected one topic of commands, there are /action, /arm; name one"
-        in asked.stdout
-    )
+    assert "--action-topic: expected one topic of commands, there are /action, /arm; name one" in asked.stdout
     both = dd_ros("inspect", bag, "--action-topic", "/arm.position[y]", "--action-topic", "/action")
     assert both.returncode == 0, both.stderr
     assert "actions /arm.position[y] (1 values), /action.position (2 values), hold" in both.stdout

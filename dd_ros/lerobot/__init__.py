@@ -5,7 +5,23 @@ Needs pyarrow and PyAV (extra ``lerobot``), and no ROS. They are imported when a
 only bags needs neither.
 """
 
-from dd_ros.lerobot.episodes import LeRobotReader, keys_of, read_episode, read_episodes
+from dd_ros.lerobot.episodes import (
+    LeRobotEpisode,
+    LeRobotReader,
+    index_episodes,
+    keys_of,
+    read_episode,
+    read_episodes,
+)
 from dd_ros.lerobot.meta import LeRobotSet, is_lerobot
 
-__all__ = ["LeRobotReader", "LeRobotSet", "is_lerobot", "keys_of", "read_episode", "read_episodes"]
+__all__ = [
+    "LeRobotEpisode",
+    "LeRobotReader",
+    "LeRobotSet",
+    "index_episodes",
+    "is_lerobot",
+    "keys_of",
+    "read_episode",
+    "read_episodes",
+]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.lerobot.meta import LeRobotSet
 from dd_ros.ros.actions import element
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, resample
+from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, model_steps, resample, resize
 
 SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -235,25 +236,113 @@ def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = Non
 def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
     """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
 
-    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``.
+    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. A picture that cannot be
+    read is a missed model step.
     """
-    name = f"{reader.path.name}/episode_{number:06d}"
+    found = time_line(reader, number, spec, problems)
+    if found is None:
+        return []
+    stamps, commands = found
+    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
+    due = [n for n, stamp in enumerate(stamps) if commands.at(stamp) is not None and clock.accept(stamp)]
+    images = ((stamps[n], rgb) for n, rgb in reader.pictures(number, due, problems))
+    return resample(images, commands, spec, name_of(reader, number))
+
+
+@dataclass(frozen=True)
+class LeRobotEpisode:
+    """Consecutive model steps of a recorded episode, whose pictures are decoded when they are asked for.
+
+    Attributes:
+        reader, number: the recorded episode.
+        name: where it comes from, as in ``read_episode``.
+        size: width and height of its pictures.
+        numbers: int64 [T], the recorded frame of each step; one is there twice where it bridges a missed step.
+        stamps: int64 [T], nanoseconds.
+        actions: float32 [T, A], the command in force at each step.
+    """
+
+    reader: LeRobotReader
+    number: int
+    name: str
+    size: tuple[int, int]
+    numbers: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+    actions: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> LeRobotEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        part, name = slice(start, stop), f"{self.name}[{start}:{stop}]"
+        return replace(
+            self, name=name, numbers=self.numbers[part], stamps=self.stamps[part], actions=self.actions[part]
+        )
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
+        wanted, problems = self.numbers[start:stop].tolist(), list[str]()
+        pictures = self.reader.pictures(self.number, list(dict.fromkeys(wanted)), problems)
+        found = {number: resize(rgb, *self.size) for number, rgb in pictures}
+        if problems:
+            raise InputError(problems[0])
+        return np.stack([found[number] for number in wanted])
+
+
+def index_episodes(path: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
+    """All episodes of a data set at the model's rate, without their pictures.
+
+    Of those only the first and the last are tried: an episode that lacks one is named and left out.
+
+    Raises:
+        InputError: as ``read_episodes``, except that there may be no usable step.
+    """
+    data = LeRobotSet(path)
+    reader = reader_of(data, spec)
+    problems += data.problems
+    return [episode for number in data.episodes for episode in index_episode(reader, number, spec, problems)]
+
+
+def index_episode(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> list[LeRobotEpisode]:
+    """One recorded episode as ``read_episode`` has it, without its pictures."""
+    found = time_line(reader, number, spec, problems)
+    if found is None:
+        return []
+    stamps, commands = found
+    runs = model_steps(((stamp, n) for n, stamp in enumerate(stamps)), commands, spec.rate_hz)
+    ends = sorted({step.picture for run in runs for step in (run[0], run[-1])})
+    if len(list(reader.pictures(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
+        return []
+    name, size = name_of(reader, number), (spec.width, spec.height)
+    episodes = []
+    for index, run in enumerate(runs):
+        times, numbers, actions = (np.array(column) for column in zip(*run, strict=True))
+        part = f"{name}#{index}" if index else name
+        episodes.append(LeRobotEpisode(reader, number, part, size, numbers, times, actions))
+    return episodes
+
+
+def time_line(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> tuple[list[int], JoinedActions] | None:
+    """Stamps (ns) of an episode's frames, and its commands; None if they cannot be read."""
     try:
         stamps, actions = reader.stamps(number), reader.actions(number)
     except InputError as error:
         problems.append(str(error))
-        return []
+        return None
+    name = name_of(reader, number)
     usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
     if lost := len(actions) - len(usable):
         problems.append(f"{name}: {lost} of {len(actions)} actions hold NaN or infinity; left out")
     commands = ActionBuffer(reader.dim, spec.action_mode, len(actions), name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)
-    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
-    due = [
-        index
-        for index, stamp in enumerate(stamps.tolist())
-        if commands.at(stamp) is not None and clock.accept(stamp)
-    ]
-    images = ((int(stamps[index]), rgb) for index, rgb in reader.pictures(number, due, problems))
-    return resample(images, JoinedActions([commands]), spec, name)
+    return stamps.tolist(), JoinedActions([commands])
+
+
+def name_of(reader: LeRobotReader, number: int) -> str:
+    return f"{reader.path.name}/episode_{number:06d}"

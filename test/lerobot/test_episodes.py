@@ -13,7 +13,7 @@ from lerobot_writer import CAMERA, Writer, number_in
 
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
-from dd_ros.lerobot import LeRobotReader, LeRobotSet, read_episode, read_episodes
+from dd_ros.lerobot import LeRobotReader, LeRobotSet, index_episodes, read_episode, read_episodes
 from dd_ros.streams import ActionBuffer, JoinedActions, resample
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
@@ -152,6 +152,16 @@ def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
         assert np.array_equal(episode.frames, wanted.frames)
         assert np.array_equal(episode.actions, wanted.actions)
         assert np.array_equal(episode.stamps, wanted.stamps)
+    indexed = index_episodes(reader.path, spec, problems)
+    assert not problems
+    assert [episode.name for episode in indexed] == [episode.name for episode in expected]
+    for found, wanted in zip(indexed, expected, strict=True):
+        assert np.array_equal(found.actions, wanted.actions)
+        assert np.array_equal(found.stamps, wanted.stamps)
+        for start, stop in ((0, len(found)), (len(found) // 2, len(found))):
+            assert np.array_equal(found.frames(start, stop), wanted.frames[start:stop])
+        part = found.part(1, len(found))
+        assert len(part) == 0 or np.array_equal(part.frames(0, 1), wanted.frames[1:2])
 
 
 def spoil(file: Path, keep: float) -> None:
@@ -180,6 +190,9 @@ def test_a_damaged_file_is_named_and_the_rest_is_used(
     assert names == [f"set/episode_{number:06d}" for number in range(4 - len(lost))]
     assert len(problems) == len(lost)
     assert all(problem.startswith(f"{file}: ") and "\n" not in problem for problem in problems)
+    problems = []
+    assert [episode.name for episode in index_episodes(folder, SPEC, problems)] == names
+    assert len(problems) == len(lost)
     for other in set(files) - {file}:
         other.unlink()
     with pytest.raises(
