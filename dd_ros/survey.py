@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dd_ros.bags import IMAGE_TYPES, values_of
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
-from dd_ros.lerobot import LeRobotReader, LeRobotSet, set_of
+from dd_ros.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
 from dd_ros.progress import progress
 from dd_ros.ros.actions import DEFAULT_FIELDS, fields_for, stamp_ns
 from dd_ros.ros.conversions import image_to_rgb
@@ -230,47 +230,8 @@ def choose_topics(
 
 def only(names: Sequence[str], option: str, kind: str) -> str:
     if len(names) != 1:
-        raise InputError(
-            f"{option}: expected one {kind}, the bags have {', '.join(names) or 'none'}; name one"
-        )
+        raise InputError(f"{option}: expected one {kind}, there are {', '.join(names) or 'none'}; name one")
     return names[0]
-
-
-def survey(
-    bags: Sequence[Path], image_topic: str, sources: Sequence[ActionSource], problems: list[str]
-) -> StreamSpec:
-    """Streams that suit all ``bags``, or the LeRobot data set that they are episodes of.
-
-    Raises:
-        InputError: as ``describe_streams``; or a data set together with something else.
-    """
-    sets = {set_of(bag) for bag in bags}
-    if sets == {None}:
-        infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
-        return describe_streams(infos, image_topic, sources, problems)
-    if len(sets) > 1:
-        raise InputError(f"bags: expected bags, or one LeRobot data set, got {len(sets)} kinds; train on one")
-    (path,) = sets
-    assert path is not None
-    return describe_lerobot(LeRobotSet(path), image_topic, sources)
-
-
-def describe_lerobot(data: LeRobotSet, image_key: str, sources: Sequence[ActionSource]) -> StreamSpec:
-    """Streams that suit a data set; InputError if it lacks the camera or a feature."""
-    dims = [LeRobotReader(data, image_key, (str(source),)).dim for source in sources]
-    width, height = image_size(*data.info.features[image_key].size)
-    return StreamSpec(
-        image_topic=image_key,
-        actions=tuple(s.model_copy(update={"dim": dim}) for s, dim in zip(sources, dims, strict=True)),
-        rate_hz=model_rate(data.info.fps),
-        width=width,
-        height=height,
-    )
-
-
-def model_rate(camera_hz: float) -> float:
-    """Model rate for a camera's: its own, thinned out by a whole factor."""
-    return round(camera_hz / math.ceil(camera_hz / FASTEST_HZ - 0.05), 3)
 
 
 def describe_streams(
@@ -363,6 +324,49 @@ def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: li
 def usual(values: Sequence[T]) -> T:
     """The value that occurs most."""
     return Counter(values).most_common(1)[0][0]
+
+
+def survey(
+    bags: Sequence[Path], image_topic: str, sources: Sequence[ActionSource], problems: list[str]
+) -> StreamSpec:
+    """Streams that suit all ``bags``, or the LeRobot data set that they are episodes of.
+
+    Raises:
+        InputError: as ``describe_streams`` and ``describe_set``; or a data set together with something else.
+    """
+    sets = {set_of(bag) for bag in bags}
+    if sets == {None}:
+        infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
+        return describe_streams(infos, image_topic, sources, problems)
+    if len(sets) > 1:
+        raise InputError("bags: expected bags, or one LeRobot data set, got several kinds; train on one")
+    (path,) = sets
+    assert path is not None
+    data = LeRobotSet(path)
+    problems += data.problems
+    return describe_set(data, image_topic, sources)
+
+
+def describe_set(data: LeRobotSet, image_key: str, sources: Sequence[ActionSource]) -> StreamSpec:
+    """Rate and image size that suit a camera of a LeRobot data set, and the number of each source's values.
+
+    Raises:
+        InputError: the data set lacks the camera or an action; the message lists those it has.
+    """
+    dims = [LeRobotReader(data, image_key, keys_of(source)).dim for source in sources]
+    width, height = image_size(*data.info.features[image_key].size)
+    return StreamSpec(
+        image_topic=image_key,
+        actions=tuple(s.model_copy(update={"dim": dim}) for s, dim in zip(sources, dims, strict=True)),
+        rate_hz=model_rate(data.info.fps),
+        width=width,
+        height=height,
+    )
+
+
+def model_rate(camera_hz: float) -> float:
+    """The fastest rate for a model that a camera's rate is a whole multiple of."""
+    return round(camera_hz / math.ceil(camera_hz / FASTEST_HZ - 0.05), 3)
 
 
 def image_size(width: int, height: int) -> tuple[int, int]:

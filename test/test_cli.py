@@ -83,10 +83,7 @@ def test_inspecting_a_bag_with_several_candidates_asks_for_one(tmp_path: Path) -
     bag = write_bag(tmp_path / "bag", sorted(robot_messages(12) + arm, key=lambda m: m[2]))
     asked = dd_ros("inspect", bag)
     assert asked.returncode == 0
-    assert (
-        "--action-topic: expected one topic of commands, the bags have /action, /arm; name one"
-        in asked.stdout
-    )
+    assert "--action-topic: expected one topic of commands, there are /action, /arm; name one" in asked.stdout
     both = dd_ros("inspect", bag, "--action-topic", "/arm.position[y]", "--action-topic", "/action")
     assert both.returncode == 0, both.stderr
     assert "actions /arm.position[y] (1 values), /action.position (2 values), hold" in both.stdout
@@ -101,6 +98,17 @@ def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
     for text in ("observation.images.top", "image 96x64", "3 values: lift, turn, grip", "[red]set"):
         assert "".join(text.split()) in "".join(shown.split())
     assert "no such file" not in shown
+    assert "images observation.images.top as 96x64 at 15 Hz; actions action (3 values), hold" in shown
+    chosen = ("--image-topic", "observation.images.top", "--action-topic", "action[1:3]")
+    assert "actions action[1:3] (2 values), hold" in dd_ros("inspect", path, *chosen).stdout
+    refused(
+        dd_ros("inspect", path, "--image-topic", "/camera"),
+        "no images /camera; it holds observation.images.top",
+    )
+    refused(
+        dd_ros("inspect", path, "--action-topic", "/cmd"),
+        "no numbers /cmd; it holds action, observation.state",
+    )
     *_, video = sorted(path.rglob("*.mp4"))
     video.unlink()
     assert f"{video}: no such file\n" in dd_ros("inspect", path).stdout

@@ -23,6 +23,7 @@ SPEC = StreamSpec(image_topic="/image", actions=(ARM, GRIPPER), rate_hz=10.0, wi
         (["/cmd_vel"], [("/cmd_vel", ())]),
         (["/arm.position[0:7]", "gripper"], [("/arm", ("position[0:7]",)), ("gripper", ())]),
         (["/cmd_vel.linear.x,angular.z"], [("/cmd_vel", ("linear.x", "angular.z"))]),
+        (["action[0:7]", "observation.state"], [("action[0:7]", ()), ("observation", ("state",))]),
         (
             ["/arm.position[left_hip,right_hip],velocity[3]"],
             [("/arm", ("position[left_hip,right_hip]", "velocity[3]"))],

@@ -21,15 +21,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_ros import lerobot
 from dd_ros.bags import note_size, read_runs, run_names
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
-from dd_ros.lerobot import set_of
 from dd_ros.progress import progress
 from dd_ros.ranges import records_between
 from dd_ros.storage import Record, storage_files
 from dd_ros.streams import Episode, Step
-from dd_ros_training.lerobot import lerobot_episodes
 from dd_ros_training.pictures import check_picture, read_picture
 from dd_ros_training.unpacked import plain_file
 
@@ -196,8 +195,8 @@ def index_bags(
     """
     episodes: list[TrainingEpisode] = []
     for bag in progress(bags, "looking through bags"):
-        if set_of(bag):
-            episodes += lerobot_episodes(bag, spec, problems)
+        if lerobot.set_of(bag):
+            episodes += lerobot.index_bag(bag, spec, problems)
             continue
         indexed, found = index_bag(bag, spec, cache)
         problems += indexed.problems

@@ -18,7 +18,16 @@ from dd_ros.errors import InputError
 from dd_ros.lerobot import LeRobotSet, is_lerobot
 from dd_ros.progress import progress
 from dd_ros.shipped import CARD, CONFIG, find_checkpoint
-from dd_ros.survey import BagInfo, TopicInfo, choose_topics, describe_streams, inspect_bag, tally
+from dd_ros.survey import (
+    BagInfo,
+    TopicInfo,
+    choose_topics,
+    describe_set,
+    describe_streams,
+    inspect_bag,
+    only,
+    tally,
+)
 
 
 @dataclass
@@ -51,7 +60,7 @@ def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = 
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
     if is_lerobot(Path(path)):
-        show_lerobot(Path(path), console)
+        show_lerobot(Path(path), image_topic, actions, console)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
         show_bags(find_bags([Path(path)]), image_topic, actions, console)
@@ -188,8 +197,8 @@ def summary(spec: StreamSpec) -> str:
     )
 
 
-def show_lerobot(path: Path, console: Console) -> None:
-    """Cameras and columns of a LeRobot data set, its length, and the files that it lacks."""
+def show_lerobot(path: Path, image_topic: str | None, actions: Sequence[str], console: Console) -> None:
+    """Cameras and columns of a LeRobot data set, its length, the files that it lacks, and what would be used."""
     data = LeRobotSet(path)
     table = Table("name", "type", "content", title=Text(str(path)))
     for key, feature in data.info.features.items():
@@ -202,8 +211,16 @@ def show_lerobot(path: Path, console: Console) -> None:
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     missing = [f"{file}: no such file" for file in data.files if not file.is_file()]
-    for problem in [*data.problems, *missing]:
-        console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(console, [*data.problems, *missing])
+    try:
+        image = image_topic or only(data.image_keys, "--image-topic", "camera")
+        spec = describe_set(data, image, parse_actions(actions or ["action"]))
+    except InputError as error:
+        if image_topic or actions:
+            raise
+        say(console, [str(error)])
+        return
+    console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_checkpoint(folder: Path, console: Console) -> None:

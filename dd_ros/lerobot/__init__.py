@@ -5,19 +5,18 @@ Needs pyarrow and PyAV (extra ``lerobot``), and no ROS. They are imported when a
 only bags needs neither.
 """
 
-from dd_ros.lerobot.episodes import LeRobotReader, read_bag, read_episode, read_episodes, reader_of, time_line
+from dd_ros.lerobot.episodes import LeRobotEpisode, LeRobotReader, index_bag, keys_of, read_bag
 from dd_ros.lerobot.meta import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
 
 __all__ = [
+    "LeRobotEpisode",
     "LeRobotReader",
     "LeRobotSet",
     "episode_number",
     "episode_paths",
+    "index_bag",
     "is_lerobot",
+    "keys_of",
     "read_bag",
-    "read_episode",
-    "read_episodes",
-    "reader_of",
     "set_of",
-    "time_line",
 ]

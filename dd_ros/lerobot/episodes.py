@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.ros.actions import element
-from dd_ros.streams import ActionBuffer, Episode, JoinedActions, model_steps, resample
+from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, model_steps, resample, resize
 
 SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -198,78 +199,139 @@ def choose(data: LeRobotSet, text: str) -> tuple[str, list[int]]:
     return key, columns
 
 
+def reader_of(data: LeRobotSet, spec: StreamSpec) -> LeRobotReader:
+    """The reader of what ``spec`` names; InputError lists what there is."""
+    return LeRobotReader(data, spec.image_topic, [key for source in spec.actions for key in keys_of(source)])
+
+
 @lru_cache(maxsize=2)  # the episodes of a set are asked for one after the other
-def reader_of(path: Path, spec: StreamSpec) -> LeRobotReader:
-    """Camera and features that ``spec`` names, of the data set at ``path``."""
-    return LeRobotReader(LeRobotSet(path), spec.image_topic, [str(source) for source in spec.actions])
-
-
-def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:
-    """Episodes of a data set by the rules of ``streams``, one in memory at a time.
-
-    Args:
-        path: folder of the data set.
-        spec: camera as ``image_topic``, features as ``actions``, rate and image size.
-        problems: takes one line for everything that could not be used.
-
-    Raises:
-        InputError: the data set lacks camera or actions (the message lists those it has), or holds no
-            usable step.
-    """
-    problems = [] if problems is None else problems
-    reader = reader_of(path, spec)
-    problems += reader.data.problems
-    empty = True
-    for number in reader.lengths:
-        for episode in read_episode(reader, number, spec, problems):
-            empty = False
-            yield episode
-    if empty:
-        raise InputError(f"{path}: no usable episode" + "".join(f"; {problem}" for problem in problems[:1]))
+def reader_at(path: Path, spec: StreamSpec) -> LeRobotReader:
+    """As ``reader_of``, of the data set at ``path``."""
+    return reader_of(LeRobotSet(path), spec)
 
 
 def read_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[Episode]:
     """The episode that ``bag`` names in place of a bag; InputError if it holds no usable step."""
-    found = read_episode(reader_of(bag.parent, spec), episode_number(bag), spec, problems)
+    found = read_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
     if not found:
         raise InputError(f"{bag}: no usable step" + "".join(f"; {problem}" for problem in problems[-1:]))
     return found
 
 
+def index_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
+    """As ``read_bag``, without pictures; an episode that cannot be used is named and left out."""
+    return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
+
+
+def keys_of(source: ActionSource) -> list[str]:
+    """The features that a source of actions means: ``action[0:7]``, or all of ``observation.state,effort``."""
+    return [f"{source.topic}.{field}" for field in source.fields] or [source.topic]
+
+
 def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
     """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
 
-    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``.
+    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. A picture that cannot be
+    read is a missed model step.
     """
-    try:
-        stamps, commands = time_line(reader, number, spec, problems)
-    except InputError as error:
-        problems.append(str(error))
+    found = time_line(reader, number, spec, problems)
+    if found is None:
         return []
-    steps = (step for run in model_steps(enumerated(stamps), commands, spec.rate_hz) for step in run)
-    due = sorted({step.picture for step in steps})  # only frames that are due become pictures
-    images = ((int(stamps[index]), rgb) for index, rgb in reader.pictures(number, due, problems))
-    return resample(images, commands, spec, episode_name(reader, number))
+    stamps, commands = found
+    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
+    due = [n for n, stamp in enumerate(stamps) if commands.at(stamp) is not None and clock.accept(stamp)]
+    images = ((stamps[n], rgb) for n, rgb in reader.pictures(number, due, problems))
+    return resample(images, commands, spec, name_of(reader, number))
+
+
+@dataclass(frozen=True)
+class LeRobotEpisode:
+    """Consecutive model steps of a recorded episode, whose pictures are decoded when they are asked for.
+
+    Attributes:
+        reader, number: the recorded episode.
+        name: where it comes from, as in ``read_episode``.
+        size: width and height of its pictures.
+        numbers: int64 [T], the recorded frame of each step; one is there twice where it bridges a missed step.
+        stamps: int64 [T], nanoseconds.
+        actions: float32 [T, A], the command in force at each step.
+    """
+
+    reader: LeRobotReader
+    number: int
+    name: str
+    size: tuple[int, int]
+    numbers: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+    actions: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> LeRobotEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        part, name = slice(start, stop), f"{self.name}[{start}:{stop}]"
+        return replace(
+            self, name=name, numbers=self.numbers[part], stamps=self.stamps[part], actions=self.actions[part]
+        )
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        part = slice(start, stop)
+        return Episode(self.frames(start, stop), self.actions[part], self.stamps[part], self.name)
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
+        wanted, problems = self.numbers[start:stop].tolist(), list[str]()
+        pictures = self.reader.pictures(self.number, list(dict.fromkeys(wanted)), problems)
+        found = {number: resize(rgb, *self.size) for number, rgb in pictures}
+        if problems:
+            raise InputError(problems[0])
+        return np.stack([found[number] for number in wanted])
+
+
+def index_episode(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> list[LeRobotEpisode]:
+    """One recorded episode as ``read_episode`` has it, without its pictures.
+
+    Of those only the first and the last are tried: an episode that lacks one is named and left out.
+    """
+    found = time_line(reader, number, spec, problems)
+    if found is None:
+        return []
+    stamps, commands = found
+    runs = model_steps(((stamp, n) for n, stamp in enumerate(stamps)), commands, spec.rate_hz)
+    ends = sorted({step.picture for run in runs for step in (run[0], run[-1])})
+    if len(list(reader.pictures(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
+        return []
+    name, size = name_of(reader, number), (spec.width, spec.height)
+    episodes = []
+    for index, run in enumerate(runs):
+        times, numbers, actions = (np.array(column) for column in zip(*run, strict=True))
+        part = f"{name}#{index}" if index else name
+        episodes.append(LeRobotEpisode(reader, number, part, size, numbers, times, actions))
+    return episodes
 
 
 def time_line(
     reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
-) -> tuple[NDArray[np.int64], JoinedActions]:
-    """Stamps of all frames of an episode (int64 [T], ns), and its commands; InputError if it has no such."""
-    stamps, actions, name = reader.stamps(number), reader.actions(number), episode_name(reader, number)
+) -> tuple[list[int], JoinedActions] | None:
+    """Stamps (ns) of an episode's frames, and its commands; None if they cannot be read."""
+    try:
+        stamps, actions = reader.stamps(number), reader.actions(number)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+    name = name_of(reader, number)
     usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
     if lost := len(actions) - len(usable):
         problems.append(f"{name}: {lost} of {len(actions)} actions hold NaN or infinity; left out")
     commands = ActionBuffer(reader.dim, spec.action_mode, len(actions), name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)
-    return stamps, JoinedActions([commands])
+    return stamps.tolist(), JoinedActions([commands])
 
 
-def episode_name(reader: LeRobotReader, number: int) -> str:
+def name_of(reader: LeRobotReader, number: int) -> str:
     return f"{reader.path.name}/episode_{number:06d}"
-
-
-def enumerated(stamps: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """(stamp, frame number) of all frames."""
-    return ((stamp, number) for number, stamp in enumerate(stamps.tolist()))

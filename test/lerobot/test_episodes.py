@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_writer import CAMERA, Writer, number_in
 
-from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.bags import find_bags
+from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
-from dd_ros.lerobot import LeRobotReader, LeRobotSet, read_episode, read_episodes
-from dd_ros.streams import ActionBuffer, resample
+from dd_ros.lerobot import LeRobotEpisode, LeRobotReader, LeRobotSet, index_bag, read_bag
+from dd_ros.lerobot.episodes import read_episode, reader_at
+from dd_ros.streams import ActionBuffer, Episode, JoinedActions, resample
 
-SPEC = StreamSpec(
-    image_topic=CAMERA, actions=(ActionSource(topic="action"),), rate_hz=10.0, width=48, height=32
-)
+SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
 KINDS = [("v2.1", "video"), ("v2.1", "image"), ("v3.0", "video"), ("v3.0", "image")]
+
+
+def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:
+    """All episodes of a set, one by one."""
+    problems = [] if problems is None else problems
+    reader = reader_at(path, spec)
+    problems += reader.data.problems
+    for number in reader.lengths:
+        yield from read_episode(reader, number, spec, problems)
+
+
+def index_episodes(path: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
+    problems += reader_at(path, spec).data.problems
+    return [episode for bag in find_bags([path]) for episode in index_bag(bag, spec, problems)]
 
 
 def reader_of(path: Path, actions: tuple[str, ...] = ("action",)) -> LeRobotReader:
@@ -109,6 +124,22 @@ def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
         assert np.abs(episode.stamps - taken * 1e9 / 30).max() < 1000
 
 
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["action[1:3]"], [3, -3]),
+        (["observation.state"], [1.5, 7]),
+        (["observation.state[1]", "action"], [7, 0, 3, -3]),
+        (["observation.state[1],state[0]"], [7, 1.5]),
+    ],
+)
+def test_actions_as_on_the_command_line(folder: Path, texts: list[str], values: list[float]) -> None:
+    # Several topics must say how many values each has.
+    sources = [source.model_copy(update={"dim": 1}) for source in parse_actions(texts)]
+    spec = StreamSpec(image_topic=CAMERA, actions=tuple(sources), rate_hz=10.0, width=48, height=32)
+    assert next(read_episodes(folder, spec)).actions[1].tolist() == values
+
+
 DISTANCES = st.lists(st.sampled_from([1, 1, 1, 1, 2, 5, 40]), min_size=8, max_size=60)
 
 
@@ -130,12 +161,24 @@ def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
     for stamp, action in zip(stamps, reader.actions(0), strict=True):
         commands.push(stamp + 1, action)
     frames = reader.frames(0, 0, len(stamps))
-    expected = resample(zip(stamps, frames, strict=True), commands, spec, "set/episode_000000")
+    expected = resample(
+        zip(stamps, frames, strict=True), JoinedActions([commands]), spec, "set/episode_000000"
+    )
     assert [episode.name for episode in episodes] == [episode.name for episode in expected]
     for episode, wanted in zip(episodes, expected, strict=True):
         assert np.array_equal(episode.frames, wanted.frames)
         assert np.array_equal(episode.actions, wanted.actions)
         assert np.array_equal(episode.stamps, wanted.stamps)
+    indexed = index_episodes(reader.path, spec, problems)
+    assert not problems
+    assert [episode.name for episode in indexed] == [episode.name for episode in expected]
+    for found, wanted in zip(indexed, expected, strict=True):
+        assert np.array_equal(found.actions, wanted.actions)
+        assert np.array_equal(found.stamps, wanted.stamps)
+        for start, stop in ((0, len(found)), (len(found) // 2, len(found))):
+            assert np.array_equal(found.frames(start, stop), wanted.frames[start:stop])
+        part = found.part(1, len(found))
+        assert len(part) == 0 or np.array_equal(part.frames(0, 1), wanted.frames[1:2])
 
 
 def spoil(file: Path, keep: float) -> None:
@@ -164,12 +207,14 @@ def test_a_damaged_file_is_named_and_the_rest_is_used(
     assert names == [f"set/episode_{number:06d}" for number in range(4 - len(lost))]
     assert len(problems) == len(lost)
     assert all(problem.startswith(f"{file}: ") and "\n" not in problem for problem in problems)
+    problems = []
+    assert [episode.name for episode in index_episodes(folder, SPEC, problems)] == names
+    assert len(problems) == len(lost)
     for other in set(files) - {file}:
         other.unlink()
-    with pytest.raises(
-        InputError, match=r"set: no usable episode; .*episode_|set: no usable episode; .*file-"
-    ):
-        list(read_episodes(folder, SPEC))
+    for bag in find_bags([folder]):
+        with pytest.raises(InputError, match=rf"{bag.name}: no usable step; .*(episode_|file-)"):
+            read_bag(bag, SPEC, [])
 
 
 def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
@@ -239,4 +284,4 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     for file in (tmp_path / "set/data").rglob("*.parquet"):
         writer._save(writer.table([0]).drop_columns(["action"]), str(file.relative_to(writer.path)))
     with pytest.raises(InputError, match=r"episode_000000.parquet: no column action$"):
-        list(read_episodes(tmp_path / "set", SPEC))
+        read_bag(tmp_path / "set" / "episode_000000", SPEC, [])
