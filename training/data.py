@@ -272,11 +272,16 @@ class BagData(lightning.LightningDataModule):
         )  # fmt: skip
         return DataLoader(
             stream, self.batch_size, num_workers=self.workers, worker_init_fn=begin_worker,
-            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context=context(self.workers), pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(self.validation_clips, self.batch_size)
+
+
+def context(workers: int) -> str | None:
+    """Workers are forked: only those are children of the training process, which they are to die with."""
+    return "fork" if workers else None
 
 
 def begin_worker(_: int) -> None:
