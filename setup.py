@@ -57,6 +57,7 @@ setup(
     ],
     extras_require={
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
+        "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
         "train": ["lightning>=2.6,<3", "pillow>=10,<14", "tensorboard>=2.17,<3"],
         "test": [
             "colcon-package-information>=0.4,<1",
@@ -74,9 +75,10 @@ setup(
     entry_points={
         "console_scripts": [
             "dd_ros = dd_ros.cli:main",
+            "bag_player = dd_ros.ros.demo.player:main",
             "predictor = dd_ros.ros.node:main",
-            "pusht_robot = dd_ros.demo.robot:main",
-            "recorder = dd_ros.demo.recorder:main",
+            "pusht_robot = dd_ros.ros.demo.robot:main",
+            "recorder = dd_ros.ros.demo.recorder:main",
         ]
     },
 )

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -90,14 +89,3 @@ def save_checkpoint(
         raise InputError(f"{folder}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` -> torch device; InputError where there is no such device."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device {device!r}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda': this machine has no usable CUDA device; use auto or cpu")
-    return torch.device(device)

@@ -47,6 +47,8 @@ def missing_module(error: ModuleNotFoundError) -> str:
         "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
         "dd_ros_training": "install it with pip install 'dd_ros[train]'",
         "lightning": "install it with pip install 'dd_ros[train]'",
+        "av": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
+        "pyarrow": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
     }
     if name.startswith("dd_ros") and name not in cures:
         raise error
@@ -268,7 +270,7 @@ def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
 @click.argument("path", metavar="BAG_OR_CKPT")
 @topic_options("; default the only one of the bag")
 def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) -> None:
-    """Show what a bag holds and what training would use of it, or the card of a checkpoint.
+    """Show what bags or a LeRobot data set hold and what training would use of it, or the card of a checkpoint.
 
     Example: dd_ros inspect logs --image-topic /camera/image_raw --action-topic /cmd_vel.linear.x,angular.z
     """

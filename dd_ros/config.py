@@ -19,6 +19,7 @@ from dd_ros.errors import InputError
 
 Positive = Annotated[int, Field(gt=0)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
+TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -32,14 +33,14 @@ class ActionSource(Settings):
     """A topic whose commands are part of the action vector, or all of it.
 
     Attributes:
-        topic: its name.
+        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``.
         type: ROS type that ``fields`` are of; None is any.
         fields: fields that make up its part, in order, such as ``position[0:7]``,
             ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
         dim: number of its action values; None takes what comes.
     """
 
-    topic: Annotated[str, Field(pattern=r"^[\w/~]+$")]
+    topic: Annotated[str, Field(pattern=rf"^{TOPIC}$")]
     type: str | None = None
     fields: tuple[str, ...] = ()
     dim: Positive | None = None
@@ -61,7 +62,7 @@ def parse_actions(texts: Sequence[str]) -> tuple[ActionSource, ...]:
     for text in texts:
         topic, dot, rest = text.partition(".")
         named = [field.strip() for field in re.split(r",(?![^\[]*\])", rest)] if dot else []
-        if not re.fullmatch(r"[\w/~]+", topic) or not all(named):
+        if not re.fullmatch(TOPIC, topic) or not all(named):
             raise InputError(
                 f"action topic: expected a topic, or one with fields as in /arm.position[0:7], got {text!r}"
             )

@@ -8,6 +8,7 @@ evaluation, the benchmark and the trainer's pictures all use this class.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dd_ros.checkpoint import Model, load_checkpoint, resolve_device
+from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.device import cast_products, native_dtype, resolve_device
 from dd_ros.diffusion.rollout import rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
@@ -50,6 +52,8 @@ class Predictor:
         config: settings of the checkpoint.
         model: its networks.
         device: torch device to run on.
+        dtype: number format of matrix products; bfloat16 changes pictures by less than a grey level
+            on average, and is kept for the whole life of ``model``.
         seed: seed of the sampling noise. All action sequences of one call share their noise, so
             that their futures differ by the actions alone.
     """
@@ -60,10 +64,12 @@ class Predictor:
         model: Model,
         device: torch.device | None = None,
         seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ):
-        self.config = config
+        self.config, self.dtype = config, dtype
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
+        cast_products(self.model, dtype)
         self.schedule = config.schedule
         self.seed(seed)
         self._clock = FrameClock(config.streams.rate_hz)
@@ -74,13 +80,14 @@ class Predictor:
 
     @classmethod
     def load(cls, checkpoint: str | Path, device: str = "auto", seed: int = 0) -> Predictor:
-        """Load a checkpoint by path or shipped name onto ``auto``, ``cpu`` or ``cuda``.
+        """Load a checkpoint by path or shipped name onto ``auto``, ``cpu`` or ``cuda``, in its native dtype.
 
         Raises:
             InputError: missing or damaged checkpoint, or no such device.
         """
         config, model = load_checkpoint(checkpoint)
-        return cls(config, model, resolve_device(device), seed)
+        place = resolve_device(device)
+        return cls(config, model, place, seed, native_dtype(place))
 
     @property
     def horizon(self) -> int:
@@ -133,7 +140,7 @@ class Predictor:
                 f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}"
             )
         config = self.config.model_copy(update={"schedule": schedule})
-        return Predictor(config, self.model, self.device)
+        return Predictor(config, self.model, self.device, dtype=self.dtype)
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Change the denoising steps, not the chunk size, from the next prediction on."""
@@ -196,7 +203,7 @@ class Predictor:
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
         self._now = normalised[None]
-        with torch.inference_mode():
+        with self._inference():
             pixels = torch.from_numpy(self._observed).to(self.device)[None]
             self._latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
         self._remember()
@@ -236,7 +243,7 @@ class Predictor:
         count = self.schedule.chunks(self.horizon)
         lead = normalised.shape[:-2]
         for index in range(count):
-            with torch.inference_mode():  # per chunk: a generator must not keep it while suspended
+            with self._inference():  # per chunk: a generator must not keep it while suspended
                 chunk = next(chunks)
                 pixels = self.model.autoencoder.decode(chunk.latents.flatten(0, 1), self._reference)
                 frames = to_uint8(pixels).cpu().numpy()
@@ -248,11 +255,18 @@ class Predictor:
                 chunk.uncertainty.cpu().numpy().reshape(*lead, self.chunk_frames),
             )
 
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """No gradients, and matrix products in ``dtype``."""
+        low = self.dtype == torch.bfloat16
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            yield
+
     def _remember(self) -> None:
         """Put the last observed frame into the cache."""
         assert self._latent is not None
         assert self._now is not None
-        with torch.inference_mode():
+        with self._inference():
             memory = self.model.transformer.observe(self._latent[:, None], self._now[:, None])
             self._cache.observe(memory)
 

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 venv=$PWD/.venv
 stamps=$venv/.dd_ros
 python=$venv/bin/python
-extras=${DD_ROS_EXTRAS:-demo,train,test}
+extras=${DD_ROS_EXTRAS:-demo,lerobot,train,test}
 host=${PYTHON:-python3}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -85,7 +85,7 @@ share() {
     rm -rf "${share:?}/$item"
     if [ -e "$item" ]; then cp -rs "$PWD/$item" "$share/$item"; fi
   done
-  for script in dd_ros predictor pusht_robot recorder; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
+  for script in dd_ros bag_player predictor pusht_robot recorder; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
   ln -sfn "$PWD/training" "$stamps/types/dd_ros_training" # the installed name, for mypy
 }
 

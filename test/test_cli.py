@@ -16,6 +16,7 @@ import imageio.v2 as imageio
 import pytest
 from bag_writer import COMPRESSED, IMAGE, compressed, joints, picture, robot_messages, write_bag
 from click.testing import CliRunner
+from lerobot_writer import Writer
 
 from dd_ros.cli import main
 
@@ -77,6 +78,36 @@ def test_inspecting_a_bag_needs_no_torch(bags: Path) -> None:
     assert "action, 2 values" in result.stdout
 
 
+def test_inspecting_a_bag_with_several_candidates_asks_for_one(tmp_path: Path) -> None:
+    arm = [("/arm", k, r, m) for t, k, r, m in robot_messages(12) if t == "/action"]
+    bag = write_bag(tmp_path / "bag", sorted(robot_messages(12) + arm, key=lambda m: m[2]))
+    asked = dd_ros("inspect", bag)
+    assert asked.returncode == 0
+    assert (
+        "--action-topic: expected one topic of commands, the bags have /action, /arm; name one"
+        in asked.stdout
+    )
+    both = dd_ros("inspect", bag, "--action-topic", "/arm.position[y]", "--action-topic", "/action")
+    assert both.returncode == 0, both.stderr
+    assert "actions /arm.position[y] (1 values), /action.position (2 values), hold" in both.stdout
+    assert "usable: 1 episodes, 1.2 s" in both.stdout
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
+    path = Writer(tmp_path / "[red]set", version=version).write()
+    shown = dd_ros("inspect", path).stdout
+    assert f"LeRobot {version}: 3 episodes, 120 frames, 30 a second, 4.0 s" in shown
+    for text in ("observation.images.top", "image 96x64", "3 values: lift, turn, grip", "[red]set"):
+        assert "".join(text.split()) in "".join(shown.split())
+    assert "no such file" not in shown
+    *_, video = sorted(path.rglob("*.mp4"))
+    video.unlink()
+    assert f"{video}: no such file\n" in dd_ros("inspect", path).stdout
+    (path / "meta/info.json").write_text("{}")
+    refused(dd_ros("inspect", path), "info.json: codebase_version: Field required")
+
+
 def test_inspecting_a_checkpoint_shows_its_card(tiny_checkpoint: Path) -> None:
     result = dd_ros("inspect", tiny_checkpoint)
     assert result.returncode == 0
@@ -129,6 +160,18 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
             "--action-topic /camera/image_raw --image-topic /action",
             ["action type sensor_msgs/msg/Image: expected one of"],
         ),
+        (
+            "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --action-topic /action.",
+            ["action topic: expected a topic, or one with fields", "'/action.'"],
+        ),
+        (
+            "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --action-topic /action.position[1]",
+            ["/action.position[1]: expected 2 action values as in checkpoint tiny, got 1"],
+        ),
+        (
+            "evaluate --checkpoint CKPT --bags BAGS --json TMP/x.json --action-topic /action --action-topic /hand",
+            ["no messages of topic /hand"],
+        ),
         ("predict --checkpoint CKPT --bag BAG --out TMP/x.txt", ["expected a name ending in .mp4"]),
         ("predict --checkpoint CKPT --bag TMP/none --out TMP/x.mp4", ["no such file or folder"]),
         (
@@ -142,6 +185,7 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
         ("predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --device tpu", ["'tpu'", "cuda"]),
         ("bench --checkpoint nope --json TMP/x.json", ["'nope'"]),
         ("demo --seconds 1", ["--seconds", "5"]),
+        ("inspect BAGS --action-topic /nope", ["no messages of topic /nope; it holds /action, /camera"]),
         ("inspect TMP/none", ["neither a bag nor a checkpoint"]),
         ("inspect TMP", ["TMP: holds no rosbag2 bag"]),
         (
@@ -210,7 +254,13 @@ def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "cure"),
-    [("dd_ros_training", "dd_ros[train]"), ("lightning", "dd_ros[train]"), ("rclpy", "make setup")],
+    [
+        ("dd_ros_training", "dd_ros[train]"),
+        ("lightning", "dd_ros[train]"),
+        ("pyarrow", "dd_ros[lerobot]"),
+        ("av", "dd_ros[lerobot]"),
+        ("rclpy", "make setup"),
+    ],
 )
 def test_what_is_not_installed_is_named_with_its_cure(
     module: str, cure: str, monkeypatch: pytest.MonkeyPatch

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dd_ros import Predictor
+from dd_ros.checkpoint import load_checkpoint
+from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 
@@ -55,13 +58,26 @@ def test_chunks_put_together_are_the_prediction(predictor: Predictor) -> None:
     assert all(np.isfinite(chunk.uncertainty).all() and (chunk.uncertainty > 0).all() for chunk in chunks)
 
 
-def test_candidates_equal_single_predictions(predictor: Predictor) -> None:
+def test_candidates_equal_single_predictions(tiny_checkpoint: Path) -> None:
+    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)  # float32: bfloat16 rounds in any order
     predictor.observe(IMAGES[0], 0, NOW)
     single = prediction(predictor).astype(int)
     predictor.seed(1)
     both = predictor.predict(np.stack([ACTIONS, -ACTIONS])).astype(int)
     assert np.abs(both[0] - single).max() <= 1  # other summation order
     assert np.abs(both[1] - single).max() > 1
+
+
+def test_the_native_number_format_changes_pictures_little(tiny_checkpoint: Path) -> None:
+    exact, native = (
+        Predictor(*load_checkpoint(tiny_checkpoint)),
+        Predictor.load(tiny_checkpoint, device="cpu"),
+    )
+    assert native.dtype == native_dtype(torch.device("cpu"))
+    for predictor in (exact, native):
+        predictor.observe(IMAGES[0], 0, NOW)
+    difference = np.abs(prediction(exact).astype(int) - prediction(native).astype(int))
+    assert difference.mean() < 1.0
 
 
 def test_images_between_two_steps_are_ignored(predictor: Predictor) -> None:

@@ -38,7 +38,7 @@ SPACING = (
 )
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
-VALIDATION_CLIPS = 64
+VALIDATION_CLIPS = 40
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 

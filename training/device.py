@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from dd_ros.device import native_dtype, resolve_device
+
 CPU_CLIPS = 8  # more clips per step are not faster on a CPU, and learn less per minute
 MOST_CLIPS = 64
 MOST_WORKERS = 8
@@ -16,11 +18,7 @@ CLIP_BYTES_PER_PIXEL = 40_000  # distillation of an 18-frame clip, measured at 1
 
 def precision() -> Literal["bf16-mixed", "32-true"]:
     """Lightning's name of the format: bfloat16 where GPU or CPU multiply it natively, else float32."""
-    if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if native else "32-true"
+    return "bf16-mixed" if native_dtype(resolve_device("auto")) == torch.bfloat16 else "32-true"
 
 
 def batch_size(width: int, height: int) -> int:

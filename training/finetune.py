@@ -18,10 +18,11 @@ from dd_ros.progress import progress
 from dd_ros.survey import describe_streams, inspect_bag
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
-SHARES = {"autoencoder": 0.2, "teacher": 0.45, "distillation": 0.25}  # the rest is for reading and judging
+WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # judged at the end: a minute in ten on two CPU cores, at most
+SHARES = {"autoencoder": 0.2, "teacher": 0.35, "distillation": 0.3}  # the rest is for reading and judging
 
 
 def finetune(
@@ -71,7 +72,9 @@ def finetune(
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = Model(run.config)
     adopt(model, weights)
-    run.save(out, run.train(list(STAGES), model), f"`dd_ros finetune` from the weights of `{settings.name}`")
+    made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
+    windows = max(FEWEST_WINDOWS, min(MOST_WINDOWS, round(WINDOWS_PER_MINUTE * max_minutes)))
+    run.save(out, run.train(list(STAGES), model), made_by, windows)
 
 
 def claim(out: Path) -> Path:
@@ -132,6 +135,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
+    often = {"validate_every": 200}  # people watch
     clips = batch_size(settings.streams.width, settings.streams.height)
     return Recipe(
         name=name,
@@ -142,9 +146,11 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         chunk_frames=schedule.chunk_frames,
         horizon=settings.horizon,
         context_frames=settings.context_frames,
-        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1e-3),
-        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1e-3),
-        distillation=DistillationRecipe(minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4),
+        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1.5e-3, **often),
+        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1.5e-3, **often),
+        distillation=DistillationRecipe(
+            minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, scores_from=0.5, **often
+        ),
     )
 
 

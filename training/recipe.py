@@ -44,6 +44,7 @@ class DistillationRecipe(StageRecipe):
         regression: squared error to the logged future and to its temporal differences; falls
             linearly to ``regression_end``.
         critic_steps: critic updates per generator update.
+        scores_from: share of the stage after which critic, matching and motion join the regression.
         guidance: action guidance of the real score.
     """
 
@@ -52,6 +53,7 @@ class DistillationRecipe(StageRecipe):
     regression: Weight = 1.0
     regression_end: Weight = 1.0
     critic_steps: Positive = 1
+    scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
 
 

@@ -7,6 +7,8 @@ Example:
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,11 +60,19 @@ def checkpoint_config(recipe: Recipe, episodes: Sequence[TrainingEpisode]) -> Ch
     )
 
 
+def hush_lightning() -> None:
+    """No tips and no advice on what is meant: networks in eval mode, few loader workers."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for advice in ("Found .* in eval mode", ".* does not have many workers", ".*treespec, LeafSpec"):
+        warnings.filterwarnings("ignore", advice)
+
+
 def run_stage(
     name: str, config: CheckpointConfig, model: Model, recipe: Recipe, data: BagData, work: Path,
     interrupt: Interrupt,
 ) -> Model:  # fmt: skip
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
+    hush_lightning()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
     settings: StageRecipe = getattr(recipe, name)
@@ -84,8 +94,6 @@ def run_stage(
         enable_model_summary=False,
     )
     trainer.fit(stage, data, ckpt_path=last if last.exists() else None, weights_only=False)
-    if not interrupt.asked:
-        trainer.validate(stage, data, verbose=False)
     return stage.best_model().requires_grad_(True)
 
 
@@ -173,18 +181,16 @@ class Run:
         return self.work / f"{stage}.pt"
 
     @rank_zero_only
-    def save(self, out: Path, model: Model, made_by: str = MADE_BY) -> None:
+    def save(self, out: Path, model: Model, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
         """Write the checkpoint, judge it on the validation bags, and put the figures on its card.
 
-        It is written before it is judged, so that nothing is lost where judging fails or is cut short.
+        At most ``windows`` windows are judged. It is written before it is judged, so that nothing is lost where judging fails or is cut short.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
         if self.validation_bags and not facts.interrupted:
             plots = self.work / "evaluation"
-            figures = evaluate(
-                out, self.validation_bags, plots / "evaluate.json", plots, max_windows=MOST_WINDOWS
-            )
+            figures = evaluate(out, self.validation_bags, plots / "evaluate.json", plots, max_windows=windows)
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
 
@@ -199,6 +205,7 @@ class Run:
             if self.validation_bags
             else f"the last {sum(map(len, self.held_back))} model steps",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+            problems=self.problems,
             interrupted=self.interrupted,
         )
 

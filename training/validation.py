@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import imageio.v2 as imageio
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
@@ -87,7 +86,7 @@ class RolloutCheck:
 
     def log_video(self, stage: Stage, true: Tensor, predicted: Tensor) -> None:
         """True above predicted, clips side by side, as an animated picture in TensorBoard."""
-        if stage.logger is None or stage.trainer.state.fn != TrainerFn.FITTING:
+        if stage.logger is None:
             return
         rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]
         frames = torch.cat(rows, dim=1).cpu().numpy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dd_ros inspect``: what bags hold and what training would use of them, or what a checkpoint is."""
+"""``dd_ros inspect``: what bags or LeRobot data sets hold, what training would use, or what a checkpoint is."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from dd_ros.bags import find_bags, read_episodes
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
+from dd_ros.lerobot import LeRobotSet, is_lerobot
 from dd_ros.progress import progress
 from dd_ros.shipped import CARD, CONFIG, find_checkpoint
 from dd_ros.survey import BagInfo, TopicInfo, choose_topics, describe_streams, inspect_bag, tally
@@ -36,7 +37,7 @@ class Use:
 
 
 def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = ()) -> None:
-    """Print what lies at ``path``: a bag, a folder of bags, or a checkpoint (by path or name).
+    """Print what lies at ``path``: a bag, a folder of bags, a LeRobot data set, or a checkpoint (by path or name).
 
     Args:
         path: where.
@@ -49,6 +50,9 @@ def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
+    if is_lerobot(Path(path)):
+        show_lerobot(Path(path), console)
+        return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
         show_bags(find_bags([Path(path)]), image_topic, actions, console)
         return
@@ -72,9 +76,10 @@ def show_bags(
         wanted = {image, *(source.topic for source in sources)}
         spec = describe_streams(infos, image, sources, problems)
     except InputError as error:
-        say(console, [*problems, *topic_problems(infos), str(error)])
-        if image_topic and actions:
+        say(console, [*problems, *topic_problems(infos)])
+        if image_topic or actions:
             raise
+        say(console, [str(error)])
         return
     uses = [use_of(info.path, spec) for info in progress(infos, "reading episodes")]
     if len(bags) > 1:
@@ -181,6 +186,24 @@ def summary(spec: StreamSpec) -> str:
         f"training would use: images {spec.image_topic} as {spec.width}x{spec.height} at {spec.rate_hz:g} Hz; "
         f"actions {actions}, {spec.action_mode}"
     )
+
+
+def show_lerobot(path: Path, console: Console) -> None:
+    """Cameras and columns of a LeRobot data set, its length, and the files that it lacks."""
+    data = LeRobotSet(path)
+    table = Table("name", "type", "content", title=Text(str(path)))
+    for key, feature in data.info.features.items():
+        table.add_row(Text(key), feature.dtype, Text(feature.about))
+    console.print(table)
+    frames = sum(place.length for place in data.episodes.values())
+    text = (
+        f"LeRobot {data.info.codebase_version}: {len(data.episodes)} episodes, {frames} frames, "
+        f"{data.info.fps:g} a second, {frames / data.info.fps:.1f} s"
+    )
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    missing = [f"{file}: no such file" for file in data.files if not file.is_file()]
+    for problem in [*data.problems, *missing]:
+        console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_checkpoint(folder: Path, console: Console) -> None:

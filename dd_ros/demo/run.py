@@ -97,7 +97,7 @@ def simulated(checkpoint: str) -> Scene:
         raise InputError(
             "gym_pusht: not installed; pip install 'dd_ros[demo]', or give a recording with --bag"
         )
-    command = [*module("dd_ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
+    command = [*module("dd_ros.ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
     return Scene(command, IMAGE_TOPIC, (COMMAND_TOPIC,), PLAN_TOPIC, "raw")
 
 
@@ -108,7 +108,7 @@ def recorded(bag: Path, checkpoint: str) -> Scene:
         transport = image_transport(one, config)
     streams = config.streams
     parameters = {"bag": str(bag.resolve()), "checkpoint": str(find_checkpoint(checkpoint).resolve())}
-    command = [*module("dd_ros.demo.player"), *ros_arguments({}, parameters)]
+    command = [*module("dd_ros.ros.demo.player"), *ros_arguments({}, parameters)]
     return Scene(command, streams.image_topic, streams.action_topics, "/plan", transport)
 
 
@@ -164,7 +164,7 @@ def recorder(scene: Scene, seconds: float, out: Path) -> list[str]:
         "out": out.resolve(),
         "patience": START_TIME,
     }
-    return [*module("dd_ros.demo.recorder"), *ros_arguments(remappings, parameters)]
+    return [*module("dd_ros.ros.demo.recorder"), *ros_arguments(remappings, parameters)]
 
 
 def free_domain() -> int:

@@ -126,7 +126,7 @@ def bench(
         "device": device_name(predictor.device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "dtype": str(next(predictor.model.parameters()).dtype).removeprefix("torch."),
+        "dtype": str(predictor.dtype).removeprefix("torch."),
         "image": [predictor.width, predictor.height],
         "horizon": predictor.horizon,
         "chunk_frames": predictor.chunk_frames,

@@ -114,6 +114,7 @@ def evaluate(
         "stride": stride,
         **figures(scores, episodes, seed),
         "device": str(predictor.device),
+        "dtype": str(predictor.dtype).removeprefix("torch."),
         "seed": seed,
     }
     write_json(json_path, result)

@@ -33,7 +33,7 @@ def floor(predictor: Predictor, run: Callable[[], object], measured_ms: float) -
     """
     operations = count_flops(run)
     traffic = count_bytes(predictor)
-    flops_rate, bytes_rate = product_rate(predictor.device), copy_rate(predictor.device)
+    flops_rate, bytes_rate = product_rate(predictor.device, predictor.dtype), copy_rate(predictor.device)
     least = 1e3 * max(operations / flops_rate, traffic / bytes_rate)
     return {
         "flops": operations,
@@ -62,7 +62,7 @@ def count_bytes(predictor: Predictor) -> int:
     config, schedule, model = predictor.config, predictor.schedule, predictor.model
     transformer = config.transformer
     chunks = schedule.chunks(predictor.horizon)
-    size = next(model.parameters()).element_size()
+    size = predictor.dtype.itemsize
     frame = 2 * model.transformer.tokens * transformer.width * transformer.depth * size  # keys and values
     window = transformer.window_frames // schedule.chunk_frames
     total = weight_bytes(model.autoencoder.encoder) + chunks * weight_bytes(model.autoencoder.decoder)
@@ -95,10 +95,10 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def product_rate(device: torch.device) -> float:
-    """Operations per second of a large float32 matrix product, as torch is set up now."""
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large matrix product, as torch is set up now."""
     side = MATRIX[device.type]
-    a = torch.randn(side, side, device=device)
+    a = torch.randn(side, side, device=device, dtype=dtype)
     return 2 * side**3 / best_seconds(lambda: a @ a, device)
 
 

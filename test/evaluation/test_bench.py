@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
 from dd_ros.evaluation import bench as bench_module
 from dd_ros.evaluation.bench import Stream, bench, measure_candidates, quantiles, repeated
@@ -31,7 +32,7 @@ def test_json_has_the_promised_names(result):
     assert result["image"] == [48, 32]
     assert result["horizon"] == 8
     assert result["schedule"] == [2, 1, 1, 1]
-    assert result["dtype"] == "float32"
+    assert result["dtype"] == str(native_dtype(torch.device("cpu"))).removeprefix("torch.")
     assert set(result["latency_ms"]) == {"first_chunk", "horizon"}
     for values in result["latency_ms"].values():
         assert set(values) == QUANTILES

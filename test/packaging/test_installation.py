@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXECUTABLES = {"dd_ros", "predictor", "pusht_robot", "recorder"}
+EXECUTABLES = {"dd_ros", "bag_player", "predictor", "pusht_robot", "recorder"}
 SHARED = ("launch", "config", "checkpoints")
 
 

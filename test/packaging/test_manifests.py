@@ -120,18 +120,29 @@ def test_transport_profile_is_what_large_images_need() -> None:
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [
-        ("dd_ros/model", ("dd_ros.diffusion", "dd_ros.predictor", "dd_ros.ros", "rclpy", "lightning")),
-        ("dd_ros/diffusion", ("dd_ros.predictor", "dd_ros.ros", "rclpy", "lightning")),
-        ("dd_ros/evaluation", ("rclpy", "lightning", "dd_ros_training")),
+        ("dd_ros/model", ("dd_ros.diffusion", "dd_ros.predictor", "dd_ros.ros", "lightning")),
+        ("dd_ros/diffusion", ("dd_ros.predictor", "dd_ros.ros", "lightning")),
+        ("dd_ros/evaluation", ("lightning", "dd_ros_training")),
         ("dd_ros/ros", ("lightning", "dd_ros_training")),
         ("dd_ros/demo", ("lightning", "dd_ros_training")),
-        ("training", ("rclpy",)),
     ],
 )
 def test_imports_point_one_way(room: str, forbidden: tuple[str, ...]) -> None:
     for path in (ROOT / room).rglob("*.py"):
         for name in imports(path):
             assert not any(name == other or name.startswith(other + ".") for other in forbidden), path
+
+
+def test_only_the_room_for_ros_needs_a_ros_installation() -> None:
+    found = {path for path in SOURCES if any(needs_ros(name) for name in imports(path))}
+    assert found
+    assert {path for path in found if not path.is_relative_to(ROOT / "dd_ros/ros")} == set()
+
+
+def needs_ros(module: str) -> bool:
+    """Whether a module belongs to a ROS installation: rclpy, or generated messages."""
+    package = module.split(".")[0]
+    return package == "rclpy" or package.endswith(("_msgs", "_interfaces", "_srvs"))
 
 
 def test_every_source_file_names_its_licence() -> None:

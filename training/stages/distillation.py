@@ -59,16 +59,22 @@ class DistillationStage(Stage):
         draws = self.draws()
         clips = encode(self.model, batch, self.config.context_frames, draws)
         optimizers = self.all_optimizers()
-        if self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
+        scored = self.scores_joined()
+        if scored and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
             loss = self.critic_loss(clips, draws)
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
             self.log("distillation/critic", loss, sync_dist=True)
             return
-        losses = self.student_losses(clips, draws)
+        losses = self.student_losses(clips, draws, scored)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.transformer.parameters()), total)
         self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
+
+    def scores_joined(self) -> bool:
+        """Whether critic, matching and motion take part by now, if they are wanted at all."""
+        wanted = bool(self.recipe.matching or self.recipe.motion)
+        return wanted and self.progress_fraction() >= self.recipe.scores_from
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
@@ -102,10 +108,10 @@ class DistillationStage(Stage):
             torch.cat([cast(Tensor, result.trained) for result in results], dim=1) if trained else last
         ), last
 
-    def student_losses(self, clips: Clips, draws: Draws) -> dict[str, Tensor]:
+    def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
         generated, _ = self.generate(clips, draws, trained=True)
         losses = {"regression": regression(generated, clips.future)}
-        if self.recipe.matching or self.recipe.motion:
+        if scored:
             fake, real = self.scores(clips, generated.detach(), draws)
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)

@@ -3,6 +3,8 @@
 
 Camera and commands are published as recorded, on their own topics, with the stamps moved to now;
 the commands to come are published as the plan (``plan``, ActionSequence), one per picture.
+
+ros2 run dd_ros bag_player --ros-args -p bag:=recordings/run_1 -p checkpoint:=g1_pick
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from rclpy.serialization import deserialize_message
 
 from dd_ros.bags import find_bags, read_actions
 from dd_ros.config import CheckpointConfig
-from dd_ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.actions import stamp_ns
+from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at, to_time
 from dd_ros.ros.topics import message_class
 from dd_ros.shipped import read_config

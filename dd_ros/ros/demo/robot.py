@@ -27,8 +27,8 @@ from dd_ros.demo.simulate import (
     PLAN_TOPIC,
     STEP_NS,
 )
-from dd_ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.conversions import rgb_to_image
+from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at
 
 

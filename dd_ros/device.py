@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices, and the number format each multiplies fastest."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dd_ros.errors import InputError
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` -> torch device; InputError where there is no such device."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r}: expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda': this machine has no usable CUDA device; use auto or cpu")
+    return torch.device(device)
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the weights of matrix products and convolutions in ``dtype``, so that autocast need not cast them."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            part.to(dtype)
