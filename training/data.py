@@ -33,9 +33,7 @@ from dd_ros_training.augment import Augment, augmented
 from dd_ros_training.index import TrainingEpisode
 
 SEGMENT_STEPS = 128
-SPACING = (
-    8  # window starts to a clip: of each stretch of this many, one is drawn while its segment is in the pool
-)
+SPACING = 8  # window starts for one clip: one is drawn from each stretch of so many, then the segment goes
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
 VALIDATION_CLIPS = 40
