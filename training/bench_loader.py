@@ -23,7 +23,7 @@ from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
 from dd_ros.survey import choose_topics, describe_streams, inspect_bag
 from dd_ros_training.augment import Augment
-from dd_ros_training.data import BagData, begin_worker, fit_actions, segments_of
+from dd_ros_training.data import BagData, begin_worker, context, fit_actions, segments_of
 from dd_ros_training.index import TrainingEpisode, index_bags
 
 CLIP_FRAMES, BATCH = 18, 8
@@ -55,7 +55,10 @@ class Decoding(Dataset[int]):
 
 def decoding_rate(episodes: Sequence[TrainingEpisode], workers: int) -> float:
     """Frames per second of the bags' images -> pictures of the model's size, each once."""
-    loader = DataLoader(Decoding(episodes), None, num_workers=workers, worker_init_fn=begin_worker)
+    loader = DataLoader(
+        Decoding(episodes), None, num_workers=workers, worker_init_fn=begin_worker,
+        multiprocessing_context=context(workers),
+    )  # fmt: skip
     turn = iter(loader)
     next(turn)  # processes are up
     start = time.perf_counter()

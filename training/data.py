@@ -33,9 +33,7 @@ from dd_ros_training.augment import Augment, augmented
 from dd_ros_training.index import TrainingEpisode
 
 SEGMENT_STEPS = 128
-SPACING = (
-    8  # window starts to a clip: of each stretch of this many, one is drawn while its segment is in the pool
-)
+SPACING = 8  # window starts for one clip: one is drawn from each stretch of so many, then the segment goes
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
 VALIDATION_CLIPS = 40
@@ -272,11 +270,16 @@ class BagData(lightning.LightningDataModule):
         )  # fmt: skip
         return DataLoader(
             stream, self.batch_size, num_workers=self.workers, worker_init_fn=begin_worker,
-            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context=context(self.workers), pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(self.validation_clips, self.batch_size)
+
+
+def context(workers: int) -> str | None:
+    """Workers are forked: only those are children of the training process, which they are to die with."""
+    return "fork" if workers else None
 
 
 def begin_worker(_: int) -> None:

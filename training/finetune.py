@@ -21,7 +21,8 @@ from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
 WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # judged at the end: a minute in ten on two CPU cores, at most
-SHARES = {"autoencoder": 0.2, "teacher": 0.35, "distillation": 0.3}  # the rest is for reading and judging
+SCORES_MINUTES = 15  # a shorter distillation is better off with the regression alone
+SHARES = {"autoencoder": 0.2, "teacher": 0.3, "distillation": 0.4}  # the rest is for reading and judging
 
 
 def finetune(
@@ -134,6 +135,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
+    scores_from = 0.5 if budget["distillation"] >= SCORES_MINUTES else 1.0
     often = {"validate_every": 200}  # people watch
     clips = batch_size(settings.streams.width, settings.streams.height)
     return Recipe(
@@ -148,7 +150,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1.5e-3, **often),
         teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1.5e-3, **often),
         distillation=DistillationRecipe(
-            minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, scores_from=0.5, **often
+            minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, scores_from=scores_from, **often
         ),
     )
 

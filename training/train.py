@@ -206,7 +206,9 @@ class Run:
             made_by=made_by,
             training=f"{len(self.training_bags)} bags, {frames} model steps, "
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
-            validation=f"{len(self.validation_bags)} bags",
+            validation=f"{len(self.validation_bags)} bags"
+            if self.validation_bags
+            else f"the last {sum(map(len, self.held_back))} model steps",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
             problems=self.problems,
             interrupted=self.interrupted,

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +97,37 @@ def test_processes_together_see_the_batches_of_one(episodes: list[BagEpisode], w
         two = batch(range(1), 4, worker) + batch(range(1, 2), 4, worker)
         assert torch.equal(torch.stack(one), torch.stack(two))
         assert not torch.equal(one[0], one[4])
+
+
+def load_for_ever(episodes: list[BagEpisode], pids: Connection) -> None:
+    """A training process with two decoding ones, as far as the loader sees it."""
+    turn = iter(BagData(episodes, episodes, fit_actions(episodes), LENGTH, 4, 2).train_dataloader())
+    next(turn)
+    pids.send([process.pid for process in multiprocessing.active_children()])
+    while True:
+        next(turn)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_die_with_a_killed_training(episodes: list[BagEpisode], method: str) -> None:
+    context = multiprocessing.get_context(method)
+    receiver, sender = context.Pipe()
+    process = context.Process(target=load_for_ever, args=(episodes, sender))  # type: ignore[attr-defined]
+    process.start()
+    workers = receiver.recv()
+    assert len(workers) == 2
+    process.kill()
+    process.join()
+    while any(running(pid) for pid in workers):  # else the test runs into its time limit
+        time.sleep(0.01)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and not only waits to be counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_streams_share_the_segments_out_and_leave_none_out(episodes: list[BagEpisode]) -> None:

@@ -27,6 +27,7 @@ from test_ranges import KINDS, SPEC, bag_of
 from test_streams import slow_steps
 
 from dd_ros.bags import read_episodes
+from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.streams import resize
 from dd_ros_training import unpacked
@@ -37,9 +38,9 @@ MS = 1_000_000
 TOPIC = SPEC.image_topic
 
 
-def same(found: list[BagEpisode], bag: Path) -> None:
+def same(found: list[BagEpisode], bag: Path, spec: StreamSpec = SPEC) -> None:
     """The index has the episodes that reading the bag gives, and their very pictures."""
-    expected = read_episodes(bag, SPEC)
+    expected = read_episodes(bag, spec)
     assert [(len(e), e.name) for e in found] == [(len(e), e.name) for e in expected]
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.stamps, other.stamps)
@@ -53,15 +54,15 @@ def test_bags_of_every_kind(tmp_path: Path, kind: str) -> None:
     same(index_bags([bag], SPEC, tmp_path / "cache", []), bag)
 
 
-def check(bag: Path, cache: Path) -> None:
+def check(bag: Path, spec: StreamSpec, cache: Path) -> None:
     """As ``same``; a bag that cannot be read has no episodes."""
     problems: list[str] = []
-    found = index_bags([bag], SPEC, cache, problems)
+    found = index_bags([bag], spec, cache, problems)
     if found:
-        same(found, bag)
+        same(found, bag, spec)
     else:
         with pytest.raises(InputError) as error:
-            read_episodes(bag, SPEC)
+            read_episodes(bag, spec)
         assert str(error.value) in problems[-1]
 
 
@@ -74,30 +75,38 @@ DISTANCES = st.lists(
 
 
 @settings(max_examples=20, deadline=None)
-@given(DISTANCES, st.lists(st.integers(-1500, 1500), max_size=6), st.sampled_from(["mcap", "sqlite3"]))
+@given(
+    DISTANCES, st.lists(st.integers(-1500, 1500), max_size=6), st.sampled_from(["mcap", "sqlite3"]),
+    st.sampled_from([40, 80, 100, 125, 250]),
+)  # fmt: skip
 def test_random_streams_as_walking_the_grid_has_them(
-    tmp_path_factory: pytest.TempPathFactory, distances: list[int], commands: list[int], kind: str
+    tmp_path_factory: pytest.TempPathFactory,
+    distances: list[int],
+    commands: list[int],
+    kind: str,
+    step_ms: int,
 ) -> None:
     """Header stamps jump as they like while the recorder's clock goes on; commands come in between."""
     folder = tmp_path_factory.mktemp("bags")
+    spec = SPEC.model_copy(update={"rate_hz": 1000.0 / step_ms})
     stamps = [START + MS * int(t) for t in 10_000 + np.cumsum(distances)]
     messages: list[tuple[str, str, int, Any]] = [("/action", JOINTS, START, joints(START, (1.0, 2.0)))]
     for number, stamp in enumerate(stamps):
         received = START + (number // 2 + 1) * 50 * MS  # two at a time: receive times repeat
         messages.append((TOPIC, IMAGE, received, image(stamp, picture(number, 48, 32))))
     bag = bag_of(folder / "bag", kind, messages)
-    episodes = index_bags([bag], SPEC, folder / "cache", [])
+    episodes = index_bags([bag], spec, folder / "cache", [])
     if min(np.diff(stamps), default=0) > -1000 * MS:  # with a reset, only what came after it has no command
-        expected = slow_steps(stamps, 100 * MS)
+        expected = slow_steps(stamps, step_ms * MS)
         assert [e.stamps.tolist() for e in episodes] == [[stamp for stamp, _ in run] for run in expected]
         for episode, run in zip(episodes, expected, strict=True):
             assert np.array_equal(episode.frames(0, len(episode)), [picture(number) for _, number in run])
-    check(bag, folder / "cache")
+    check(bag, spec, folder / "cache")
     for late in commands:  # and with commands here and there, late ones too
         stamp = START + 10_500 * MS + late * MS
         messages.append(("/action", JOINTS, messages[-1][2] + MS, joints(stamp, (float(late), 0.0))))
     bag = bag_of(folder / "second", kind, messages)
-    check(bag, folder / "cache")
+    check(bag, spec, folder / "cache")
 
 
 def test_it_is_built_once_and_anew_when_the_bag_changes(tmp_path: Path) -> None:

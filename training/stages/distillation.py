@@ -74,7 +74,7 @@ class DistillationStage(Stage):
     def scores_joined(self) -> bool:
         """Whether critic, matching and motion take part by now, if they are wanted at all."""
         wanted = bool(self.recipe.matching or self.recipe.motion)
-        return wanted and self.progress_fraction() >= self.recipe.scores_from
+        return wanted and self.recipe.scores_from <= self.progress_fraction() < 1.0
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
