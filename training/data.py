@@ -36,7 +36,7 @@ SEGMENT_STEPS = 128
 SPACING = 8  # window starts for one clip: one is drawn from each stretch of so many, then the segment goes
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
-VALIDATION_CLIPS = 40
+VALIDATION_CLIPS = 48
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
@@ -272,6 +272,11 @@ class BagData(lightning.LightningDataModule):
             stream, self.batch_size, num_workers=self.workers, worker_init_fn=begin_worker,
             multiprocessing_context=context(self.workers), pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
+
+    def training_sample(self, most: int) -> Iterator[dict[str, Tensor]]:
+        """At most ``most`` training clips, unchanged, spread evenly, the same in every process."""
+        clips = ClipList(self.train_clips, most)
+        return (clips[number] for number in range(len(clips)))
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(self.validation_clips, self.batch_size)

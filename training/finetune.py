@@ -70,7 +70,7 @@ def finetune(
         left = max_minutes - (time.monotonic() - start) / 60.0
         run.recipe = recipe_for(out.name, settings, streams, config, left)
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
-    model = Model(run.config)
+    model = run.fresh()
     adopt(model, weights)
     made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
     windows = max(FEWEST_WINDOWS, min(MOST_WINDOWS, round(WINDOWS_PER_MINUTE * max_minutes)))

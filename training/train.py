@@ -170,9 +170,14 @@ class Run:
                 finish(self.weights(name), recipe, model)
         return model
 
+    def fresh(self) -> Model:
+        """Networks that have learnt nothing, the same in every run of a recipe."""
+        torch.manual_seed(self.recipe.autoencoder.seed)
+        return Model(self.config)
+
     def start(self, stage: str) -> Model:
         """Fresh networks, or what the stage before ``stage`` left."""
-        model, order = Model(self.config), list(STAGES)
+        model, order = self.fresh(), list(STAGES)
         if order.index(stage):
             before = self.weights(order[order.index(stage) - 1])
             if not before.exists():

@@ -86,7 +86,7 @@ class RolloutCheck:
 
     def log_video(self, stage: Stage, true: Tensor, predicted: Tensor) -> None:
         """True above predicted, clips side by side, as an animated picture in TensorBoard."""
-        if stage.logger is None:
+        if stage.logger is None or not stage.trainer.is_global_zero:
             return
         rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]
         frames = torch.cat(rows, dim=1).cpu().numpy()

@@ -21,7 +21,15 @@ from test_ranges import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.augment import Augment, augmented
-from dd_ros_training.data import SPACING, BagData, Clips, ClipStream, fit_actions, segments_of
+from dd_ros_training.data import (
+    SPACING,
+    VALIDATION_CLIPS,
+    BagData,
+    Clips,
+    ClipStream,
+    fit_actions,
+    segments_of,
+)
 from dd_ros_training.index import BagEpisode, index_bags
 
 LENGTH = 6
@@ -181,7 +189,7 @@ def test_every_frame_is_seen_and_few_are_decoded_twice(episodes: list[BagEpisode
 def test_validation_clips_are_spread_and_the_same_each_time(episodes: list[BagEpisode]) -> None:
     data = BagData(episodes, [episodes[0], episodes[1]] * 40, fit_actions(episodes), LENGTH, 8)
     first, second = list(data.val_dataloader()), list(data.val_dataloader())
-    assert len(first) == 8
+    assert len(first) == VALIDATION_CLIPS // 8
     assert all(torch.equal(a["frames"], b["frames"]) for a, b in zip(first, second, strict=True))
     numbers = {number for number, _ in data.validation_clips.places}
     assert len(numbers) > 40

@@ -21,6 +21,10 @@ TARGETS = 4  # later frames of each clip per step
 LATENT_NOISE = 0.2  # the decoder must bear latents that are off by this many deviations
 MOVING = 0.1  # change in [-1, 1] pixels that counts as motion
 MOVING_WEIGHT = 4.0
+SAMPLE_CLIPS, SAMPLE_SPACING = (
+    128,
+    8,
+)  # for the normalisation of latents: clips, and frames between two of them
 
 
 class AutoencoderStage(Stage):
@@ -60,9 +64,9 @@ class AutoencoderStage(Stage):
     def best_model(self) -> Model:
         """As in the base; latents are normalised over a sample of the training clips, for later stages."""
         model = super().best_model()
-        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        sample = torch.cat([batch["frames"][:, ::8] for batch, _ in zip(loader, range(32), strict=False)])
-        model.autoencoder.fit_normalisation(to_model_range(sample.flatten(0, 1)).to(self.device))
+        clips = self.trainer.datamodule.training_sample(SAMPLE_CLIPS)  # type: ignore[attr-defined]
+        sample = torch.cat([clip["frames"][::SAMPLE_SPACING] for clip in clips])
+        model.autoencoder.fit_normalisation(to_model_range(sample.to(self.device)))
         return model
 
 
