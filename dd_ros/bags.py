@@ -29,6 +29,7 @@ from dd_ros.streams import (
     Step,
     episode_of,
     model_steps,
+    part_name,
     resize,
 )
 from dd_ros.timeline import choose_stamps, segments
@@ -127,7 +128,7 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
         return resize(rgb, spec.width, spec.height)
 
     runs = read_runs(bag, spec, picture, problems)
-    return [episode_of(run, name) for run, name in zip(runs, run_names(bag, len(runs)), strict=True)]
+    return [episode_of(run, part_name(bag.stem, index)) for index, run in enumerate(runs)]
 
 
 def read_runs(
@@ -155,11 +156,6 @@ def read_runs(
             + "".join(f"; {problem}" for problem in problems[:1])
         )
     return runs
-
-
-def run_names(bag: Path, count: int) -> list[str]:
-    """Names of the episodes of a bag."""
-    return [f"{bag.stem}#{index}" if index else bag.stem for index in range(count)]
 
 
 def note_size(

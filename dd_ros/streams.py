@@ -250,7 +250,12 @@ def resample(
     """Episodes of a recording: images (stamp, uint8 RGB) in recorded order and all its actions."""
     sized = ((stamp, resize(image, spec.width, spec.height)) for stamp, image in images)
     runs = model_steps(sized, actions, spec.rate_hz)
-    return [episode_of(run, f"{name}#{index}" if index else name) for index, run in enumerate(runs)]
+    return [episode_of(run, part_name(name, index)) for index, run in enumerate(runs)]
+
+
+def part_name(name: str, index: int) -> str:
+    """Name of part ``index`` of a recording that gaps and resets cut into several episodes."""
+    return f"{name}#{index}" if index else name
 
 
 def episode_of(run: Sequence[Step[NDArray[np.uint8]]], name: str) -> Episode:

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros import lerobot
-from dd_ros.bags import note_size, read_runs, run_names
+from dd_ros.bags import note_size, read_runs
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros.ranges import records_between
 from dd_ros.storage import Record, storage_files
-from dd_ros.streams import Episode, Step
+from dd_ros.streams import Episode, Step, part_name
 from dd_ros_training.pictures import check_picture, read_picture
 from dd_ros_training.unpacked import plain_file
 
@@ -222,10 +222,9 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
     about = json.loads((folder / "index.json").read_text())
     indexed = IndexedBag(folder, tuple(files), spec, tuple(about["problems"]))
     bounds = np.concatenate([[0], np.cumsum(about["lengths"], dtype=int)]).tolist()
-    names = run_names(bag, len(about["lengths"]))
     return indexed, [
-        BagEpisode(indexed, name, first, last)
-        for name, (first, last) in zip(names, pairwise(bounds), strict=True)
+        BagEpisode(indexed, part_name(bag.stem, index), first, last)
+        for index, (first, last) in enumerate(pairwise(bounds))
     ]
 
 

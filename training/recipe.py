@@ -44,7 +44,7 @@ class DistillationRecipe(StageRecipe):
         regression: squared error to the logged future and to its temporal differences; falls
             linearly to ``regression_end``.
         critic_steps: critic updates per generator update.
-        scores_from: share of the stage after which critic, matching and motion join the regression.
+        scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
     """
 

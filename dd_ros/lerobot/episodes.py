@@ -23,7 +23,16 @@ from dd_ros.errors import InputError
 from dd_ros.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.ros.actions import element
-from dd_ros.streams import ActionBuffer, Episode, FrameClock, JoinedActions, model_steps, resample, resize
+from dd_ros.streams import (
+    ActionBuffer,
+    Episode,
+    FrameClock,
+    JoinedActions,
+    model_steps,
+    part_name,
+    resample,
+    resize,
+)
 
 SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -309,7 +318,7 @@ def index_episode(
     episodes = []
     for index, run in enumerate(runs):
         times, numbers, actions = (np.array(column) for column in zip(*run, strict=True))
-        part = f"{name}#{index}" if index else name
+        part = part_name(name, index)
         episodes.append(LeRobotEpisode(reader, number, part, size, numbers, times, actions))
     return episodes
 

@@ -97,10 +97,8 @@ def frames_from(
         first = next(frames, None)
         if begin == 0.0 or (first is not None and first[0] < latest):
             break
-        begin, back = (
-            max(0.0, begin - back),
-            2.0 * back,
-        )  # seeking goes by decoding order, and may end too late
+        # Seeking goes by decoding order, and may end too late.
+        begin, back = max(0.0, begin - back), 2.0 * back
     if first is not None:
         yield first
         yield from frames

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bag_writer import robot_messages, write_bag
+from short_run import short_recipe
 from tiny import tiny_config
 
 from dd_ros import Predictor
@@ -25,7 +25,7 @@ from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import finetune
-from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import STAGES, Run
 
 STEPS = 150
@@ -33,20 +33,7 @@ CONFIG = tiny_config()
 
 
 def recipe(steps: int = STEPS) -> Recipe:
-    length = {"minutes": 1000, "steps": steps, "batch_size": 2, "validate_every": 50}
-    return Recipe(
-        name="small",
-        streams=CONFIG.streams,
-        network=CONFIG.transformer,
-        image_network=CONFIG.autoencoder,
-        schedule="2-1",
-        chunk_frames=2,
-        horizon=8,
-        context_frames=2,
-        autoencoder=StageRecipe(**length),
-        teacher=StageRecipe(**length),
-        distillation=DistillationRecipe(**length),
-    )
+    return short_recipe(steps, batch_size=2, validate_every=50)
 
 
 def train(bags: Path, folder: Path, steps: int = STEPS) -> None:
@@ -55,14 +42,6 @@ def train(bags: Path, folder: Path, steps: int = STEPS) -> None:
     callbacks.SAVE_SECONDS = 0.0
     run = Run(recipe(steps), find_bags([bags]), folder / "work")
     run.save(folder / "small", run.train(list(STAGES)))
-
-
-@pytest.fixture(scope="module")
-def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bags")
-    for number in (1, 2, 4):
-        write_bag(folder / f"episode_{number:06d}", robot_messages(30))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +62,12 @@ def saved_steps(folder: Path) -> dict[str, int]:
 
 
 def test_ten_kills_lose_nothing_that_was_saved(
-    bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+    robot_bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
 ) -> None:
     chance = random.Random(7)
     before: dict[str, int] = {}
     for _ in range(10):
-        process = processes.Process(target=train, args=(bags, tmp_path))
+        process = processes.Process(target=train, args=(robot_bags, tmp_path))
         process.start()
         deadline = time.monotonic() + 60.0
         while saved_steps(tmp_path) == before and process.is_alive() and time.monotonic() < deadline:
@@ -100,7 +79,7 @@ def test_ten_kills_lose_nothing_that_was_saved(
         assert all(after[stage] >= steps for stage, steps in before.items()), (before, after)
         assert not (tmp_path / "small").exists() or load_checkpoint(tmp_path / "small")
         before = after
-    process = processes.Process(target=train, args=(bags, tmp_path))
+    process = processes.Process(target=train, args=(robot_bags, tmp_path))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -109,9 +88,9 @@ def test_ten_kills_lose_nothing_that_was_saved(
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_predicts(
-    bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+    robot_bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
 ) -> None:
-    process = processes.Process(target=train, args=(bags, tmp_path, 100_000))
+    process = processes.Process(target=train, args=(robot_bags, tmp_path, 100_000))
     process.start()
     while not saved_steps(tmp_path) and process.is_alive():
         time.sleep(0.01)
@@ -146,12 +125,12 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
-def test_training_goes_on_where_its_state_cannot_be_saved(bags: Path, tmp_path: Path) -> None:
-    run = Run(recipe(3), find_bags([bags]), tmp_path / "work")
+def test_training_goes_on_where_its_state_cannot_be_saved(robot_bags: Path, tmp_path: Path) -> None:
+    run = Run(recipe(3), find_bags([robot_bags]), tmp_path / "work")
     run.train(["autoencoder"])
     last = tmp_path / "work" / "autoencoder" / "last.ckpt"
     whole = last.read_bytes()
-    run = Run(recipe(6), find_bags([bags]), tmp_path / "work")
+    run = Run(recipe(6), find_bags([robot_bags]), tmp_path / "work")
     with (
         largest_file(100_000),
         pytest.warns(match=r"last\.ckpt: not saved"),
@@ -162,8 +141,8 @@ def test_training_goes_on_where_its_state_cannot_be_saved(bags: Path, tmp_path: 
     assert sorted(path.name for path in last.parent.iterdir()) == ["last.ckpt"]
 
 
-def test_a_work_folder_is_of_one_run(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    asked = ([bags], "/camera/image_raw", ["/action"], tmp_path / "mine", str(tiny_checkpoint), None)
+def test_a_work_folder_is_of_one_run(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    asked = ([robot_bags], "/camera/image_raw", ["/action"], tmp_path / "mine", str(tiny_checkpoint), None)
     finetune(*asked, max_minutes=0.1)
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
         finetune(*asked, max_minutes=0.2)

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bag_writer import robot_messages, write_bag
+from short_run import short_recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_robust import recipe
 
 from dd_ros.config import write_yaml
 from dd_ros_training.recipe import Recipe, TrainerRecipe
@@ -21,24 +20,21 @@ STEPS = 20  # a figure is logged every ten
 
 def spread(processes: int) -> Recipe:
     """A short run whose global batch is 4, on ``processes`` CPU processes."""
-    run = recipe(STEPS)
-    stages = {name: getattr(run, name).model_copy(update={"batch_size": 4 // processes}) for name in STAGES}
+    run = short_recipe(STEPS, batch_size=4 // processes, validate_every=50)
     strategy = "auto" if processes == 1 else "ddp_find_unused_parameters_true"
     trainer = TrainerRecipe(accelerator="cpu", devices=processes, strategy=strategy, precision="32-true")
-    return run.model_copy(update={"trainer": trainer, "shards": 2, **stages})
+    return run.model_copy(update={"trainer": trainer, "shards": 2})
 
 
 @pytest.mark.timeout(300)
-def test_two_processes_learn_as_one(tmp_path: Path) -> None:
-    for number in (1, 2, 4):
-        write_bag(tmp_path / "bags" / f"episode_{number:06d}", robot_messages(30))
+def test_two_processes_learn_as_one(robot_bags: Path, tmp_path: Path) -> None:
     losses = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
         write_yaml(folder / "recipe.yaml", spread(processes))
         command = [sys.executable, "-m", "dd_ros_training.train", str(folder / "recipe.yaml"),
-                   "--bags", str(tmp_path / "bags"), "--out", str(folder / "out")]  # fmt: skip
+                   "--bags", str(robot_bags), "--out", str(folder / "out")]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         assert (folder / "out" / "model.safetensors").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bag_writer import robot_messages, write_bag
+from short_run import short_recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import tiny_config
 
@@ -17,7 +17,7 @@ from dd_ros.bags import find_bags
 from dd_ros.survey import image_size
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import adopt, default_recipe, finetune
-from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.recipe import Recipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
 
@@ -25,34 +25,13 @@ CONFIG = tiny_config()
 
 
 def tiny_recipe(steps: int) -> Recipe:
-    length = {"minutes": 5, "steps": steps, "batch_size": 4, "validate_every": 4}
-    return Recipe(
-        name="small",
-        streams=CONFIG.streams,
-        network=CONFIG.transformer,
-        image_network=CONFIG.autoencoder,
-        schedule="2-1",
-        chunk_frames=2,
-        horizon=8,
-        context_frames=2,
-        autoencoder=StageRecipe(**length),
-        teacher=StageRecipe(**length),
-        distillation=DistillationRecipe(**length),
-    )
+    return short_recipe(steps, batch_size=4, validate_every=4)
 
 
 @pytest.fixture(scope="module")
-def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bags")
-    for number in (1, 2, 4):
-        write_bag(folder / f"episode_{number:06d}", robot_messages(30))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(robot_bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    run = Run(tiny_recipe(8), find_bags([bags]), folder / "work")
+    run = Run(tiny_recipe(8), find_bags([robot_bags]), folder / "work")
     run.save(folder / "small", run.train(list(STAGES)))
     return folder
 
@@ -74,16 +53,18 @@ def test_stages_log_skill_and_pictures(finished: Path) -> None:
         assert picture.encoded_image_string.startswith(b"GIF8")
 
 
-def test_an_interrupted_stage_goes_on_where_it_was(bags: Path, tmp_path: Path) -> None:
+def test_an_interrupted_stage_goes_on_where_it_was(robot_bags: Path, tmp_path: Path) -> None:
     for steps in (6, 9):
-        run = Run(tiny_recipe(steps), find_bags([bags]), tmp_path / "work")
+        run = Run(tiny_recipe(steps), find_bags([robot_bags]), tmp_path / "work")
         run.train(["autoencoder"])
     state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=False)
     assert int(state["stage"]["steps"]) == 9
     assert state["global_step"] == 9  # not 15: the second run began at 6
 
 
-def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_dies_loses_little(
+    robot_bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(callbacks, "SAVE_SECONDS", 0.0)
     step = AutoencoderStage.training_step
 
@@ -92,7 +73,7 @@ def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch:
             raise RuntimeError("the machine died")
         step(stage, batch, index)
 
-    run = Run(tiny_recipe(9), find_bags([bags]), tmp_path / "work")
+    run = Run(tiny_recipe(9), find_bags([robot_bags]), tmp_path / "work")
     with monkeypatch.context() as patch:
         patch.setattr(AutoencoderStage, "training_step", die)
         with pytest.raises(RuntimeError, match="died"):
@@ -100,22 +81,22 @@ def test_a_stage_that_dies_loses_little(bags: Path, tmp_path: Path, monkeypatch:
     last = tmp_path / "work" / "autoencoder" / "last.ckpt"
     assert int(torch.load(last, weights_only=False)["stage"]["steps"]) == 5
     assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
-    Run(tiny_recipe(9), find_bags([bags]), tmp_path / "work").train(["autoencoder"])
+    Run(tiny_recipe(9), find_bags([robot_bags]), tmp_path / "work").train(["autoencoder"])
     assert torch.load(last, weights_only=False)["global_step"] == 9  # 5 before, 4 after
 
 
-def test_learning_lowers_the_loss(bags: Path, tmp_path: Path) -> None:
+def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run = Run(tiny_recipe(150), find_bags([bags]), tmp_path / "work")
+    run = Run(tiny_recipe(150), find_bags([robot_bags]), tmp_path / "work")
     run.train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]
     assert np.mean(losses[-3:]) < 0.75 * np.mean(losses[:3]), losses
 
 
-def test_finetune_adapts_to_another_robot(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    finetune([bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
+    finetune([robot_bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
     predictor = Predictor.load(out, device="cpu")
     assert (predictor.width, predictor.height) == image_size(48, 32)
     assert predictor.config.streams.rate_hz == pytest.approx(10.0)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,10 +19,8 @@ TARGETS = 4  # later frames of each clip per step
 LATENT_NOISE = 0.2  # the decoder must bear latents that are off by this many deviations
 MOVING = 0.1  # change in [-1, 1] pixels that counts as motion
 MOVING_WEIGHT = 4.0
-SAMPLE_CLIPS, SAMPLE_SPACING = (
-    128,
-    8,
-)  # for the normalisation of latents: clips, and frames between two of them
+# For the normalisation of latents: clips, and frames between two that are looked at.
+SAMPLE_CLIPS, SAMPLE_SPACING = 128, 8
 
 
 class AutoencoderStage(Stage):
@@ -47,8 +43,7 @@ class AutoencoderStage(Stage):
         weight = 1.0 + MOVING_WEIGHT * moving
         error = restored - images
         loss = (weight * (error.abs() + 5.0 * error.square())).mean()
-        optimizers = cast(list[Optimizer], [self.optimizers()])
-        self.descend(optimizers, list(self.model.autoencoder.parameters()), loss)
+        self.descend(self.all_optimizers(), list(self.model.autoencoder.parameters()), loss)
         self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:

@@ -85,8 +85,8 @@ class DistillationStage(Stage):
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
         return weight
 
-    def generate(self, clips: Clips, draws: Draws, trained: bool) -> tuple[Tensor, Tensor]:
-        """The student's rollout: (estimates of the drawn steps, estimates of the last steps)."""
+    def generate(self, clips: Clips, draws: Draws, trained: bool) -> Tensor:
+        """The student's rollout: what drawn steps, those with the gradient, estimate, or else the last steps."""
         schedule = self.config.schedule
         cache = KVCache(
             self.config.context_frames,
@@ -103,13 +103,11 @@ class DistillationStage(Stage):
         results = list(
             rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps)
         )
-        last = torch.cat([result.latents for result in results], dim=1)
-        return (
-            torch.cat([cast(Tensor, result.trained) for result in results], dim=1) if trained else last
-        ), last
+        parts = [cast(Tensor, result.trained) if trained else result.latents for result in results]
+        return torch.cat(parts, dim=1)
 
     def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
-        generated, _ = self.generate(clips, draws, trained=True)
+        generated = self.generate(clips, draws, trained=True)
         losses = {"regression": regression(generated, clips.future)}
         if scored:
             fake, real = self.scores(clips, generated.detach(), draws)
@@ -151,7 +149,7 @@ class DistillationStage(Stage):
     def critic_loss(self, clips: Clips, draws: Draws) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
         with torch.no_grad():
-            _, generated = self.generate(clips, draws, trained=False)
+            generated = self.generate(clips, draws, trained=False)
         noisy, levels = self.noised(generated, draws)
         observed = self.critic.observe(clips.context, clips.context_actions)
         result = denoise_clip(self.critic, clips, noisy, levels, observed, self.config.schedule.chunk_frames)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -20,7 +21,7 @@ RCLError = rclpy_implementation.RCLError
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
 
-class ThreadedNode(Node):
+class ThreadedNode(Node, ABC):
     """Subclasses do their work in ``work``, which returns soon after ``stopping`` is set.
 
     Attributes:
@@ -34,9 +35,9 @@ class ThreadedNode(Node):
         self.failed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @abstractmethod
     def work(self) -> None:
         """What the node is for."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Begin to work."""
