@@ -184,9 +184,16 @@ def predict(
     show_default=True,
     help="Time for all stages.",
 )
+@click.option(
+    "--shift",
+    type=click.FloatRange(0.0, 0.5),
+    default=0.05,
+    show_default=True,
+    help="Move training pictures by up to this share of their size; 0 where actions are places in the picture.",
+)
 def finetune(
     bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str,
-    config: Path | None, max_minutes: float,
+    config: Path | None, max_minutes: float, shift: float,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.
 
@@ -195,7 +202,7 @@ def finetune(
     """
     from dd_ros_training.finetune import finetune as run
 
-    run(bags, image_topic, action_topics, out, init, config, max_minutes)
+    run(bags, image_topic, action_topics, out, init, config, max_minutes, shift)
 
 
 @main.command()

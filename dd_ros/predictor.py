@@ -24,6 +24,7 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
+from dd_ros.model.transformer import Present
 from dd_ros.streams import FrameClock, StampsWentBack, missed_too_many, resize
 
 
@@ -156,8 +157,7 @@ class Predictor:
         self._clock.reset()
         self._observed: NDArray[np.uint8] | None = None
         self._stamp_ns: int | None = None
-        self._latent: Tensor | None = None
-        self._now: Tensor | None = None
+        self._present: Present | None = None
         self._reference: Reference | None = None
 
     def warm_up(self) -> None:
@@ -198,14 +198,16 @@ class Predictor:
             return False
         if missed_too_many(ticks):
             self._cache.clear()
+            self._present = None
         elif ticks > 1:
             self._remember()
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
-        self._now = normalised[None]
         with self._inference():
             pixels = torch.from_numpy(self._observed).to(self.device)[None]
-            self._latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
+            latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
+            before = self._present.latent if self._present else latent
+            self._present = Present(latent, latent - before, normalised[None])
         self._remember()
         return True
 
@@ -227,17 +229,16 @@ class Predictor:
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        if self._latent is None or self._reference is None or self._now is None:
+        if self._present is None or self._reference is None:
             raise InputError("predict: nothing observed yet; call observe first")
         batch = normalised.reshape(-1, *normalised.shape[-2:])
         self._cache.rollback()
         chunks = rollout(
             self.model.transformer,
             self._cache,
-            self._latent,
-            self._now,
+            self._present,
             batch,
-            self._noise(len(batch), self._latent.shape[1:]),
+            self._noise(len(batch), self._present.latent.shape[1:]),
             self.schedule,
         )
         count = self.schedule.chunks(self.horizon)
@@ -264,10 +265,10 @@ class Predictor:
 
     def _remember(self) -> None:
         """Put the last observed frame into the cache."""
-        assert self._latent is not None
-        assert self._now is not None
+        assert self._present is not None
         with self._inference():
-            memory = self.model.transformer.observe(self._latent[:, None], self._now[:, None])
+            latent, action = self._present.latent[:, None], self._present.action[:, None]
+            memory = self.model.transformer.observe(latent, action)
             self._cache.observe(memory)
 
     def _noise(self, futures: int, latent: torch.Size) -> Tensor:

@@ -15,14 +15,17 @@ from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.survey import survey
+from dd_ros_training.augment import Augment
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
+GO_ON = "repeat its command to go on, or remove the folder"
 WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # judged at the end: a minute in ten on two CPU cores, at most
 SCORES_MINUTES = 15  # a shorter distillation is better off with the regression alone
-SHARES = {"autoencoder": 0.2, "teacher": 0.3, "distillation": 0.4}  # the rest is for reading and judging
+START_MINUTES = 0.3  # to start the loaders and to draw the card, however short the run
+SHARES = {"autoencoder": 0.2, "teacher": 0.2, "distillation": 0.5}  # the rest is for reading and judging
 
 
 def finetune(
@@ -33,6 +36,7 @@ def finetune(
     init: str = "pusht",
     config: Path | None = None,
     max_minutes: float = 60.0,
+    shift: float = Augment().shift,
 ) -> None:
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
 
@@ -47,6 +51,7 @@ def finetune(
         init: checkpoint to start from.
         config: recipe; None makes one that suits ``init`` and the time.
         max_minutes: time for all stages.
+        shift: as in ``augment.Augment``; a recipe has its own.
 
     Raises:
         InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
@@ -60,15 +65,17 @@ def finetune(
         print(problem, file=sys.stderr)
     work = claim(out)
     plan = Plan(
-        bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes,
-        recipe=recipe_for(out.name, settings, streams, config, max_minutes),
+        bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes, shift=shift,
+        recipe=recipe_for(out.name, settings, streams, config, max_minutes, shift),
     )  # fmt: skip
     kept = kept_plan(work, plan)
+    if kept and config and kept.recipe != plan.recipe:
+        raise InputError(f"{work}: holds a run with another recipe than {config}; {GO_ON}")
     run = Run((kept or plan).recipe, found, work)
     run.problems[:0] = problems
     if kept is None:
         left = max_minutes - (time.monotonic() - start) / 60.0
-        run.recipe = recipe_for(out.name, settings, streams, config, left)
+        run.recipe = recipe_for(out.name, settings, streams, config, left, shift)
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = run.fresh()
     adopt(model, weights)
@@ -93,6 +100,7 @@ class Plan(Settings):
     bags: tuple[str, ...]
     init: str
     max_minutes: float
+    shift: float
     recipe: Recipe
 
 
@@ -102,15 +110,11 @@ def kept_plan(work: Path, plan: Plan) -> Plan | None:
     if not path.exists():
         return None
     kept = read_yaml(path, Plan)
-    for name in ("bags", "init", "max_minutes"):
+    for name in ("bags", "init", "max_minutes", "shift"):
         if getattr(kept, name) != getattr(plan, name):
-            raise InputError(
-                f"{work}: holds a run with other {name}; repeat its command to go on, or remove the folder"
-            )
+            raise InputError(f"{work}: holds a run with other {name}; {GO_ON}")
     if kept.recipe.streams != plan.recipe.streams:
-        raise InputError(
-            f"{work}: holds a run on other topics; repeat its command to go on, or remove the folder"
-        )
+        raise InputError(f"{work}: holds a run on other topics; {GO_ON}")
     return kept
 
 
@@ -122,17 +126,19 @@ def keep(work: Path, plan: Plan) -> None:
 
 
 def recipe_for(
-    name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float
-) -> Recipe:
+    name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float,
+    shift: float,
+) -> Recipe:  # fmt: skip
     """The user's recipe, or the default one, for these streams."""
     if config:
         return read_yaml(config, Recipe).model_copy(update={"name": name, "streams": streams})
-    return default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
+    recipe = default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
+    return recipe.model_copy(update={"augment": Augment(shift=shift)})
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
     """The recipe for ``minutes`` with network and schedule of the checkpoint ``settings``."""
-    budget = {stage: max(0.01, share * minutes) for stage, share in SHARES.items()}
+    budget = {stage: max(0.01, share * (minutes - START_MINUTES)) for stage, share in SHARES.items()}
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
     scores_from = 0.5 if budget["distillation"] >= SCORES_MINUTES else 1.0

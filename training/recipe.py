@@ -41,8 +41,9 @@ class DistillationRecipe(StageRecipe):
     Attributes:
         matching: distribution matching of frames.
         motion: distribution matching of temporal differences.
-        regression: squared error to the logged future and to its temporal differences; falls
-            linearly to ``regression_end``.
+        regression: error against the logged future and its temporal differences, on a logarithmic
+            scale; changes linearly to ``regression_end``.
+        pixels: the same of decoded frames; teaches student and decoder.
         critic_steps: critic updates per generator update.
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
@@ -50,8 +51,9 @@ class DistillationRecipe(StageRecipe):
 
     matching: Weight = 0.1
     motion: Weight = 0.1
-    regression: Weight = 1.0
-    regression_end: Weight = 1.0
+    regression: Weight = 0.3
+    regression_end: Weight = 0.3
+    pixels: Weight = 0.3
     critic_steps: Positive = 1
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0

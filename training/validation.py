@@ -15,6 +15,7 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
+from dd_ros.model.transformer import Present
 from dd_ros_training.draws import Draws
 from dd_ros_training.stages.base import Stage
 
@@ -49,8 +50,7 @@ class RolloutCheck:
             chunks = rollout(
                 model.transformer,
                 cache,
-                latents[:, -1],
-                actions[:, seen - 1],
+                Present.last_of(latents, actions[:, :seen]),
                 future,
                 noise,
                 config.schedule,

@@ -14,7 +14,7 @@ from dd_ros.config import Schedule
 from dd_ros.diffusion.path import step
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Denoised, VideoTransformer
+from dd_ros.model.transformer import Denoised, Present, VideoTransformer
 
 
 class RolloutChunk(NamedTuple):
@@ -35,8 +35,7 @@ class RolloutChunk(NamedTuple):
 def rollout(
     network: VideoTransformer,
     cache: KVCache,
-    reference: Tensor,
-    now: Tensor,
+    present: Present,
     actions: Tensor,
     noise: Tensor,
     schedule: Schedule,
@@ -52,8 +51,7 @@ def rollout(
         network: the denoiser.
         cache: holds the observed frames of B contexts; a generated chunk is appended when the next one is
             asked for, so that nobody waits for a refresh pass.
-        reference: [B, c, h, w] latent of the last observed frame.
-        now: [B, A] its action.
+        present: the last observed frame of those contexts.
         actions: [N, F, A] normalised action of every future frame; N a multiple of B.
         noise: [N, F, c, h, w] standard normal.
         schedule: noise levels per chunk.
@@ -74,8 +72,7 @@ def rollout(
                 noisy,
                 level,
                 actions[:, part],
-                reference,
-                now,
+                present,
                 schedule,
                 part.start + 1,
             )
@@ -114,8 +111,7 @@ def denoise_chunk(
     noisy: Tensor,
     level: float,
     actions: Tensor,
-    reference: Tensor,
-    now: Tensor,
+    present: Present,
     schedule: Schedule,
     first_step: int,
 ) -> Denoised:
@@ -125,8 +121,7 @@ def denoise_chunk(
         noisy,
         levels,
         actions,
-        reference,
-        now,
+        present,
         cache.observed,
         list(cache.generated),
         schedule.chunk_frames,

@@ -22,6 +22,32 @@ from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
+STEP_WAVES = (
+    5  # Fourier frequencies of the model step; the fastest turns once in four steps, at a reach of 16
+)
+
+
+class Present(NamedTuple):
+    """What the network is told outright of the last observed frame of B contexts.
+
+    Attributes:
+        latent: [B, c, h, w].
+        velocity: [B, c, h, w], how the latent changed since the frame before; zeros if that is unknown.
+        action: [B, A], in force at the frame.
+    """
+
+    latent: Tensor
+    velocity: Tensor
+    action: Tensor
+
+    @classmethod
+    def last_of(cls, latents: Tensor, actions: Tensor) -> Present:
+        """The last of C >= 1 observed frames: latents [B, C, c, h, w], actions [B, C, A]."""
+        return cls(latents[:, -1], latents[:, -1] - latents[:, -2:][:, 0], actions[:, -1])
+
+    def repeated(self, count: int) -> Present:
+        """Each context ``count`` times in a row."""
+        return Present(*(part.repeat_interleave(count, dim=0) for part in self))
 
 
 class Denoised(NamedTuple):
@@ -39,7 +65,7 @@ class Denoised(NamedTuple):
 
 
 class Conditioning(nn.Module):
-    """Embeds noise level and action of each frame into one vector.
+    """Embeds noise level, action and model step of each frame into one vector.
 
     The action enters as it is and as its difference to the action of the last observed frame, since
     what moves in the picture is what the command changes; and as Fourier features, which multiply
@@ -48,8 +74,9 @@ class Conditioning(nn.Module):
 
     frequencies: Tensor
     action_frequencies: Tensor
+    step_frequencies: Tensor
 
-    def __init__(self, width: int, action_dim: int):
+    def __init__(self, width: int, action_dim: int, reach: int):
         super().__init__()
         frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), 32))
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -59,8 +86,15 @@ class Conditioning(nn.Module):
         features = (2 + 2 * ACTION_WAVES) * action_dim
         self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         self.no_action = nn.Parameter(torch.zeros(width))
+        self.reach = reach
+        turns = torch.pi / (2.0 * reach) * 2.0 ** torch.arange(STEP_WAVES)
+        self.register_buffer("step_frequencies", turns, persistent=False)
+        self.step = nn.Linear(2 * STEP_WAVES, width, bias=False)
+        nn.init.zeros_(self.step.weight)
 
-    def forward(self, levels: Tensor, actions: Tensor, now: Tensor, drop: Tensor | None) -> Tensor:
+    def forward(
+        self, levels: Tensor, actions: Tensor, now: Tensor, first_step: int, drop: Tensor | None
+    ) -> Tensor:
         """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
         phase = levels[..., None] * self.frequencies
         level = self.level(torch.cat((phase.sin(), phase.cos()), dim=-1))
@@ -68,7 +102,10 @@ class Conditioning(nn.Module):
         action = self.action(torch.cat((actions, actions - now[:, None], turn.sin(), turn.cos()), dim=-1))
         if drop is not None:
             action = torch.where(drop[:, None, None], self.no_action, action)
-        return F.silu(level + action)
+        steps = torch.arange(first_step, first_step + levels.shape[1], device=levels.device)
+        turn = steps.clamp(max=self.reach)[:, None] * self.step_frequencies
+        step = self.step(torch.cat((turn.sin(), turn.cos()), dim=-1))
+        return F.silu(level + action + step)
 
 
 class Place(nn.Module):
@@ -146,9 +183,9 @@ class VideoTransformer(nn.Module):
         self.rows, self.columns = grid[0] // config.patch, grid[1] // config.patch
         self.tokens = self.rows * self.columns
         token = latent_channels * config.patch**2
-        self.embed = nn.Linear(2 * token, config.width)
+        self.embed = nn.Linear(3 * token, config.width)
         self.place = Place(config.width, self.rows, self.columns)
-        self.conditioning = Conditioning(config.width, action_dim)
+        self.conditioning = Conditioning(config.width, action_dim, config.reach)
         self.modulation = nn.Linear(config.width, 6 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.last_modulation = nn.Linear(config.width, 2 * config.width)
@@ -173,10 +210,10 @@ class VideoTransformer(nn.Module):
         n, f = latents.shape[:2]
         latents, actions = latents.flatten(0, 1), actions.flatten(0, 1)
         levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
-        condition = self.conditioning(levels, actions[:, None], actions, None)
+        condition = self.conditioning(levels, actions[:, None], actions, 0, None)
         shared = self.modulation(condition).unflatten(-1, (6, -1))
         tokens = self.patchify(latents)
-        x = self.embed(torch.cat((tokens, tokens), dim=-1)) + self.place()
+        x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens)), dim=-1)) + self.place()
         memory = []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
@@ -193,8 +230,7 @@ class VideoTransformer(nn.Module):
         noisy: Tensor,
         levels: Tensor,
         actions: Tensor,
-        reference: Tensor,
-        now: Tensor,
+        present: Present,
         observed: list[KeysValues],
         past: list[list[KeysValues]],
         chunk_frames: int,
@@ -207,9 +243,8 @@ class VideoTransformer(nn.Module):
             noisy: [N, F, c, h, w] latents at ``levels``; F a multiple of ``chunk_frames``.
             levels: [N, F] noise levels in [0, 1].
             actions: [N, F, A] action in force at each frame.
-            reference: [B, c, h, w] latent of the last observed frame; N is a multiple of B: row i
-                of ``noisy`` belongs to context i // (N / B).
-            now: [B, A] action of the last observed frame.
+            present: the last observed frame of B contexts; N is a multiple of B: row i of ``noisy``
+                belongs to context i // (N / B).
             observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
             past: earlier chunks within the window, oldest first, each a ``Denoised.memory``.
             chunk_frames: frames that see each other.
@@ -217,13 +252,14 @@ class VideoTransformer(nn.Module):
             drop: bool [N], rows whose actions are hidden (for guidance).
         """
         n, f = noisy.shape[:2]
-        futures = n // reference.shape[0]
-        reference, now = (part.repeat_interleave(futures, dim=0) for part in (reference, now))
-        condition = self.conditioning(levels, actions, now, drop)
+        present = present.repeated(n // len(present.latent))
+        condition = self.conditioning(levels, actions, present.action, first_step, drop)
         shared = self.modulation(condition).unflatten(-1, (6, -1))
-        reference = self.patchify(reference)[:, None].expand(-1, f, -1, -1)
-        tokens = torch.cat((self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f)), reference), dim=-1)
-        x = (self.embed(tokens) + self.place()).flatten(1, 2)
+        reference, velocity = (
+            self.patchify(part)[:, None].expand(-1, f, -1, -1) for part in (present.latent, present.velocity)
+        )
+        tokens = self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f))
+        x = (self.embed(torch.cat((tokens, reference, velocity), dim=-1)) + self.place()).flatten(1, 2)
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
         rotate = self.rotation.at(first_step, f)

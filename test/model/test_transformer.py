@@ -10,7 +10,7 @@ from torch import Tensor
 from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, attend
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import VideoTransformer, merge_heads, modulated
+from dd_ros.model.transformer import Present, VideoTransformer, merge_heads, modulated
 
 CONTEXT, CHUNK, CHUNKS, ACTIONS = 3, 2, 5, 4
 FRAMES = CHUNK * CHUNKS
@@ -42,6 +42,10 @@ def clip() -> dict[str, Tensor]:
     }
 
 
+def present(clip: dict[str, Tensor]) -> Present:
+    return Present.last_of(clip["context"], clip["context_actions"])
+
+
 def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
     """Frame by frame, then chunk by chunk, as on the robot."""
     cache = KVCache(CONTEXT, network.config.window_frames // CHUNK)
@@ -55,7 +59,7 @@ def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
         part = slice(start, start + CHUNK)
         result = network(
             clip["noisy"][:, part], clip["levels"][:, part], clip["actions"][:, part],
-            clip["context"][:, -1], clip["context_actions"][:, -1],
+            present(clip),
             cache.observed, list(cache.generated), CHUNK, start + 1,
         )  # fmt: skip
         cache.append(result.memory)
@@ -73,14 +77,21 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     now = clip["context_actions"][:, -1]
     context = network.conditioning(
         torch.zeros(2 * CONTEXT, 1), clip["context_actions"].flatten(0, 1)[:, None],
-        clip["context_actions"].flatten(0, 1), None,
+        clip["context_actions"].flatten(0, 1), 0, None,
     ).unflatten(0, (2, CONTEXT))[:, :, 0]  # fmt: skip
-    condition = torch.cat((context, network.conditioning(clip["levels"], clip["actions"], now, None)), dim=1)
+    future = network.conditioning(clip["levels"], clip["actions"], now, 1, None)
+    condition = torch.cat((context, future), dim=1)
     shared = network.modulation(condition).unflatten(-1, (6, -1))
     frames = torch.cat((clip["context"], clip["noisy"]), dim=1)
-    reference = torch.cat((clip["context"], clip["context"][:, -1:].expand(-1, FRAMES, -1, -1, -1)), dim=1)
+    last = clip["context"][:, -1:]
+    reference = torch.cat((clip["context"], last.expand(-1, FRAMES, -1, -1, -1)), dim=1)
+    moved = (last - clip["context"][:, -2:-1]).expand(-1, FRAMES, -1, -1, -1)
+    velocity = torch.cat((torch.zeros_like(clip["context"]), moved), dim=1)
     count = CONTEXT + FRAMES
-    patches = [network.patchify(part.flatten(0, 1)).unflatten(0, (2, count)) for part in (frames, reference)]
+    patches = [
+        network.patchify(part.flatten(0, 1)).unflatten(0, (2, count))
+        for part in (frames, reference, velocity)
+    ]
     x = (network.embed(torch.cat(patches, dim=-1)) + network.place()).flatten(1, 2)
     frame = torch.arange(count).repeat_interleave(tokens)
     block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
@@ -135,7 +146,7 @@ def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: di
     observed = network.observe(clip["context"], clip["context_actions"])
     at_once = network(
         clip["noisy"][:, :frames], clip["levels"][:, :frames], clip["actions"][:, :frames],
-        clip["context"][:, -1], clip["context_actions"][:, -1], observed, [], CHUNK,
+        present(clip), observed, [], CHUNK,
     ).latents  # fmt: skip
     assert (with_cache(network, clip)[:, :frames] - at_once).abs().max() < 1e-4
 

@@ -25,7 +25,11 @@ def random_clips() -> Clips:
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    return Clips(random(3, 2, 4, 4, 6), random(3, 2, 2), random(3, 8, 4, 4, 6), random(3, 8, 2))
+    picture = Model(tiny_config()).autoencoder.encode(random(3, 3, 32, 48))[1]
+    return Clips(
+        random(3, 2, 4, 4, 6), random(3, 2, 2), random(3, 8, 4, 4, 6), random(3, 8, 2),
+        picture, random(3, 8, 3, 32, 48),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def run(
     cache.observed = network.observe(clips.context, clips.context_actions)
     noise = torch.randn(clips.future.shape, generator=generator)
     schedule = schedule or stage.config.schedule
-    return list(rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps))
+    return list(rollout(network, cache, clips.present, clips.actions, noise, schedule, steps))
 
 
 def test_the_training_rollout_is_the_one_of_inference(stage: DistillationStage) -> None:
@@ -86,13 +90,26 @@ def test_every_step_of_every_chunk_gets_drawn(
         assert {steps[chunk] for steps in drawn} == set(range(count))
 
 
-@pytest.mark.parametrize("name", ["regression", "matching", "motion"])
+@pytest.mark.parametrize("name", ["regression", "pixels", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
     loss = stage.student_losses(random_clips(), Draws(0))[name]
     gradients = torch.autograd.grad(
         loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True
     )
     assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0.0
+
+
+def test_only_the_error_of_pixels_teaches_the_decoder(stage: DistillationStage) -> None:
+    losses = stage.student_losses(random_clips(), Draws(0))
+    decoder = list(stage.model.autoencoder.decoder.parameters())
+    taught = {
+        name: any(
+            g is not None for g in torch.autograd.grad(loss, decoder, retain_graph=True, allow_unused=True)
+        )
+        for name, loss in losses.items()
+    }
+    assert taught == {"regression": False, "pixels": True, "matching": False, "motion": False}
+    assert not any(part.requires_grad for part in stage.model.autoencoder.encoder.parameters())
 
 
 def test_the_critics_loss_leaves_the_student_alone(stage: DistillationStage) -> None:
@@ -115,9 +132,7 @@ def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: Distilla
     original = network.forward
     network.forward = lambda *given, **more: seen.append(original(*given, **more)) or seen[-1]  # type: ignore[method-assign]
     try:
-        chunks = rollout(
-            network, cache, clips.reference, clips.now, clips.actions, noise, stage.config.schedule
-        )
+        chunks = rollout(network, cache, clips.present, clips.actions, noise, stage.config.schedule)
         next(chunks)
         last_step = seen[-1]
         assert len(seen) == 4

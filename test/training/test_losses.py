@@ -92,3 +92,15 @@ def test_a_step_with_the_true_clean_latents_stays_on_the_path(level: float) -> N
         return path.add_noise(clean, noise, torch.full(SHAPE[:2], s))
 
     assert torch.allclose(path.step(at(level), clean, level, 0.1), at(0.1), atol=1e-5)
+
+
+def test_the_error_of_pixels_counts_decibels() -> None:
+    """An error ten times as large costs the same in a frame that is nearly right as in one that is not."""
+    true = torch.zeros(1, 2, 3, 4, 6)
+    error = torch.tensor([0.1, 1.0])[None, :, None, None, None].expand_as(true).clone().requires_grad_()
+    loss = losses.log_error(error, true)
+    expected = np.log(np.array([0.01, 1.0]) + losses.LEAST_ERROR).mean()
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    gain = (error.grad * error.detach()).sum(dim=(0, 2, 3, 4))
+    assert torch.allclose(gain[0], gain[1], rtol=0.02)

@@ -22,6 +22,7 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
+from dd_ros.config import write_yaml
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import finetune
@@ -146,5 +147,11 @@ def test_a_work_folder_is_of_one_run(robot_bags: Path, tiny_checkpoint: Path, tm
     finetune(*asked, max_minutes=0.1)
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
         finetune(*asked, max_minutes=0.2)
+    with pytest.raises(InputError, match=r"mine\.work: holds a run with other shift"):
+        finetune(*asked, max_minutes=0.1, shift=0.0)
+    other = tmp_path / "other.yaml"
+    write_yaml(other, recipe(5))
+    with pytest.raises(InputError, match=r"mine\.work: holds a run with another recipe than .*other\.yaml"):
+        finetune(*asked[:5], other, max_minutes=0.1)
     with pytest.raises(InputError, match="cannot be written"):
         finetune(*asked[:3], Path("/proc/mine"), *asked[4:], max_minutes=0.1)

@@ -91,7 +91,7 @@ def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     run.train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]
-    assert np.mean(losses[-3:]) < 0.75 * np.mean(losses[:3]), losses
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3, losses  # its logarithm
 
 
 def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

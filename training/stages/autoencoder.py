@@ -12,19 +12,18 @@ from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.model.autoencoder import Autoencoder, to_model_range
 from dd_ros_training.draws import Draws
+from dd_ros_training.losses import log_error
 from dd_ros_training.recipe import StageRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
 
 TARGETS = 4  # later frames of each clip per step
 LATENT_NOISE = 0.2  # the decoder must bear latents that are off by this many deviations
-MOVING = 0.1  # change in [-1, 1] pixels that counts as motion
-MOVING_WEIGHT = 4.0
 # For the normalisation of latents: clips, and frames between two that are looked at.
 SAMPLE_CLIPS, SAMPLE_SPACING = 128, 8
 
 
 class AutoencoderStage(Stage):
-    """Reconstruct later frames from their latent and the reference; moving pixels weigh more."""
+    """Reconstruct later frames from their latent and the reference."""
 
     def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
         super().__init__(config, model, recipe, clock)
@@ -38,11 +37,7 @@ class AutoencoderStage(Stage):
         draws = self.draws()
         chosen = torch.tensor(draws.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
         images, restored = restore(self.model.autoencoder, batch["frames"], chosen, draws)
-        reference = to_model_range(batch["frames"][:, :1])
-        moving = (images - reference).abs().amax(dim=2, keepdim=True) > MOVING
-        weight = 1.0 + MOVING_WEIGHT * moving
-        error = restored - images
-        loss = (weight * (error.abs() + 5.0 * error.square())).mean()
+        loss = log_error(restored, images)
         self.descend(self.all_optimizers(), list(self.model.autoencoder.parameters()), loss)
         self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
 

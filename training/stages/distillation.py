@@ -3,7 +3,8 @@
 
 Steps, cache, window, sink and positions are those of ``diffusion.rollout``, the function that
 inference calls. In every chunk the step that carries the gradient is drawn from that chunk's own
-list, so every step of every chunk is trained.
+list, so every step of every chunk is trained. The decoder learns along, to make the best picture of
+latents as the student predicts them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dd_ros_training.draws import Draws
 from dd_ros_training.losses import (
     distribution_matching,
     flow_matching,
+    log_error,
     motion_matching,
     regression,
     uncertainty,
@@ -44,13 +46,14 @@ class DistillationStage(Stage):
 
     def __init__(self, config: CheckpointConfig, model: Model, recipe: DistillationRecipe, clock: Clock):
         super().__init__(config, model, recipe, clock)
-        self.model.autoencoder.requires_grad_(False).eval()
+        self.model.autoencoder.encoder.requires_grad_(False)
         self.teacher = copy.deepcopy(model.transformer).requires_grad_(False).eval()
         self.critic = copy.deepcopy(model.transformer).requires_grad_(True)
         self.check = RolloutCheck("distillation")
 
     def configure_optimizers(self) -> list[Optimizer]:
         student = optimisers(self.model.transformer, self.recipe.rate)
+        student += optimisers(self.model.autoencoder.decoder, self.recipe.rate)
         critic = optimisers(self.critic, self.recipe.rate)
         self.student_optimisers = len(student)
         return student + critic
@@ -67,7 +70,7 @@ class DistillationStage(Stage):
             return
         losses = self.student_losses(clips, draws, scored)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
-        self.descend(optimizers[: self.student_optimisers], list(self.model.transformer.parameters()), total)
+        self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
         self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
 
@@ -100,20 +103,28 @@ class DistillationStage(Stage):
         else:
             steps = None
         noise = draws.normal(*clips.future.shape)
-        results = list(
-            rollout(network, cache, clips.reference, clips.now, clips.actions, noise, schedule, steps)
-        )
+        results = list(rollout(network, cache, clips.present, clips.actions, noise, schedule, steps))
         parts = [cast(Tensor, result.trained) if trained else result.latents for result in results]
         return torch.cat(parts, dim=1)
 
     def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
         generated = self.generate(clips, draws, trained=True)
-        losses = {"regression": regression(generated, clips.future)}
+        losses = {
+            "regression": regression(generated, clips.future),
+            "pixels": self.pixel_error(clips, generated, draws),
+        }
         if scored:
             fake, real = self.scores(clips, generated.detach(), draws)
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)
         return losses
+
+    def pixel_error(self, clips: Clips, generated: Tensor, draws: Draws) -> Tensor:
+        """Error of decoded frames, one drawn from each chunk."""
+        size = self.config.schedule.chunk_frames
+        drawn = [first + draws.below(size) for first in range(0, generated.shape[1], size)]
+        images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.picture)
+        return log_error(images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn])
 
     @torch.no_grad()
     def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,8 @@ from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, chunk_levels
 from dd_ros.model.attention import KeysValues
-from dd_ros.model.autoencoder import to_model_range
-from dd_ros.model.transformer import Denoised, VideoTransformer
+from dd_ros.model.autoencoder import Reference, to_model_range
+from dd_ros.model.transformer import Denoised, Present, VideoTransformer
 from dd_ros_training.draws import Draws
 from dd_ros_training.losses import flow_matching, uncertainty
 from dd_ros_training.recipe import StageRecipe
@@ -32,22 +32,21 @@ class Clips(NamedTuple):
     Attributes:
         context, context_actions: [B, C, c, h, w] and [B, C, A], observed frames.
         future, actions: [B, F, c, h, w] and [B, F, A].
+        picture: the last observed frame as the decoder wants it.
+        images: the future in pixels, [B, F, 3, H, W] in [-1, 1].
     """
 
     context: Tensor
     context_actions: Tensor
     future: Tensor
     actions: Tensor
+    picture: Reference
+    images: Tensor
 
     @property
-    def reference(self) -> Tensor:
-        """Latent of the last observed frame, [B, c, h, w]."""
-        return self.context[:, -1]
-
-    @property
-    def now(self) -> Tensor:
-        """Action of the last observed frame, [B, A]."""
-        return self.context_actions[:, -1]
+    def present(self) -> Present:
+        """The last observed frame."""
+        return Present.last_of(self.context, self.context_actions)
 
 
 class TeacherStage(Stage):
@@ -90,14 +89,18 @@ class TeacherStage(Stage):
 @torch.no_grad()
 def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: Draws) -> Clips:
     """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
-    frames, actions = batch["frames"], batch["actions"]
-    latents = model.autoencoder.encode(to_model_range(frames.flatten(0, 1)))[0].unflatten(0, frames.shape[:2])
+    images, actions = to_model_range(batch["frames"]), batch["actions"]
+    parts = model.autoencoder.encode(images.flatten(0, 1))
+    latents, *picture = (part.unflatten(0, images.shape[:2]) for part in (parts[0], *parts[1]))
     context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
     context_actions = actions[:, :context_frames].clone()
     fresh = draws.uniform(len(context)) < SHORT_HISTORY
     context[fresh] = context[fresh, -1:]
     context_actions[fresh] = context_actions[fresh, -1:]
-    return Clips(context, context_actions, future, actions[:, context_frames:])
+    return Clips(
+        context, context_actions, future, actions[:, context_frames:],
+        Reference(*(part[:, context_frames - 1] for part in picture)), images[:, context_frames:],
+    )  # fmt: skip
 
 
 def noised_context(clips: Clips, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,8 +125,7 @@ def denoise_clip(
         noisy,
         levels,
         clips.actions,
-        clips.reference,
-        clips.now,
+        clips.present,
         observed,
         [],
         chunk_frames,
