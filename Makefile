@@ -6,7 +6,7 @@ CHECKPOINT ?= g1_pick
 # Logs of nodes stay here, also for users without a home folder.
 export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench study clean
 
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
+	@echo "make study   the method beside its rivals, from bags (BAGS=...) into out/study and docs/results.md; hours"
 	@echo "make clean   remove everything made by the above"
 
 setup:
@@ -31,6 +32,10 @@ lint: setup
 bench: setup
 	@mkdir -p out
 	$(BIN)/dd_ros bench --checkpoint $(CHECKPOINT) --json out/bench.json
+
+study: setup
+	$(if $(BAGS),,$(error make study BAGS=<folder of the bags that config/study.yaml names>))
+	$(BIN)/python -m dd_ros_training.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md
 
 clean:
 	rm -rf .venv build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -270,8 +270,9 @@ class CheckpointConfig(Settings):
             raise ValueError(f"image size {self.streams.width}x{self.streams.height} must divide by {cell}")
         if self.horizon % self.schedule.chunk_frames:
             raise ValueError(f"horizon {self.horizon} must divide by chunk_frames")
-        if self.transformer.window_frames % self.schedule.chunk_frames:
-            raise ValueError("window_frames must be a multiple of chunk_frames")
+        window, chunk = self.transformer.window_frames, self.schedule.chunk_frames
+        if chunk < window and window % chunk:
+            raise ValueError(f"chunks of {chunk} frames do not divide window_frames of {window}")
         return self
 
 

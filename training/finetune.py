@@ -17,7 +17,7 @@ from dd_ros.errors import InputError
 from dd_ros.survey import survey
 from dd_ros_training.augment import Augment
 from dd_ros_training.device import batch_size
-from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
@@ -154,7 +154,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         horizon=settings.horizon,
         context_frames=settings.context_frames,
         autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1.5e-3, **often),
-        teacher=StageRecipe(minutes=budget["teacher"], batch_size=clips, rate=1.5e-3, **often),
+        teacher=TeacherRecipe(minutes=budget["teacher"], batch_size=clips, rate=1.5e-3, **often),
         distillation=DistillationRecipe(
             minutes=budget["distillation"], batch_size=clips // 2, rate=5e-4, scores_from=scores_from, **often
         ),

@@ -35,6 +35,17 @@ class StageRecipe(Settings):
     seed: int = 0
 
 
+class TeacherRecipe(StageRecipe):
+    """How the teacher learns.
+
+    Attributes:
+        context_noise: observed frames are noised up to this level in half of the clips, so that a noisy
+            camera is no surprise.
+    """
+
+    context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+
+
 class DistillationRecipe(StageRecipe):
     """Weights of the distillation losses (see ``losses.py``) and how often the critic learns.
 
@@ -105,5 +116,5 @@ class Recipe(Settings):
     trainer: TrainerRecipe = TrainerRecipe()
     shards: Positive | None = None
     autoencoder: StageRecipe
-    teacher: StageRecipe
+    teacher: TeacherRecipe
     distillation: DistillationRecipe

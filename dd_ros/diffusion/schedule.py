@@ -13,6 +13,7 @@ from dd_ros.diffusion.path import shift
 from dd_ros.errors import InputError
 
 LAST = 0.3571
+CLEAN = "_clean_context"
 STEPS = {
     1: (1.0,),
     2: (1.0, LAST),
@@ -41,6 +42,8 @@ def uniform4_clean_context(chunk_frames: int) -> Schedule:
 def preset(name: str, chunk_frames: int, horizon: int) -> Schedule:
     """Schedule by name: step counts such as ``4-3-2-2``, or a rival's name.
 
+    Step counts followed by ``_clean_context`` get a clean pass for the cache after every chunk.
+
     Raises:
         InputError: the name is neither.
     """
@@ -50,8 +53,10 @@ def preset(name: str, chunk_frames: int, horizon: int) -> Schedule:
         return uniform4_clean_context(chunk_frames)
     if name in ("one_step", "uniform2", "uniform4"):
         return diagonal(({"one_step": 1, "uniform2": 2, "uniform4": 4}[name],), chunk_frames)
+    counts, clean = name.removesuffix(CLEAN), name.endswith(CLEAN)
     try:
-        return diagonal(tuple(int(count) for count in name.split("-")), chunk_frames)
+        schedule = diagonal(tuple(int(count) for count in counts.split("-")), chunk_frames)
+        return schedule.model_copy(update={"clean_context": clean})
     except (ValueError, KeyError) as error:
         raise InputError(
             f"schedule {name!r}: expected step counts from 1 to 4 such as 4-3-2-2, or one_step, "

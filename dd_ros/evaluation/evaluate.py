@@ -18,13 +18,14 @@ from dd_ros.bags import find_bags, read_episodes
 from dd_ros.config import StreamSpec
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
+from dd_ros.evaluation.features import feature_distance
 from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
 from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.streams import Episode
 
-METRICS = ("psnr", "ssim", "psnr_moving")
+METRICS = ("psnr", "ssim", "psnr_moving", "features")
 ACTIONS = ("true", "zero", "shuffled", "hold")
 RIVALS = ("zero", "shuffled")  # what true actions must beat; "hold" is reported only
 PICTURES = 4  # windows kept for the filmstrip
@@ -55,6 +56,7 @@ class Scores:
         rows["psnr"].append(psnr(true, predicted))
         rows["ssim"].append(ssim(true, predicted))
         rows["psnr_moving"].append(psnr_moving(true, predicted, last))
+        rows["features"].append(feature_distance(true, predicted))
 
 
 def evaluate(
@@ -261,8 +263,8 @@ def write_json(path: str | Path, result: dict[str, Any]) -> None:
 def summarise(result: dict[str, Any]) -> None:
     """Print a table and one line."""
     steps = sorted({1, *(max(1, round(len(result["steps"]) * part)) for part in (0.25, 0.5, 1.0))})
-    heads = ("predictor", "PSNR", *(f"step {step}" for step in steps), "SSIM", "moving")
-    table = Table(*heads, box=None, title="means over windows; PSNR in dB")
+    heads = ("predictor", "PSNR", *(f"step {step}" for step in steps), "SSIM", "moving", "features")
+    table = Table(*heads, box=None, title="means over windows; PSNR in dB, features: distance")
     for name, by_metric in result["predictors"].items():
         mean = result["mean"][name]
         cells = (mean["psnr"], *(by_metric["psnr"][step - 1] for step in steps))
@@ -271,6 +273,7 @@ def summarise(result: dict[str, Any]) -> None:
             *(decimal(cell, 2) for cell in cells),
             decimal(mean["ssim"], 4),
             decimal(mean["psnr_moving"], 2),
+            decimal(mean["features"], 4),
         )
     Console().print(table)
     psnr_mean = {name: metrics["psnr"] for name, metrics in result["mean"].items()}

@@ -76,7 +76,7 @@ def test_json_has_the_promised_names_and_shapes(result):
     assert written["windows"] == len(range(1, 16, 3)) + len(range(1, 12, 3))
     assert set(written["predictors"]) == PREDICTORS
     for metrics in written["predictors"].values():
-        assert set(metrics) == {"psnr", "ssim", "psnr_moving"}
+        assert set(metrics) == {"psnr", "ssim", "psnr_moving", "features"}
         assert all(len(values) == HORIZON for values in metrics.values())
     assert len(written["skill_psnr"]) == HORIZON
     assert all(low <= high for low, high in written["skill_psnr_ci95"])

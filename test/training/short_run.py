@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tiny import tiny_config
 
-from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe
+from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 
 
 def short_recipe(steps: int, batch_size: int, validate_every: int) -> Recipe:
@@ -22,6 +22,6 @@ def short_recipe(steps: int, batch_size: int, validate_every: int) -> Recipe:
         horizon=8,
         context_frames=2,
         autoencoder=StageRecipe(**length),
-        teacher=StageRecipe(**length),
+        teacher=TeacherRecipe(**length),
         distillation=DistillationRecipe(**length),
     )

@@ -17,11 +17,10 @@ from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.transformer import Denoised, Present, VideoTransformer
 from dd_ros_training.draws import Draws
 from dd_ros_training.losses import flow_matching, uncertainty
-from dd_ros_training.recipe import StageRecipe
+from dd_ros_training.recipe import TeacherRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
 from dd_ros_training.validation import RolloutCheck
 
-CONTEXT_NOISE = 0.1  # observed frames are noised up to this level, so that a noisy camera is no surprise
 DROPPED_ACTIONS = 0.1  # share of clips whose actions are hidden, for guidance
 SHORT_HISTORY = 0.15  # share of clips that start at the first frame ever seen
 
@@ -52,7 +51,9 @@ class Clips(NamedTuple):
 class TeacherStage(Stage):
     """Trains the transformer with the autoencoder frozen."""
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
+    recipe: TeacherRecipe
+
+    def __init__(self, config: CheckpointConfig, model: Model, recipe: TeacherRecipe, clock: Clock):
         super().__init__(config, model, recipe, clock)
         self.model.autoencoder.requires_grad_(False).eval()
         self.check = RolloutCheck("teacher")
@@ -71,7 +72,7 @@ class TeacherStage(Stage):
     def losses(self, clips: Clips, draws: Draws) -> tuple[Tensor, Tensor]:
         """Flow-matching loss and uncertainty loss of one batch."""
         network = self.model.transformer
-        observed = network.observe(*noised_context(clips, draws))
+        observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
         rows, size = len(clips.future), self.config.schedule.chunk_frames
         levels = chunk_levels(draws.uniform(rows, self.config.horizon // size), size)
         drop = draws.uniform(rows) < DROPPED_ACTIONS
@@ -103,9 +104,9 @@ def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: D
     )  # fmt: skip
 
 
-def noised_context(clips: Clips, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Observed latents, in half of the clips with a little noise, their actions, and the levels [B, C]."""
-    levels = CONTEXT_NOISE * draws.uniform(*clips.context.shape[:2])
+def noised_context(clips: Clips, draws: Draws, most: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Observed latents, in half of the clips noised up to level ``most``, their actions, and the levels [B, C]."""
+    levels = most * draws.uniform(*clips.context.shape[:2])
     levels = levels * (draws.uniform(len(levels), 1) < 0.5)
     noise = draws.normal(*clips.context.shape)
     return add_noise(clips.context, noise, levels), clips.context_actions, levels

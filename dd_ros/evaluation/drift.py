@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long rollouts on own output: the model is fed what it predicted, and in the end one real frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.errors import InputError
+from dd_ros.evaluation.metrics import psnr
+from dd_ros.evaluation.windows import Recorded
+from dd_ros.predictor import Predictor
+from dd_ros.streams import Episode
+
+SEGMENT = 52  # steps that a row of the table averages over
+
+Images = NDArray[np.uint8]
+Values = NDArray[np.float64]
+
+
+def drift(predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208) -> dict[str, Any]:
+    """Brightness, saturation and sharpness of own output against the real video's, and how one real frame mends it.
+
+    Every episode that is long enough gives one rollout from its beginning, with its logged commands.
+
+    Args:
+        predictor: used from one episode to the next, reset before each.
+        episodes: recorded ones.
+        steps: model steps on own output.
+
+    Returns:
+        ``segments``: per SEGMENT steps the means of ``psnr`` in dB and of the three ratios to the real video;
+        ``recovery``: PSNR of the chunks after one real frame, and what they are without drift.
+
+    Raises:
+        InputError: no episode is long enough, or ``steps`` is no multiple of the horizon.
+    """
+    if steps % predictor.horizon:
+        raise InputError(f"drift: expected a multiple of {predictor.horizon} steps, got {steps}")
+    needed = predictor.config.context_frames + steps + 1 + predictor.horizon
+    usable = [episode for episode in episodes if len(episode) >= needed]
+    if not usable:
+        longest = max((len(episode) for episode in episodes), default=0)
+        raise InputError(f"drift: expected an episode of {needed} steps, the longest has {longest}")
+    rows, recovery = [], []
+    for episode in usable:
+        clip = episode.clip(0, needed)
+        own = on_own_output(predictor, clip, steps)
+        true = clip.frames[needed - steps - 1 - predictor.horizon :][:steps]
+        rows.append([psnr(true, own), *(measure(own) / measure(true) for measure in MEASURES.values())])
+        recovery.append(after_one_real_frame(predictor, clip))
+    values, mended = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
+    return {
+        "episodes": len(usable),
+        "segments": [
+            {"from": start + 1, **dict(zip(("psnr", *MEASURES), row.round(4).tolist(), strict=True))}
+            for start in range(0, steps, SEGMENT)
+            for row in [values[:, start : start + SEGMENT].mean(axis=1)]
+        ],
+        "recovery": {"one_real_frame": mended[0].tolist(), "no_drift": mended[1].tolist()},
+    }
+
+
+def on_own_output(predictor: Predictor, clip: Episode, steps: int) -> Images:
+    """The ``steps`` frames after the context of ``clip``, each horizon from what the one before predicted."""
+    context, horizon = predictor.config.context_frames, predictor.horizon
+    predictor.reset()
+    observe(predictor, clip.frames[:context], clip.actions, 0)
+    parts = []
+    for start in range(context, context + steps, horizon):
+        parts.append(predictor.predict(clip.actions[start : start + horizon]))
+        observe(predictor, parts[-1], clip.actions, start)
+    return np.concatenate(parts)
+
+
+def after_one_real_frame(predictor: Predictor, clip: Episode) -> tuple[Values, Values]:
+    """PSNR of every chunk of the last horizon of ``clip``: after the drift and one real frame, and without drift.
+
+    The predictor has just observed its own output up to the frame before the last horizon's start.
+    """
+    context, horizon = predictor.config.context_frames, predictor.horizon
+    start = len(clip) - horizon
+    true, actions = clip.frames[start:], clip.actions[start:]
+    observe(predictor, clip.frames[start - 1 : start], clip.actions, start - 1)
+    mended = psnr(true, predictor.predict(actions))
+    predictor.reset()
+    observe(predictor, clip.frames[start - context : start], clip.actions, start - context)
+    normal = psnr(true, predictor.predict(actions))
+    chunks = (-1, predictor.chunk_frames)
+    return mended.reshape(chunks).mean(axis=1), normal.reshape(chunks).mean(axis=1)
+
+
+def observe(predictor: Predictor, frames: Images, actions: NDArray[np.float32], first: int) -> None:
+    """Show ``frames`` as model steps ``first``, ``first`` + 1, ..."""
+    for step, frame in enumerate(frames, start=first):
+        predictor.observe(frame, step * predictor.step_ns, actions[step])
+
+
+def brightness(images: Images) -> Values:
+    """Mean of all values, uint8 [F, H, W, 3] -> [F]."""
+    return images.mean(axis=(1, 2, 3), dtype=np.float64)
+
+
+def saturation(images: Images) -> Values:
+    """Mean distance between the largest and the smallest of R, G and B, [F]."""
+    return (images.max(axis=-1).astype(np.float64) - images.min(axis=-1)).mean(axis=(1, 2))
+
+
+def sharpness(images: Images) -> Values:
+    """Variance of the Laplacian of the grey image, [F]."""
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    return np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey])
+
+
+MEASURES = {"brightness": brightness, "saturation": saturation, "sharpness": sharpness}

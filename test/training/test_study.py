@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The study: variants share what they can, are judged alike, and are not trained twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from short_run import short_recipe
+
+from dd_ros.config import read_yaml, write_yaml
+from dd_ros.shipped import shared_file
+from dd_ros_training import study
+from dd_ros_training.study import BEGIN, END, Study, Variant, recipe_of
+
+VARIANTS = {
+    "method": Variant(title="the method", kind="rival", drift=True),
+    "regressor": Variant(
+        title="regressor", kind="rival", start="autoencoder",
+        changes={"schedule": "one_step", "distillation": {"matching": 0.0, "motion": 0.0}},
+    ),
+    "untrained": Variant(title="teacher as it is", kind="rival", stages=(), changes={"schedule": "uniform2"}),
+    "teacher": Variant(title="all at once", kind="rival", start="autoencoder", stages=("teacher",), changes={"schedule": "teacher"}),
+    "no_forcing": Variant(title="clean context", kind="ablation", changes={"schedule": "2-1_clean_context"}),
+}  # fmt: skip
+
+
+def run(folder: Path, bags: Path, *more: str) -> str:
+    given = [str(folder / "study.yaml"), "--bags", str(bags), "--out", str(folder / "out"), *more]
+    done = CliRunner().invoke(study.main, given, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return (folder / "out" / "study.md").read_text()
+
+
+@pytest.mark.timeout(300)
+def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = short_recipe(3, batch_size=2, validate_every=50)
+    write_yaml(tmp_path / "study.yaml", Study(base=base, windows=3, drift_steps=8, variants=VARIANTS))
+    page = tmp_path / "results.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    run(tmp_path, robot_bags, "--report", str(page))
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    rivals, ablations = text.split("What each part brings:")
+    assert all(
+        f"| {title} |" in rivals for title in ("the method", "regressor", "teacher as it is", "all at once")
+    )
+    assert "| clean context |" in ablations
+    assert "| clean context |" not in rivals
+    assert text.count("| the method | 1 |") == 2  # of drift, and of the recovery from it
+    assert (tmp_path / "study.png").exists()
+    monkeypatch.setattr(study, "train", lambda *_: pytest.fail("trained again"))
+    page.write_text(f"{BEGIN}{END}")
+    run(tmp_path, robot_bags, "--report", str(page))
+
+
+def test_changes_of_a_stage_leave_its_other_entries() -> None:
+    base = short_recipe(3, batch_size=2, validate_every=50)
+    changed = recipe_of(base, "regressor", VARIANTS["regressor"])
+    assert changed.distillation == base.distillation.model_copy(update={"matching": 0.0, "motion": 0.0})
+    assert (
+        changed.model_copy(
+            update={"name": base.name, "schedule": base.schedule, "distillation": base.distillation}
+        )
+        == base
+    )
+
+
+def test_all_rows_of_the_shipped_study_are_recipes() -> None:
+    shipped = read_yaml(shared_file("config/study.yaml"), Study)
+    for name, variant in shipped.variants.items():
+        assert recipe_of(shipped.base, name, variant).name == name

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method beside its rivals, and without each of its parts: one network, the same data, the same minutes.
+
+Example:
+    python -m dd_ros_training.study config/study.yaml --bags DIR --out out/study
+
+Everything is kept in ``--out``: what was trained or judged is not done again, and an interrupted stage goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import click
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from dd_ros.bags import find_bags
+from dd_ros.checkpoint import Model
+from dd_ros.config import Settings, read_yaml
+from dd_ros.device import native_dtype, resolve_device
+from dd_ros.evaluation.bench import Stream
+from dd_ros.evaluation.drift import MEASURES, drift
+from dd_ros.evaluation.evaluate import judge, write_json
+from dd_ros.evaluation.metrics import bootstrap_interval
+from dd_ros.predictor import Predictor
+from dd_ros_training.recipe import Recipe
+from dd_ros_training.train import STAGES, Run
+
+BEGIN, END = "<!-- study -->", "<!-- end of study -->"
+PLOT = "study.png"
+BASE = "base"  # folder of the stages that variants share
+RUNS = 5  # timed predictions of a variant
+Stage = Literal["autoencoder", "teacher", "distillation"]
+
+
+class Variant(Settings):
+    """One row of the study.
+
+    Attributes:
+        title: what the tables call it.
+        kind: whether it is a rival of the method, or the method without one part.
+        start: the shared stage whose weights it starts from.
+        stages: what is trained of it; without any, the start's weights are used as they are.
+        changes: entries of the recipe that differ from the base's; those of a stage are merged.
+        drift: whether it also runs for long on its own output.
+    """
+
+    title: str
+    kind: Literal["rival", "ablation"]
+    start: Literal["autoencoder", "teacher"] = "teacher"
+    stages: tuple[Stage, ...] = ("distillation",)
+    changes: dict[str, Any] = Field(default_factory=dict)
+    drift: bool = False
+
+
+class Study(Settings):
+    """What is compared.
+
+    Attributes:
+        base: the recipe of the method.
+        windows: windows that each variant is judged on, at most.
+        drift_steps: model steps on own output, a multiple of the horizon.
+        variants: the rows; the first is the method itself.
+    """
+
+    base: Recipe
+    windows: int = Field(default=150, ge=1)
+    drift_steps: int = Field(default=208, ge=1)
+    variants: dict[str, Variant] = Field(min_length=1)
+
+
+def recipe_of(base: Recipe, name: str, variant: Variant) -> Recipe:
+    """The base's recipe with the variant's changes."""
+    entries = base.model_dump()
+    for key, value in variant.changes.items():
+        entries[key] = {**entries[key], **value} if isinstance(value, dict) else value
+    return Recipe.model_validate({**entries, "name": name})
+
+
+def train(study: Study, name: str, bags: Sequence[Path], out: Path) -> tuple[Run, Model]:
+    """Train a variant, and before it what it shares with others."""
+    variant = study.variants[name]
+    shared = Run(study.base, bags, out / BASE)
+    start = shared.train(list(STAGES)[: list(STAGES).index(variant.start) + 1])
+    run = Run(recipe_of(study.base, name, variant), bags, out / name)
+    if not variant.stages:
+        return run, start
+    before = list(STAGES)[list(STAGES).index(variant.stages[0]) - 1]
+    if not run.weights(before).exists():
+        shutil.copy(shared.weights(variant.start), run.weights(before))
+    return run, run.train(variant.stages)
+
+
+def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Figures of a variant: as ``dd_ros evaluate`` has them, milliseconds, drift; read if they exist."""
+    path = out / name / "figures.json"
+    if not path.exists():
+        run, model = train(study, name, bags, out)
+        device = resolve_device("auto")
+        predictor = Predictor(run.config, model, device, dtype=native_dtype(device))
+        judged = out / name / "evaluate.json"
+        figures = judge(predictor, run.held_back, judged, out / name, max_windows=study.windows)
+        figures |= {"passes": predictor.schedule.passes(predictor.horizon), **times(predictor)}
+        if study.variants[name].drift:
+            figures["drift"] = drift(predictor, run.held_back, study.drift_steps)
+        write_json(path, figures)
+    return json.loads(path.read_text())
+
+
+def times(predictor: Predictor) -> dict[str, float]:
+    """Median milliseconds from image in to first chunk and to horizon."""
+    stream = Stream(predictor)
+    stream.run()
+    runs = [stream.run() for _ in range(RUNS)]
+    return {
+        name: round(median(column), 1)
+        for name, column in zip(("first_ms", "horizon_ms"), zip(*runs, strict=True), strict=True)
+    }
+
+
+def table(rows: dict[str, dict[str, Any]], study: Study, kind: str) -> str:
+    """Markdown rows of the method and all variants of ``kind``."""
+    lines = [
+        "| variant | passes | first frame | horizon | PSNR | step 4 | step 16 | above the method | SSIM | features | moving | true best |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    method = next(iter(rows))
+    for name, figures in rows.items():
+        if name == method or study.variants[name].kind == kind:
+            lines.append(line(study.variants[name].title, figures, rows[method], name == method))
+    return "\n".join(lines)
+
+
+def line(title: str, figures: dict[str, Any], method: dict[str, Any], first: bool) -> str:
+    """One row of a table; the difference to the method is paired by episode, with its 95% interval."""
+    mean, steps = figures["mean"]["model"], figures["predictors"]["model"]["psnr"]
+    difference = "" if first else "{:+.2f} ({:+.2f} to {:+.2f})".format(*above(figures, method))
+    features = "-" if mean["features"] is None else f"{mean['features']:.4f}"
+    cells = (
+        title, figures["passes"], f"{figures['first_ms']:.0f} ms", f"{figures['horizon_ms']:.0f} ms",
+        f"{mean['psnr']:.2f}", f"{steps[3]:.2f}", f"{steps[-1]:.2f}", difference, f"{mean['ssim']:.4f}",
+        features, f"{mean['psnr_moving']:.2f}", f"{figures['actions']['true_best_fraction']:.0%}",
+    )  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def above(figures: dict[str, Any], method: dict[str, Any]) -> tuple[float, float, float]:
+    """Mean PSNR above the method's, and the ends of its interval: bootstrap over episodes."""
+    windows = np.array([episode["windows"] for episode in figures["per_episode"]])
+    pairs = zip(figures["per_episode"], method["per_episode"], strict=True)
+    gains = np.array([own["model"] - other["model"] for own, other in pairs])
+    groups = np.repeat(np.arange(len(gains)), windows)
+    low, high = bootstrap_interval(np.repeat(gains, windows)[:, None], groups)[0]
+    return float(np.average(gains, weights=windows)), float(low), float(high)
+
+
+def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
+    """Markdown: own output by segment, and the chunks after one real frame, of the variants that have it."""
+    lines = [f"| variant | steps from | PSNR | {' | '.join(MEASURES)} |", "|---|---|---|---|---|---|"]
+    mended = ["| variant | chunk | after one real frame | without drift |", "|---|---|---|---|"]
+    for name, figures in rows.items():
+        if "drift" in figures:
+            title, found = study.variants[name].title, figures["drift"]
+            for part in found["segments"]:
+                ratios = " | ".join(f"{part[measure]:.3f}" for measure in MEASURES)
+                lines.append(f"| {title} | {part['from']} | {part['psnr']:.2f} | {ratios} |")
+            pairs = zip(found["recovery"]["one_real_frame"], found["recovery"]["no_drift"], strict=True)
+            mended += [
+                f"| {title} | {chunk} | {own:.2f} | {real:.2f} |"
+                for chunk, (own, real) in enumerate(pairs, 1)
+            ]
+    return "\n".join([*lines, "", *mended])
+
+
+def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
+    """PSNR above copy-last, and features' distance, against seconds ahead; quality against milliseconds."""
+    figure = Figure(figsize=(15, 4.5), dpi=110, layout="constrained")
+    skill, features, cost = figure.subplots(1, 3)
+    for name, figures in rows.items():
+        title = study.variants[name].title
+        seconds = np.array(figures["steps"]) / figures["fps"]
+        width = 2.5 if name == next(iter(rows)) else 1.0
+        style = "-" if study.variants[name].kind == "rival" else ":"
+        skill.plot(seconds, figures["skill_psnr"], style, linewidth=width, label=title)
+        features.plot(
+            seconds, np.array(figures["predictors"]["model"]["features"], float), style, linewidth=width
+        )
+        cost.semilogx(figures["horizon_ms"], figures["mean"]["model"]["psnr"], "o")
+        cost.annotate(title, (figures["horizon_ms"], figures["mean"]["model"]["psnr"]), fontsize=7)
+    skill.axhline(0.0, color="tab:gray", linestyle="--")
+    skill.set(xlabel="seconds ahead", ylabel="PSNR above copy-last in dB")
+    skill.legend(fontsize=7)
+    features.set(xlabel="seconds ahead", ylabel="distance of features")
+    cost.set(xlabel="milliseconds for the horizon", ylabel="PSNR in dB")
+    return figure
+
+
+def report(rows: dict[str, dict[str, Any]], study: Study, text: str) -> str:
+    """``text`` with what lies between the marks replaced by the study's tables."""
+    first = next(iter(rows.values()))
+    body = f"""
+{first["windows"]} windows of {first["episodes"]} held-back episodes, on {first["device"]}; PSNR in dB, intervals 95% over episodes.
+
+{table(rows, study, "rival")}
+
+What each part brings:
+
+{table(rows, study, "ablation")}
+
+On own output, which is shown to the model as if the camera had seen it; brightness, saturation and sharpness over the
+real video's. Then one real frame:
+
+{drift_tables(rows, study)}
+
+![skill, features, cost]({PLOT})
+"""
+    before, rest = text.split(BEGIN, 1)
+    return before + BEGIN + "\n" + body + END + rest.split(END, 1)[1]
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="Bags or folders."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for all that is made.")
+@click.option("--variant", "wanted", multiple=True, help="Only these rows; the method's own always.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Page to write the tables into.")
+def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...], page: Path | None) -> None:
+    """Train and judge the variants of STUDY and report on all that are done."""
+    settings = read_yaml(study, Study)
+    method = next(iter(settings.variants))
+    chosen = [name for name in settings.variants if not wanted or name in (method, *wanted)]
+    rows = {name: row(settings, name, find_bags(bags), out) for name in chosen}
+    FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)
+    text = page.read_text() if page else f"{BEGIN}{END}"
+    made = report(rows, settings, text)
+    (out / "study.md").write_text(made)
+    if page:
+        page.write_text(made)
+        shutil.copy(out / PLOT, page.with_name(PLOT))
+
+
+if __name__ == "__main__":
+    main()
