@@ -41,16 +41,15 @@ def drift(predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208) 
     """
     if steps % predictor.horizon:
         raise InputError(f"drift: expected a multiple of {predictor.horizon} steps, got {steps}")
-    needed = predictor.config.context_frames + steps + 1 + predictor.horizon
-    usable = [episode for episode in episodes if len(episode) >= needed]
+    context = predictor.config.context_frames
+    usable = [episode for episode in episodes if len(episode) >= context + steps]
     if not usable:
         longest = max((len(episode) for episode in episodes), default=0)
-        raise InputError(f"drift: expected an episode of {needed} steps, the longest has {longest}")
+        raise InputError(f"drift: expected an episode of {context + steps} steps, the longest has {longest}")
     rows, recovery = [], []
     for episode in usable:
-        clip = episode.clip(0, needed)
-        own = on_own_output(predictor, clip, steps)
-        true = clip.frames[needed - steps - 1 - predictor.horizon :][:steps]
+        clip = episode.clip(0, len(episode))
+        own, true = on_own_output(predictor, clip, steps), clip.frames[context : context + steps]
         rows.append([psnr(true, own), *(measure(own) / measure(true) for measure in MEASURES.values())])
         recovery.append(after_one_real_frame(predictor, clip))
     values, mended = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
@@ -78,13 +77,18 @@ def on_own_output(predictor: Predictor, clip: Episode, steps: int) -> Images:
 
 
 def after_one_real_frame(predictor: Predictor, clip: Episode) -> tuple[Values, Values]:
-    """PSNR of every chunk of the last horizon of ``clip``: after the drift and one real frame, and without drift.
+    """PSNR of every chunk of one horizon: after a drift as long as ``clip`` allows and one real frame, and without.
 
-    The predictor has just observed its own output up to the frame before the last horizon's start.
+    Raises:
+        InputError: ``clip`` is too short for a horizon on own output and the one to judge.
     """
     context, horizon = predictor.config.context_frames, predictor.horizon
-    start = len(clip) - horizon
-    true, actions = clip.frames[start:], clip.actions[start:]
+    steps = (len(clip) - context - 1 - horizon) // horizon * horizon
+    if steps < horizon:
+        raise InputError(f"{clip.name}: expected {context + 1 + 2 * horizon} steps, got {len(clip)}")
+    start = context + steps + 1
+    true, actions = clip.frames[start : start + horizon], clip.actions[start : start + horizon]
+    on_own_output(predictor, clip, steps)
     observe(predictor, clip.frames[start - 1 : start], clip.actions, start - 1)
     mended = psnr(true, predictor.predict(actions))
     predictor.reset()

@@ -54,6 +54,8 @@ def test_what_cannot_be_measured_is_named(predictor: Predictor) -> None:
         drift(predictor, [episode(5)], 2 * HORIZON)
     with pytest.raises(InputError, match=f"expected a multiple of {HORIZON} steps, got {HORIZON + 1}"):
         drift(predictor, [episode(5)], HORIZON + 1)
+    with pytest.raises(InputError, match=f"long: expected {SEEN + 1 + 2 * HORIZON} steps, got"):
+        drift(predictor, [episode(SEEN + HORIZON)], HORIZON)
 
 
 def test_measures() -> None:
