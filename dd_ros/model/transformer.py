@@ -22,9 +22,7 @@ from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
-STEP_WAVES = (
-    5  # Fourier frequencies of the model step; the fastest turns once in four steps, at a reach of 16
-)
+STEP_WAVES = 5  # Fourier frequencies of the model step; the slowest makes a quarter turn within reach
 
 
 class Present(NamedTuple):
