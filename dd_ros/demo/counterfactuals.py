@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would happen if: predictions of several command sequences from one start, beside the simulator's own futures.
+
+Example:
+    python -m dd_ros.demo.counterfactuals --checkpoint pusht --json out/counterfactuals.json --picture out/counterfactuals.png
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, WORLD, Robot, Vector, to_world
+from dd_ros.errors import InputError
+from dd_ros.evaluation.evaluate import write_json
+from dd_ros.predictor import Predictor
+
+TURNS = np.radians([-50.0, -25.0, 0.0, 25.0, 50.0])  # of the way to the block; a sixth sequence stands still
+SPEED = 14.0  # units per step
+MOVED = 10.0  # units of its centre, from which on a block counts as pushed
+NEAR = 110.0  # units between pusher and block at the start
+# Colours of the table, the goal, the walls, the pusher and the block, which the last one is.
+COLOURS = np.array(
+    [(255, 255, 255), (144, 238, 144), (211, 211, 211), (65, 105, 225), (119, 136, 153)], float
+)
+FEWEST_PIXELS = 40  # of the block, of some 330
+SHIFT_BITS = 4  # fractions of pixels, for cv2.fillPoly
+
+Images = NDArray[np.uint8]
+
+
+class Future(NamedTuple):
+    """One sequence of commands from a start.
+
+    Attributes:
+        commands: [K, 2].
+        images: what the simulator shows, uint8 [K, H, W, 3].
+        block: pose of the block in the end: x, y, angle in rad.
+    """
+
+    commands: Vector
+    images: Images
+    block: Vector
+
+
+class Start(NamedTuple):
+    """A table about to be pushed on.
+
+    Attributes:
+        images: observed frames, uint8 [C, H, W, 3].
+        commands: in force at them, [C, 2].
+        block: pose of the block.
+        futures: what several sequences of commands lead to.
+    """
+
+    images: Images
+    commands: Vector
+    block: Vector
+    futures: list[Future]
+
+
+def start(seed: int, context: int, horizon: int) -> Start:
+    """Let the robot work until it is near the block; then branch."""
+    steps = 0
+    robot = Robot(seed)
+    while steps < context or np.linalg.norm(robot.world.pusher - to_world(CENTRE, robot.world.block)) > NEAR:
+        robot.step()
+        steps += 1
+    robot, images, commands = replayed(seed, steps)
+    pusher, way = robot.world.pusher, to_world(CENTRE, robot.world.block) - robot.world.pusher
+    ahead = np.arctan2(way[1], way[0])
+    lengths = SPEED * np.arange(1, horizon + 1)[:, None]
+    sequences = [pusher + lengths * [np.cos(ahead + turn), np.sin(ahead + turn)] for turn in TURNS]
+    sequences.append(np.tile(pusher, (horizon, 1)))
+    block = robot.world.block
+    futures = [branch(seed, steps, np.clip(sequence, 0.0, WORLD)) for sequence in sequences]
+    return Start(np.stack(images[-context:]), np.stack(commands[-context:]), block, futures)
+
+
+def replayed(seed: int, steps: int) -> tuple[Robot, list[Images], list[Vector]]:
+    """The robot after ``steps`` steps, always the same, with the pictures and the commands that led to them."""
+    robot = Robot(seed)
+    images, commands = [robot.world.image()], [robot.world.pusher]
+    for _ in range(steps):
+        commands.append(robot.step())
+        images.append(robot.world.image())
+    return robot, images, commands
+
+
+def branch(seed: int, steps: int, commands: Vector) -> Future:
+    """The simulator's future of ``commands`` [K, 2]."""
+    world = replayed(seed, steps)[0].world
+    images = []
+    for command in commands:
+        world.step(command)
+        images.append(world.image())
+    return Future(commands, np.stack(images), world.block)
+
+
+def block_pose(image: Images) -> Vector | None:
+    """Pose of the block in a picture, uint8 [96, 96, 3]: the outline that covers its pixels best; None if it is gone."""
+    distance = np.linalg.norm(image[:, :, None].astype(float) - COLOURS, axis=-1)
+    mask = (distance.argmin(axis=-1) == len(COLOURS) - 1).astype(np.uint8)
+    if mask.sum() < FEWEST_PIXELS:
+        return None
+    rows, columns = np.nonzero(mask)
+    middle = (np.array([columns.mean(), rows.mean()]) + 0.5) * WORLD / IMAGE_SIZE
+    best = max(
+        (posed(middle, angle) for angle in np.radians(np.arange(0, 360, 10))),
+        key=lambda pose: overlap(mask, pose),
+    )
+    for turn, move in ((5.0, 8.0), (2.5, 4.0), (1.0, 2.0)):
+        moves = [
+            np.array([x, y, np.radians(a)])
+            for x in (-move, 0, move)
+            for y in (-move, 0, move)
+            for a in (-turn, 0, turn)
+        ]
+        best = max((best + part for part in moves), key=lambda pose: overlap(mask, pose))
+    return best
+
+
+def posed(middle: Vector, angle: float) -> Vector:
+    """The pose at ``angle`` whose area is centred on ``middle``."""
+    pose = np.array([0.0, 0.0, angle])
+    pose[:2] = middle - to_world(CENTRE, pose)
+    return pose
+
+
+def overlap(mask: NDArray[np.uint8], pose: Vector) -> float:
+    """Intersection over union of ``mask`` and the block at ``pose``."""
+    corners = to_world(OUTLINE, pose) * IMAGE_SIZE / WORLD - 0.5
+    drawn = np.zeros_like(mask)
+    cv2.fillPoly(drawn, [(corners * 2**SHIFT_BITS).round().astype(np.int32)], 1, shift=SHIFT_BITS)
+    return float((mask & drawn).sum() / max(1, (mask | drawn).sum()))
+
+
+def error(pose: Vector | None, true: Vector) -> tuple[float, float]:
+    """(distance of the centres in units, angle in degrees) between poses; infinite where there is none."""
+    if pose is None:
+        return np.inf, 180.0
+    turn = (pose[2] - true[2] + np.pi) % (2 * np.pi) - np.pi
+    return float(np.linalg.norm(to_world(CENTRE, pose) - to_world(CENTRE, true))), float(
+        np.degrees(abs(turn))
+    )
+
+
+def predict(predictor: Predictor, table: Start) -> Images:
+    """Predicted frames of all futures of ``table``, uint8 [N, K, H, W, 3]."""
+    predictor.reset()
+    for step, (image, command) in enumerate(zip(table.images, table.commands, strict=True)):
+        predictor.observe(image, step * predictor.step_ns, command)
+    return predictor.predict(np.stack([future.commands for future in table.futures]))
+
+
+def compare(tables: Sequence[Start], predictions: Sequence[Images]) -> dict[str, Any]:
+    """Errors of the block's last pose: as predicted, if it had not moved, and of reading a pose off a true picture."""
+    rows: dict[str, list[tuple[float, float]]] = {"predicted": [], "unmoved": [], "read_off_true_picture": []}
+    moved = []
+    for table, images in zip(tables, predictions, strict=True):
+        for future, predicted in zip(table.futures, images, strict=True):
+            rows["predicted"].append(error(block_pose(predicted[-1]), future.block))
+            rows["unmoved"].append(error(table.block, future.block))
+            rows["read_off_true_picture"].append(error(block_pose(future.images[-1]), future.block))
+            moved.append(rows["unmoved"][-1][0] > MOVED)
+    pushed = np.array(moved)
+    better = np.array([a[0] < b[0] for a, b in zip(rows["predicted"], rows["unmoved"], strict=True)])
+    return {
+        "starts": len(tables),
+        "sequences": len(pushed),
+        "pushed": int(pushed.sum()),
+        "nearer_than_unmoved_where_pushed": round(float(better[pushed].mean()), 3) if pushed.any() else None,
+        **{name: summary(np.array(values), pushed) for name, values in rows.items()},
+    }
+
+
+def summary(values: Vector, pushed: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+    """Medians of the centre's error in units (of 512) and of the angle's in degrees."""
+    parts = {"pushed": values[pushed], "left_alone": values[~pushed]}
+    return {
+        name: {
+            "centre": round(float(np.median(part[:, 0])), 1),
+            "degrees": round(float(np.median(part[:, 1])), 1),
+        }
+        for name, part in parts.items()
+        if len(part)
+    }
+
+
+def picture(table: Start, images: Images) -> Images:
+    """Last frames of a start: the simulator's above the predicted ones, the start to the left, enlarged."""
+    true = [table.images[-1], *(future.images[-1] for future in table.futures)]
+    predicted = [np.full_like(table.images[-1], 255), *images[:, -1]]
+    rows = np.concatenate([np.concatenate(row, axis=1) for row in (true, predicted)])
+    return np.asarray(cv2.resize(rows, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+@click.command()
+@click.option("--checkpoint", default="pusht", show_default=True, help="Checkpoint folder or shipped name.")
+@click.option("--starts", default=20, show_default=True, help="Tables, each with six sequences of commands.")
+@click.option("--seed", default=10_000, show_default=True, help="Seed of the first table.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
+)
+@click.option(
+    "--picture", "picture_path", type=click.Path(path_type=Path), help="Last frames of the first tables."
+)
+def main(checkpoint: str, starts: int, seed: int, json_path: Path, picture_path: Path | None) -> None:
+    """Compare predicted and simulated outcomes of several command sequences from one start."""
+    predictor = Predictor.load(checkpoint)
+    if predictor.action_dim != 2 or (predictor.width, predictor.height) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InputError(f"{checkpoint}: expected a checkpoint of the simulated pusher, such as pusht")
+    tables = [start(seed + n, predictor.config.context_frames, predictor.horizon) for n in range(starts)]
+    predictions = [predict(predictor, table) for table in tables]
+    about = {
+        "checkpoint": predictor.config.name,
+        "seconds_ahead": predictor.horizon * predictor.step_ns / 1e9,
+    }
+    result: dict[str, Any] = {**about, **compare(tables, predictions)}
+    write_json(json_path, result)
+    if picture_path:
+        shown = [picture(table, images) for table, images in zip(tables[:4], predictions[:4], strict=True)]
+        cv2.imwrite(str(picture_path), np.concatenate(shown)[..., ::-1])
+    print(
+        f"{result['sequences']} sequences, {result['pushed']} move the block: its centre is predicted to "
+        f"{result['predicted'].get('pushed', {}).get('centre')} units (unmoved: {result['unmoved'].get('pushed', {}).get('centre')})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counterfactuals: branches of one start are the simulator's, and poses are read off pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gym_pusht")
+from dd_ros.demo.counterfactuals import block_pose, compare, error, replayed, start
+from dd_ros.demo.pusht import World
+
+CONTEXT, HORIZON = 2, 12
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_pose_is_read_off_a_picture(seed: int) -> None:
+    world = World(seed)
+    distance, degrees = error(block_pose(world.image()), world.block)
+    assert distance < 5.0  # a pixel
+    assert degrees < 5.0
+
+
+def test_no_block_no_pose() -> None:
+    assert block_pose(np.full((96, 96, 3), 255, np.uint8)) is None
+    assert error(None, np.zeros(3)) == (np.inf, 180.0)
+
+
+def test_branches_leave_from_one_start() -> None:
+    table = start(3, CONTEXT, HORIZON)
+    assert table.images.shape == (CONTEXT, 96, 96, 3)
+    assert len(table.futures) == 6
+    ends = {tuple(np.round(future.block, 3)) for future in table.futures}
+    assert len(ends) >= 3  # pushes differ, and some miss
+    still = table.futures[-1]
+    assert error(still.block, table.block)[0] < 1.0
+    assert all(future.commands.shape == (HORIZON, 2) for future in table.futures)
+
+
+def test_a_replay_is_the_same_every_time() -> None:
+    one, two = replayed(5, 20), replayed(5, 20)
+    assert np.array_equal(one[1], two[1])
+    assert np.array_equal(one[0].world.block, two[0].world.block)
+
+
+def test_perfect_predictions_find_every_push() -> None:
+    tables = [start(seed, CONTEXT, HORIZON) for seed in (3, 4)]
+    right = compare(tables, [np.stack([future.images for future in table.futures]) for table in tables])
+    assert right["pushed"] >= 4
+    assert right["nearer_than_unmoved_where_pushed"] == 1.0
+    assert right["predicted"] == right["read_off_true_picture"]
+    assert right["predicted"]["pushed"]["centre"] < 5.0
+    frozen = [np.stack([np.repeat(table.images[-1:], HORIZON, axis=0)] * 6) for table in tables]
+    assert compare(tables, frozen)["predicted"]["pushed"]["centre"] > 10.0
