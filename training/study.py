@@ -26,6 +26,7 @@ from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model
 from dd_ros.config import Settings, read_yaml
 from dd_ros.device import native_dtype, resolve_device
+from dd_ros.errors import InputError
 from dd_ros.evaluation.bench import Stream
 from dd_ros.evaluation.drift import MEASURES, drift
 from dd_ros.evaluation.evaluate import judge, write_json
@@ -237,11 +238,15 @@ real video's. Then one real frame:
 def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...], page: Path | None) -> None:
     """Train and judge the variants of STUDY and report on all that are done."""
     settings = read_yaml(study, Study)
+    if unknown := set(wanted) - set(settings.variants):
+        raise InputError(f"{study}: no variants {sorted(unknown)}; it has {list(settings.variants)}")
     method = next(iter(settings.variants))
     chosen = [name for name in settings.variants if not wanted or name in (method, *wanted)]
+    text = page.read_text() if page else f"{BEGIN}{END}"
+    if not (BEGIN in text and END in text):
+        raise InputError(f"{page}: expected the marks {BEGIN} and {END} round the study's tables, found none")
     rows = {name: row(settings, name, find_bags(bags), out) for name in chosen}
     FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)
-    text = page.read_text() if page else f"{BEGIN}{END}"
     made = report(rows, settings, text)
     (out / "study.md").write_text(made)
     if page:
