@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_ros.config import TransformerConfig
-from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend
+from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend, attention
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
 STEP_WAVES = 5  # Fourier frequencies of the model step; the slowest makes a quarter turn within reach
@@ -218,7 +218,7 @@ class VideoTransformer(nn.Module):
             q, own = block.project(modulated(x, 1, shift, scale))
             memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
             q, k = self.rotation.space(q), self.rotation.space(own.keys)
-            attended = F.scaled_dot_product_attention(q, k, own.values)
+            attended = attention(q, k, own.values)
             x = x + gated(block.out(merge_heads(attended)), 1, gate)
             x = x + gated(block.mlp(modulated(x, 1, shift2, scale2)), 1, gate2)
         return memory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dd_ros.config import TransformerConfig
-from dd_ros.model.attention import KeysValues, attend
+from dd_ros.model.attention import KeysValues, attend, attention
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Present, VideoTransformer, merge_heads, modulated
 
@@ -175,3 +175,16 @@ def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
             query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own]
         )
         assert (together[row] - alone[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_attention_is_what_its_formula_says(dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    q, k, v = (
+        torch.randn(2, 3, length, 32, generator=generator, dtype=torch.float64) for length in (5, 9, 9)
+    )
+    weights = torch.einsum("nhqd,nhkd->nhqk", q, k).div(32**0.5).softmax(dim=-1)
+    expected = torch.einsum("nhqk,nhkd->nhqd", weights, v)
+    got = attention(*(part.to(dtype) for part in (q, k, v)))
+    assert got.dtype == dtype
+    assert (got.double() - expected).abs().max() < tolerance
