@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra 'evaluate'")
 from dd_ros.evaluation import features
 from dd_ros.evaluation.features import feature_distance
 from dd_ros.evaluation.metrics import psnr
