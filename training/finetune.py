@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,8 +60,6 @@ def finetune(
     settings, weights = load_checkpoint(init)
     sources, problems = parse_actions(actions), list[str]()
     streams = survey(found, image_topic, sources, problems)
-    for problem in problems:
-        print(problem, file=sys.stderr)
     work = claim(out)
     plan = Plan(
         bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes, shift=shift,
@@ -71,8 +68,7 @@ def finetune(
     kept = kept_plan(work, plan)
     if kept and config and kept.recipe != plan.recipe:
         raise InputError(f"{work}: holds a run with another recipe than {config}; {GO_ON}")
-    run = Run((kept or plan).recipe, found, work)
-    run.problems[:0] = problems
+    run = Run((kept or plan).recipe, found, work, problems)
     if kept is None:
         left = max_minutes - (time.monotonic() - start) / 60.0
         run.recipe = recipe_for(out.name, settings, streams, config, left, shift)

@@ -16,7 +16,7 @@ import click
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from dd_ros.bags import find_bags, split
@@ -129,20 +129,21 @@ class Run:
         recipe: what to train.
         bags: training and validation bags, split by ``bags.split``.
         work: folder for everything that a resumed run needs.
+        problems: what is known of them already.
     """
 
-    def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path):
+    def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path, problems: Sequence[str] = ()):
         self.recipe, self.work = recipe, work
         self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags)
-        self.problems: list[str] = []
+        self.problems = list(problems)
         cache, length = work / "index", recipe.context_frames + recipe.horizon
         self.episodes = index_bags(self.training_bags, recipe.streams, cache, self.problems)
         self.held_back = index_bags(self.validation_bags, recipe.streams, cache, self.problems)
         if not any(len(episode) >= length for episode in self.held_back):
             self.episodes, self.held_back = hold_back(self.episodes, length)
-        for problem in self.problems:
-            rank_zero_warn(problem)
+        self.problems = list(dict.fromkeys(self.problems))  # several readers may have met the same
+        say(self.problems)
         self.config = checkpoint_config(recipe, self.episodes)
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
@@ -218,6 +219,13 @@ class Run:
             problems=self.problems,
             interrupted=self.interrupted,
         )
+
+
+@rank_zero_only
+def say(problems: Sequence[str]) -> None:
+    """Tell the user, a line each."""
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 @click.command()
