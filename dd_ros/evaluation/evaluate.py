@@ -50,13 +50,15 @@ class Scores:
     episodes: list[int] = field(default_factory=list)
     pictures: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
-    def judge(self, name: str, true: Images, predicted: Images, last: Images) -> None:
-        """Add the metrics of one predictor on one window."""
-        rows = self.predictors.setdefault(name, {metric: [] for metric in METRICS})
-        rows["psnr"].append(psnr(true, predicted))
-        rows["ssim"].append(ssim(true, predicted))
-        rows["psnr_moving"].append(psnr_moving(true, predicted, last))
-        rows["features"].append(feature_distance(true, predicted))
+    def judge(self, true: Images, last: Images, predictions: dict[str, Images]) -> None:
+        """Add the metrics of all predictors on one window."""
+        distances = feature_distance(true, np.stack(list(predictions.values())))
+        for (name, predicted), distance in zip(predictions.items(), distances, strict=True):
+            rows = self.predictors.setdefault(name, {metric: [] for metric in METRICS})
+            rows["psnr"].append(psnr(true, predicted))
+            rows["ssim"].append(ssim(true, predicted))
+            rows["psnr_moving"].append(psnr_moving(true, predicted, last))
+            rows["features"].append(distance)
 
 
 def evaluate(
@@ -174,9 +176,8 @@ def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[
         predictions = predict(predictor, clip, foreign_actions(episodes, window, horizon, rng))
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
-        scores.judge("model", true, predictions["true"], last)
-        for name, baseline in BASELINES.items():
-            scores.judge(name, true, baseline(before, last, horizon), last)
+        guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
+        scores.judge(true, last, {"model": predictions["true"], **guesses})
         scores.episodes.append(window.episode)
         if number in pictured:
             scores.pictures.append((last, true, predictions["true"]))

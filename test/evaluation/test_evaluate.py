@@ -153,8 +153,7 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
 def test_windows_where_nothing_moves_are_null():
     scores, still = Scores(), np.full((HORIZON, 16, 16, 3), 9, np.uint8)
     for _ in range(2):
-        for name in ("model", "copy_last", "optical_flow"):
-            scores.judge(name, still, still, still[0])
+        scores.judge(still, still[0], dict.fromkeys(("model", "copy_last", "optical_flow"), still))
         for name in ACTIONS:
             scores.actions.setdefault(name, []).append(np.ones(HORIZON))
         scores.episodes.append(0)

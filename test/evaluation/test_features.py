@@ -17,9 +17,17 @@ IMAGE = cv2.resize(astronaut(), (128, 96), interpolation=cv2.INTER_AREA)
 
 
 def test_equal_images_are_at_no_distance() -> None:
-    pair = np.stack([IMAGE, IMAGE[:, ::-1]])[None]
-    assert feature_distance(pair, pair).shape == (1, 2)
-    assert np.allclose(feature_distance(pair, pair), 0.0)
+    pair = np.stack([IMAGE, IMAGE[:, ::-1]])
+    assert np.array_equal(feature_distance(pair, pair), [0.0, 0.0])
+
+
+def test_several_predictions_face_the_same_truth() -> None:
+    pair = np.stack([IMAGE, IMAGE[::-1]])
+    other = np.stack([IMAGE[:, ::-1], IMAGE // 2])
+    together = feature_distance(pair, np.stack([other, pair, pair[::-1]]))
+    assert together.shape == (3, 2)
+    assert np.allclose(together[0], feature_distance(pair, other), atol=1e-6)
+    assert np.allclose(together[1], 0.0, atol=1e-6)
 
 
 def test_it_grows_with_blur() -> None:
@@ -34,7 +42,8 @@ def test_blur_is_worse_than_other_light_of_the_same_error() -> None:
     error = np.sqrt(np.mean((IMAGE.astype(float) - blurred) ** 2))
     brighter = (IMAGE * ((255.0 - error) / 255.0) + error).clip(0, 255).astype(np.uint8)
     assert psnr(IMAGE, brighter) < psnr(IMAGE, blurred) + 6.0
-    assert feature_distance(IMAGE, brighter) < feature_distance(IMAGE, blurred)
+    brighter_by, blurred_by = feature_distance(IMAGE[None], np.stack([brighter, blurred])[:, None])[:, 0]
+    assert brighter_by < blurred_by
 
 
 def test_without_the_network_it_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
