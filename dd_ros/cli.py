@@ -12,53 +12,10 @@ from typing import Any
 
 import click
 
-from dd_ros.errors import InputError
+from dd_ros.commands.base import Group
 
 PATH = click.Path(path_type=Path)
 F = Callable[..., Any]
-
-
-class OneLineErrors(click.Group):
-    """Bad usage or input ends with one line on stderr and status 2."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:  # type: ignore[override]
-        try:
-            sys.exit(super().main(*args, **(extra | {"standalone_mode": False, "prog_name": "dd_ros"})))
-        except InputError as error:
-            fail(str(error), 2)
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "dd_ros"
-            fail(f"{error.format_message()} (see {command} --help)", 2)
-        except click.ClickException as error:
-            fail(error.format_message(), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            fail("interrupted", 1)
-        except ModuleNotFoundError as error:
-            fail(missing_module(error), 1)
-        except OSError as error:  # a full disk, a folder that may not be written
-            fail(str(error), 1)
-
-
-def missing_module(error: ModuleNotFoundError) -> str:
-    """What to install for a module that is not there; raises ``error`` again for one of our own."""
-    name = (error.name or "").partition(".")[0]
-    cures = {
-        "rclpy": "source a ROS 2 installation, or run 'make setup'",
-        "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
-        "dd_ros_training": "install it with pip install 'dd_ros[train]'",
-        "lightning": "install it with pip install 'dd_ros[train]'",
-        "av": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
-        "pyarrow": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
-    }
-    if name.startswith("dd_ros") and name not in cures:
-        raise error
-    return f"module {name} is missing: {cures.get(name, f'pip install {name}')}"
-
-
-def fail(message: str, status: int) -> None:
-    """Print ``message`` on one line of stderr and leave."""
-    click.echo("dd_ros: " + " ".join(message.split()), err=True)
-    sys.exit(status)
 
 
 def checkpoint_option(**extra: Any) -> Callable[[F], F]:
@@ -113,7 +70,7 @@ device_option = click.option(
 
 
 @click.group(
-    cls=OneLineErrors,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="dd_ros", prog_name="dd_ros")
@@ -230,9 +187,11 @@ def finetune(
     show_default=True,
     help="Seed of sampling noise, shuffled actions, bootstrap.",
 )
+@click.option("--schedule", help="Denoising steps, such as 2-1-1-1 or teacher; default the checkpoint's.")
 def evaluate(
     checkpoint: str, bags: list[Path], json_path: Path, plots: Path | None, image_topic: str | None,
     action_topics: tuple[str, ...], stride: int, max_windows: int | None, split: str, device: str, seed: int,
+    schedule: str | None,
 ) -> None:  # fmt: skip
     """Judge a checkpoint on bags against copy-last, optical flow and wrong actions.
 
@@ -253,6 +212,7 @@ def evaluate(
         max_windows,
         device,
         seed,
+        schedule,
     )
 
 

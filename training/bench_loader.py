@@ -19,6 +19,7 @@ import click
 from torch.utils.data import DataLoader, Dataset
 
 from dd_ros.bags import find_bags
+from dd_ros.commands.base import Command
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.errors import InputError
 from dd_ros.survey import choose_topics, describe_streams, inspect_bag
@@ -99,7 +100,7 @@ def streams_of(
     return streams.model_copy(update={"width": size[0], "height": size[1]}) if size else streams
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags."
 )

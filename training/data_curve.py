@@ -17,13 +17,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dd_ros.bags import find_bags, split
+from dd_ros.commands.base import Command
 from dd_ros.config import parse_actions
 from dd_ros.evaluation.evaluate import evaluate, write_json
 from dd_ros.survey import inspect_bag
 from dd_ros_training.finetune import finetune
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags."
 )

@@ -4,7 +4,8 @@
 Example:
     python -m dd_ros_training.study config/study.yaml --bags DIR --out out/study
 
-Everything is kept in ``--out``: what was trained or judged is not done again, and an interrupted stage goes on.
+Everything is kept in ``--out``: what was trained or judged is not done again, and an interrupted stage goes on. Only
+the milliseconds are measured anew, one variant after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from pydantic import Field
 
 from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model
-from dd_ros.config import Settings, read_yaml
+from dd_ros.commands.base import Command
+from dd_ros.config import Settings, read_yaml, write_yaml
 from dd_ros.device import native_dtype, resolve_device
 from dd_ros.errors import InputError
 from dd_ros.evaluation.bench import Stream
@@ -36,7 +38,7 @@ from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import STAGES, Run
 
 BEGIN, END = "<!-- study -->", "<!-- end of study -->"
-PLOT = "study.png"
+PLOT, STRIP = "study.png", "drift.png"
 BASE = "base"  # folder of the stages that variants share
 RUNS = 5  # timed predictions of a variant
 Stage = Literal["autoencoder", "teacher", "distillation"]
@@ -51,7 +53,7 @@ class Variant(Settings):
         start: the shared stage whose weights it starts from.
         stages: what is trained of it; without any, the start's weights are used as they are.
         changes: entries of the recipe that differ from the base's; those of a stage are merged.
-        drift: whether it also runs for long on its own output.
+        drift: whether it also runs for long on its own output, as the method itself does.
     """
 
     title: str
@@ -77,6 +79,11 @@ class Study(Settings):
     drift_steps: int = Field(default=208, ge=1)
     variants: dict[str, Variant] = Field(min_length=1)
 
+    @property
+    def method(self) -> str:
+        """Name of the method's own row."""
+        return next(iter(self.variants))
+
 
 def recipe_of(base: Recipe, name: str, variant: Variant) -> Recipe:
     """The base's recipe with the variant's changes."""
@@ -100,20 +107,35 @@ def train(study: Study, name: str, bags: Sequence[Path], out: Path) -> tuple[Run
     return run, run.train(variant.stages)
 
 
-def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Figures of a variant: as ``dd_ros evaluate`` has them, milliseconds, drift; read if they exist."""
-    path = out / name / "figures.json"
+def same_base(study: Study, out: Path) -> None:
+    """Keep the base's recipe in ``out``; InputError where what was made there was made by another."""
+    path = out / BASE / "recipe.yaml"
     if not path.exists():
-        run, model = train(study, name, bags, out)
-        device = resolve_device("auto")
-        predictor = Predictor(run.config, model, device, dtype=native_dtype(device))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_yaml(path, study.base)
+    elif read_yaml(path, Recipe) != study.base:
+        raise InputError(
+            f"{out}: its variants share another base ({path}); expected the study's, or a new --out"
+        )
+
+
+def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Figures of a variant: as ``dd_ros evaluate`` has them, drift, milliseconds; all but the last are kept."""
+    run, model = train(study, name, bags, out)
+    device = resolve_device("auto")
+    predictor = Predictor(run.config, model, device, dtype=native_dtype(device))
+    path = out / name / "figures.json"
+    asked = study.variants[name].model_dump(mode="json") | {
+        "windows": study.windows,
+        "steps": study.drift_steps,
+    }
+    if not path.exists() or json.loads(path.read_text())["asked"] != asked:
         judged = out / name / "evaluate.json"
         figures = judge(predictor, run.held_back, judged, out / name, max_windows=study.windows)
-        figures |= {"passes": predictor.schedule.passes(predictor.horizon), **times(predictor)}
-        if study.variants[name].drift:
-            figures["drift"] = drift(predictor, run.held_back, study.drift_steps)
-        write_json(path, figures)
-    return json.loads(path.read_text())
+        if study.variants[name].drift or name == study.method:
+            figures["drift"] = drift(predictor, run.held_back, study.drift_steps, out / name / STRIP)
+        write_json(path, {"asked": asked, **figures})
+    return json.loads(path.read_text()) | times(predictor)
 
 
 def times(predictor: Predictor) -> dict[str, float]:
@@ -133,10 +155,9 @@ def table(rows: dict[str, dict[str, Any]], study: Study, kind: str) -> str:
         "| variant | passes | first frame | horizon | PSNR | step 4 | step 16 | above the method | SSIM | features | moving | true best |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    method = next(iter(rows))
     for name, figures in rows.items():
-        if name == method or study.variants[name].kind == kind:
-            lines.append(line(study.variants[name].title, figures, rows[method], name == method))
+        if name == study.method or study.variants[name].kind == kind:
+            lines.append(line(study.variants[name].title, figures, rows[study.method], name == study.method))
     return "\n".join(lines)
 
 
@@ -188,7 +209,7 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
     for name, figures in rows.items():
         title = study.variants[name].title
         seconds = np.array(figures["steps"]) / figures["fps"]
-        width = 2.5 if name == next(iter(rows)) else 1.0
+        width = 2.5 if name == study.method else 1.0
         style = "-" if study.variants[name].kind == "rival" else ":"
         skill.plot(seconds, figures["skill_psnr"], style, linewidth=width, label=title)
         features.plot(
@@ -206,7 +227,7 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
 
 def report(rows: dict[str, dict[str, Any]], study: Study, text: str) -> str:
     """``text`` with what lies between the marks replaced by the study's tables."""
-    first = next(iter(rows.values()))
+    first = rows[study.method]
     body = f"""
 {first["windows"]} windows of {first["episodes"]} held-back episodes, on {first["device"]}; PSNR in dB, intervals 95% over episodes.
 
@@ -221,13 +242,15 @@ real video's. Then one real frame:
 
 {drift_tables(rows, study)}
 
+![true frames, and those on own output at the same steps]({STRIP})
+
 ![skill, features, cost]({PLOT})
 """
     before, rest = text.split(BEGIN, 1)
     return before + BEGIN + "\n" + body + END + rest.split(END, 1)[1]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option(
     "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="Bags or folders."
@@ -240,11 +263,11 @@ def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...]
     settings = read_yaml(study, Study)
     if unknown := set(wanted) - set(settings.variants):
         raise InputError(f"{study}: no variants {sorted(unknown)}; it has {list(settings.variants)}")
-    method = next(iter(settings.variants))
-    chosen = [name for name in settings.variants if not wanted or name in (method, *wanted)]
+    chosen = [name for name in settings.variants if not wanted or name in (settings.method, *wanted)]
     text = page.read_text() if page else f"{BEGIN}{END}"
     if not (BEGIN in text and END in text):
         raise InputError(f"{page}: expected the marks {BEGIN} and {END} round the study's tables, found none")
+    same_base(settings, out)
     rows = {name: row(settings, name, find_bags(bags), out) for name in chosen}
     FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)
     made = report(rows, settings, text)
@@ -252,6 +275,7 @@ def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...]
     if page:
         page.write_text(made)
         shutil.copy(out / PLOT, page.with_name(PLOT))
+        shutil.copy(out / settings.method / STRIP, page.with_name(STRIP))
 
 
 if __name__ == "__main__":

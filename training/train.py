@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dd_ros.bags import find_bags, split
 from dd_ros.checkpoint import Model, save_checkpoint
+from dd_ros.commands.base import Command
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
@@ -228,7 +229,7 @@ def say(problems: Sequence[str]) -> None:
         click.echo(problem, err=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option(
     "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags."

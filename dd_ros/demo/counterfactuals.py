@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_ros.commands.base import Command
 from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, WORLD, Robot, Vector, to_world
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import write_json
@@ -201,7 +202,7 @@ def picture(table: Start, images: Images) -> Images:
     return np.asarray(cv2.resize(rows, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--checkpoint", default="pusht", show_default=True, help="Checkpoint folder or shipped name.")
 @click.option("--starts", default=20, show_default=True, help="Tables, each with six sequences of commands.")
 @click.option("--seed", default=10_000, show_default=True, help="Seed of the first table.")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from dd_ros.commands.base import Command
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot
 from dd_ros.errors import InputError
@@ -105,7 +106,7 @@ def write_episode(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP
             bag.command(stamp + COMMAND_DELAY_NS, robot.step())
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bags.")
 @click.option("--episodes", default=150, show_default=True, help="Number of bags.")
 @click.option("--steps", default=200, show_default=True, help="Pictures per bag, 10 a second.")

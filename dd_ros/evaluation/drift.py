@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long rollouts on own output: the model is fed what it predicted, and in the end one real frame."""
+"""Long rollouts on own output: the model is fed what it predicted, and in the end one real frame.
+
+Example:
+    python -m dd_ros.evaluation.drift --checkpoint g1_pick --bags BAGS --json out/drift.json --picture out/drift.png
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
+from dd_ros.bags import find_bags, select
+from dd_ros.commands.base import Command
 from dd_ros.errors import InputError
+from dd_ros.evaluation.evaluate import read_all, write_json
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import Recorded
 from dd_ros.predictor import Predictor
@@ -22,7 +32,9 @@ Images = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
 
-def drift(predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208) -> dict[str, Any]:
+def drift(
+    predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208, strip: Path | None = None
+) -> dict[str, Any]:
     """Brightness, saturation and sharpness of own output against the real video's, and how one real frame mends it.
 
     Every episode that is long enough gives one rollout from its beginning, with its logged commands.
@@ -31,6 +43,7 @@ def drift(predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208) 
         predictor: used from one episode to the next, reset before each.
         episodes: recorded ones.
         steps: model steps on own output.
+        strip: picture to make of the first usable episode, true frames above own ones.
 
     Returns:
         ``segments``: per SEGMENT steps the means of ``psnr`` in dB and of the three ratios to the real video;
@@ -46,10 +59,13 @@ def drift(predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208) 
     if not usable:
         longest = max((len(episode) for episode in episodes), default=0)
         raise InputError(f"drift: expected an episode of {context + steps} steps, the longest has {longest}")
-    rows, recovery = [], []
+    rows: list[list[Values]] = []
+    recovery = []
     for episode in usable:
         clip = episode.clip(0, len(episode))
         own, true = on_own_output(predictor, clip, steps), clip.frames[context : context + steps]
+        if strip and not rows:
+            write_strip(strip, true, own)
         rows.append([psnr(true, own), *(measure(own) / measure(true) for measure in MEASURES.values())])
         recovery.append(after_one_real_frame(predictor, clip))
     values, mended = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
@@ -104,6 +120,15 @@ def observe(predictor: Predictor, frames: Images, actions: NDArray[np.float32], 
         predictor.observe(frame, step * predictor.step_ns, actions[step])
 
 
+def write_strip(path: Path, true: Images, own: Images) -> None:
+    """The first frame and those that end a segment: true ones above own ones, enlarged."""
+    shown = [0, *range(SEGMENT - 1, len(true), SEGMENT)]
+    rows = np.concatenate([np.concatenate(images[shown], axis=1) for images in (true, own)])
+    enlarged = cv2.resize(rows, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", enlarged[..., ::-1])[1].tobytes())
+
+
 def brightness(images: Images) -> Values:
     """Mean of all values, uint8 [F, H, W, 3] -> [F]."""
     return images.mean(axis=(1, 2, 3), dtype=np.float64)
@@ -121,3 +146,38 @@ def sharpness(images: Images) -> Values:
 
 
 MEASURES = {"brightness": brightness, "saturation": saturation, "sharpness": sharpness}
+
+
+@click.command(cls=Command)
+@click.option("--checkpoint", default="g1_pick", show_default=True, help="Checkpoint folder or shipped name.")
+@click.option(
+    "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="Bags or folders."
+)
+@click.option(
+    "--split",
+    "part",
+    default="validation",
+    type=click.Choice(["all", "train", "validation"]),
+    show_default=True,
+    help="Which of them.",
+)
+@click.option("--steps", default=208, show_default=True, help="Model steps on own output.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
+)
+@click.option("--picture", type=click.Path(path_type=Path), help="True frames above own ones.")
+def main(
+    checkpoint: str, bags: tuple[Path, ...], part: str, steps: int, json_path: Path, picture: Path | None
+) -> None:
+    """Feed a checkpoint its own predictions for long, and compare with what the camera saw."""
+    predictor = Predictor.load(checkpoint)
+    chosen = select(find_bags(bags), part)
+    episodes = read_all(chosen, predictor.config.streams, Console(stderr=True))
+    result = drift(predictor, episodes, steps, picture)
+    write_json(json_path, {"checkpoint": predictor.config.name, "steps": steps, **result})
+    last = result["segments"][-1]
+    print(", ".join(f"{name} {last[name]:.2f}" for name in MEASURES), f"of the real video's at step {steps}")
+
+
+if __name__ == "__main__":
+    main()

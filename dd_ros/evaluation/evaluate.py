@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dd_ros.bags import find_bags, read_episodes
 from dd_ros.config import StreamSpec
+from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.features import feature_distance
@@ -72,6 +73,7 @@ def evaluate(
     max_windows: int | None = None,
     device: str = "auto",
     seed: int = 0,
+    schedule: str | None = None,
 ) -> dict[str, Any]:
     """Judge a checkpoint on recorded bags; writes and returns the figures.
 
@@ -98,11 +100,15 @@ def evaluate(
         max_windows: judge at most so many, spread evenly; None judges all.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of the sampling noise, the shuffled actions and the bootstrap.
+        schedule: denoising schedule instead of the checkpoint's, as ``schedule.preset`` names them.
 
     Raises:
         InputError: unusable checkpoint, bags, topics or settings; the message says what to do.
     """
-    predictor = Predictor.load(checkpoint, device, seed)
+    predictor = Predictor.load(checkpoint, device)
+    if schedule:
+        predictor = predictor.with_schedule(preset(schedule, predictor.chunk_frames, predictor.horizon))
+    predictor.seed(seed)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
     episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
     check_actions(episodes, predictor, spec)
@@ -127,6 +133,7 @@ def judge(
         "steps": list(range(1, predictor.horizon + 1)),
         "windows": len(windows),
         "episodes": len(set(scores.episodes)),
+        "passes": predictor.schedule.passes(predictor.horizon),
         "stride": stride,
         **figures(scores, [episode.name for episode in episodes], seed),
         "device": str(predictor.device),

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from tiny import randomised, tiny_config
@@ -40,8 +43,11 @@ def test_the_model_sees_nothing_but_its_own_output(predictor: Predictor) -> None
     assert len(one) == 3 * HORIZON
 
 
-def test_figures(predictor: Predictor) -> None:
-    figures = drift(predictor, [episode(5), episode(SEEN + 3 * HORIZON + 1)], 2 * HORIZON)
+def test_figures(predictor: Predictor, tmp_path: Path) -> None:
+    strip = tmp_path / "strip.png"
+    figures = drift(predictor, [episode(5), episode(SEEN + 3 * HORIZON + 1)], 2 * HORIZON, strip)
+    first = cv2.imread(str(strip))[..., ::-1][: 2 * CONFIG.streams.height, : 2 * CONFIG.streams.width]
+    assert np.array_equal(first[::2, ::2], episode(SEEN + 1).frames[SEEN])
     assert figures["episodes"] == 1
     assert figures["segments"][0]["from"] == 1
     assert set(figures["segments"][0]) == {"from", "psnr", "brightness", "saturation", "sharpness"}

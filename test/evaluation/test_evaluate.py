@@ -122,6 +122,14 @@ def test_same_seed_same_figures(result, tiny_checkpoint, tiny_bags, tmp_path):
     assert again == result[1]
 
 
+def test_another_schedule(result, tiny_checkpoint, tiny_bags, tmp_path):
+    given = {"stride": 3, "device": "cpu", "seed": 4}
+    other = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "other.json", schedule="4-3-2-2", **given)
+    assert other["passes"] > result[1]["passes"]
+    assert other["predictors"]["model"] != result[1]["predictors"]["model"]
+    assert other["predictors"]["copy_last"] == result[1]["predictors"]["copy_last"]
+
+
 def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, tiny_bags):
     """One call of predict gives what observing and predicting by hand does, whatever came before."""
     predictor = Predictor.load(tiny_checkpoint, "cpu")

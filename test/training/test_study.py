@@ -15,7 +15,7 @@ from dd_ros_training import study
 from dd_ros_training.study import BEGIN, END, Study, Variant, recipe_of
 
 VARIANTS = {
-    "method": Variant(title="the method", kind="rival", drift=True),
+    "method": Variant(title="the method", kind="rival"),
     "regressor": Variant(
         title="regressor", kind="rival", start="autoencoder",
         changes={"schedule": "one_step", "distillation": {"matching": 0.0, "motion": 0.0}},
@@ -52,9 +52,15 @@ def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path, monkeypatch: py
     assert "| clean context |" not in rivals
     assert text.count("| the method | 1 |") == 2  # of drift, and of the recovery from it
     assert (tmp_path / "study.png").exists()
-    monkeypatch.setattr(study, "train", lambda *_: pytest.fail("trained again"))
+    assert (tmp_path / "drift.png").exists()
+    monkeypatch.setattr("dd_ros_training.train.run_stage", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(study, "judge", lambda *_, **__: pytest.fail("judged again"))
     page.write_text(f"{BEGIN}{END}")
     run(tmp_path, robot_bags, "--report", str(page))
+    other = base.model_copy(update={"horizon": 4})
+    write_yaml(tmp_path / "study.yaml", Study(base=other, windows=3, drift_steps=8, variants=VARIANTS))
+    given = [str(tmp_path / "study.yaml"), "--bags", str(robot_bags), "--out", str(tmp_path / "out")]
+    assert "another base" in str(CliRunner().invoke(study.main, given).exception)
 
 
 def test_changes_of_a_stage_leave_its_other_entries() -> None:
