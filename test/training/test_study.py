@@ -60,7 +60,9 @@ def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path, monkeypatch: py
     other = base.model_copy(update={"horizon": 4})
     write_yaml(tmp_path / "study.yaml", Study(base=other, windows=3, drift_steps=8, variants=VARIANTS))
     given = [str(tmp_path / "study.yaml"), "--bags", str(robot_bags), "--out", str(tmp_path / "out")]
-    assert "another base" in str(CliRunner().invoke(study.main, given).exception)
+    refused = CliRunner().invoke(study.main, given)
+    assert refused.exit_code == 2
+    assert "another base" in refused.output
 
 
 def test_changes_of_a_stage_leave_its_other_entries() -> None:
