@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from dd_ros.commands.base import Group
+from dd_ros.console import Group
 
 PATH = click.Path(path_type=Path)
 F = Callable[..., Any]

@@ -19,8 +19,8 @@ import click
 from torch.utils.data import DataLoader, Dataset
 
 from dd_ros.bags import find_bags
-from dd_ros.commands.base import Command
 from dd_ros.config import StreamSpec, parse_actions
+from dd_ros.console import Command
 from dd_ros.errors import InputError
 from dd_ros.survey import choose_topics, describe_streams, inspect_bag
 from dd_ros_training.augment import Augment

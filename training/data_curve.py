@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dd_ros.bags import find_bags, split
-from dd_ros.commands.base import Command
 from dd_ros.config import parse_actions
+from dd_ros.console import Command
 from dd_ros.evaluation.evaluate import evaluate, write_json
 from dd_ros.survey import inspect_bag
 from dd_ros_training.finetune import finetune

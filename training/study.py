@@ -25,8 +25,8 @@ from pydantic import Field
 
 from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model
-from dd_ros.commands.base import Command
 from dd_ros.config import Settings, read_yaml, write_yaml
+from dd_ros.console import Command
 from dd_ros.device import native_dtype, resolve_device
 from dd_ros.errors import InputError
 from dd_ros.evaluation.bench import Stream

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from dd_ros.bags import find_bags, split
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.commands.base import Command
 from dd_ros.config import CheckpointConfig, read_yaml
+from dd_ros.console import Command
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import judge

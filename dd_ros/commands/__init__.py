@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands with one-line errors, and subcommands of ``dd_ros`` that have no better home."""
+"""Subcommands of ``dd_ros`` that have no better home."""

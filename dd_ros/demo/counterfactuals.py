@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.commands.base import Command
+from dd_ros.console import Command
 from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, WORLD, Robot, Vector, to_world
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import write_json

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dd_ros.commands.base import Command
 from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.console import Command
 from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot
 from dd_ros.errors import InputError
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from dd_ros.bags import find_bags, select
-from dd_ros.commands.base import Command
+from dd_ros.console import Command
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import read_all, write_json
 from dd_ros.evaluation.metrics import psnr

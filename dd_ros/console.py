@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands whose errors a user can read in one line."""
+"""Commands whose errors a user can read: one line on stderr."""
 
 from __future__ import annotations
 
