@@ -58,6 +58,7 @@ class DistillationRecipe(StageRecipe):
         critic_steps: critic updates per generator update.
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
+        context_noise: as the teacher's, for the student.
     """
 
     matching: Weight = 0.1
@@ -68,6 +69,7 @@ class DistillationRecipe(StageRecipe):
     critic_steps: Positive = 1
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
+    context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
 class TrainerRecipe(Settings):

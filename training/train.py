@@ -114,11 +114,15 @@ def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
 
 
 def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
-    """Weights of a stage that ended by this very recipe, if there are any; a longer one goes on."""
+    """Weights of a stage that ended by this very recipe, if there are any; a longer one goes on.
+
+    Entries that the recipe had not when the stage ran count as their defaults.
+    """
     if not path.exists():
         return None
     kept = torch.load(path, weights_only=True)
-    return kept["weights"] if kept["recipe"] == recipe.model_dump() else None
+    defaults = {name: field.default for name, field in type(recipe).model_fields.items()}
+    return kept["weights"] if defaults | kept["recipe"] == recipe.model_dump() else None
 
 
 class Run:

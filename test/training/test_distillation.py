@@ -90,6 +90,20 @@ def test_every_step_of_every_chunk_gets_drawn(
         assert {steps[chunk] for steps in drawn} == set(range(count))
 
 
+def test_the_student_can_be_shown_a_noisy_context(stage: DistillationStage) -> None:
+    shown: list[torch.Tensor] = []
+    network, original = stage.model.transformer, stage.model.transformer.observe
+    network.observe = lambda *given: shown.append(given[2]) or original(*given)  # type: ignore[method-assign]
+    for most in (0.0, 0.4):
+        stage.recipe = stage.recipe.model_copy(update={"context_noise": most})
+        for seed in range(8):
+            stage.generate(random_clips(), Draws(seed), trained=True)
+    levels = torch.stack(shown)
+    assert not levels[:8].any()
+    assert 0.3 < float(levels[8:].max()) <= 0.4
+    assert bool((levels[8:].amax(dim=(1, 2)) == 0).any())  # some clips stay clean
+
+
 @pytest.mark.parametrize("name", ["regression", "pixels", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
     loss = stage.student_losses(random_clips(), Draws(0))[name]

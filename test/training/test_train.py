@@ -20,6 +20,7 @@ from dd_ros_training.finetune import adopt, default_recipe, finetune
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
+from dd_ros_training.train import finished as weights_of_finished
 
 CONFIG = tiny_config()
 
@@ -51,6 +52,16 @@ def test_stages_log_skill_and_pictures(finished: Path) -> None:
         assert f"{stage}/skill" in log.Tags()["scalars"]
         (picture, *_) = log.Images(f"{stage}/true_above_predicted")
         assert picture.encoded_image_string.startswith(b"GIF8")
+
+
+def test_a_stage_kept_before_its_recipe_grew_counts_as_finished(finished: Path) -> None:
+    recipe, path = tiny_recipe(8).distillation, finished / "work" / "distillation.pt"
+    kept = torch.load(path, weights_only=True)
+    del kept["recipe"]["context_noise"]
+    torch.save(kept, path)
+    assert weights_of_finished(path, recipe) is not None
+    assert weights_of_finished(path, recipe.model_copy(update={"context_noise": 0.1})) is None
+    assert weights_of_finished(path, recipe.model_copy(update={"steps": 9})) is None
 
 
 def test_an_interrupted_stage_goes_on_where_it_was(robot_bags: Path, tmp_path: Path) -> None:

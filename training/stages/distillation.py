@@ -33,7 +33,7 @@ from dd_ros_training.losses import (
 )
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
-from dd_ros_training.stages.teacher import Clips, denoise_clip, encode
+from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, noised_context
 from dd_ros_training.validation import RolloutCheck
 
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
@@ -96,7 +96,7 @@ class DistillationStage(Stage):
             self.config.transformer.window_frames // schedule.chunk_frames,
         )
         network = self.model.transformer
-        cache.observed = network.observe(clips.context, clips.context_actions)
+        cache.observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
         if trained:
             chunks = schedule.chunks(self.config.horizon)
             steps = [draws.below(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
