@@ -41,6 +41,10 @@ class Draws:
         """An integer in [0, count), the same in all processes."""
         return self._common.randrange(count)
 
+    def chance(self, share: float) -> bool:
+        """True in a ``share`` of the calls, the same in all processes."""
+        return self._common.random() < share
+
     def sample(self, count: int, size: int) -> list[int]:
         """``size`` different integers in [0, count), the same in all processes."""
         return self._common.sample(range(count), size)

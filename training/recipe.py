@@ -59,6 +59,8 @@ class DistillationRecipe(StageRecipe):
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
         context_noise: as the teacher's, for the student.
+        own_context: share of the steps whose observed frames are what the student made of the clip's
+            beginning, so that long rollouts on own output keep their colours.
     """
 
     matching: Weight = 0.1
@@ -70,6 +72,7 @@ class DistillationRecipe(StageRecipe):
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
     context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    own_context: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
 class TrainerRecipe(Settings):

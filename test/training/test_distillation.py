@@ -104,6 +104,30 @@ def test_the_student_can_be_shown_a_noisy_context(stage: DistillationStage) -> N
     assert bool((levels[8:].amax(dim=(1, 2)) == 0).any())  # some clips stay clean
 
 
+def test_on_own_output_the_future_is_what_is_left(stage: DistillationStage) -> None:
+    """As the predictor does it: predict, observe what was predicted, go on."""
+    clips = random_clips()
+    rest = stage.on_own_output(clips, Draws(3))
+    seen = clips.future.shape[1] - rest.future.shape[1]
+    assert 0 < seen < clips.future.shape[1]
+    assert seen % stage.config.schedule.chunk_frames == 0
+    assert torch.equal(rest.future, clips.future[:, seen:])
+    assert torch.equal(rest.images, clips.images[:, seen:])
+    assert torch.equal(rest.actions, clips.actions[:, seen:])
+    assert torch.equal(rest.context_actions, clips.actions[:, seen - 2 : seen])
+    begun = clips._replace(future=clips.future[:, :seen], actions=clips.actions[:, :seen])
+    draws = Draws(3)
+    draws.below(3)
+    with torch.no_grad():
+        last = stage.generate(begun, draws, trained=False)[:, -1]
+        image = stage.model.autoencoder.decode(last, clips.picture).clamp(-1.0, 1.0)
+        again, picture = stage.model.autoencoder.encode(image)
+    assert torch.allclose(rest.context[:, -1], again, atol=1e-5)
+    assert torch.allclose(rest.picture.image, picture.image, atol=1e-5)
+    losses = stage.student_losses(rest, Draws(0))
+    assert all(bool(torch.isfinite(loss)) for loss in losses.values())
+
+
 @pytest.mark.parametrize("name", ["regression", "pixels", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
     loss = stage.student_losses(random_clips(), Draws(0))[name]

@@ -20,6 +20,7 @@ from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, shift
 from dd_ros.diffusion.rollout import rollout
+from dd_ros.model.autoencoder import Reference
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros_training.draws import Draws
@@ -33,7 +34,7 @@ from dd_ros_training.losses import (
 )
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
-from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, noised_context
+from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, encode_frames, noised_context
 from dd_ros_training.validation import RolloutCheck
 
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
@@ -68,6 +69,9 @@ class DistillationStage(Stage):
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
             self.log("distillation/critic", loss, sync_dist=True)
             return
+        several = self.config.schedule.chunks(self.config.horizon) > 1
+        if several and draws.chance(self.recipe.own_context):
+            clips = self.on_own_output(clips, draws)
         losses = self.student_losses(clips, draws, scored)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
@@ -98,7 +102,7 @@ class DistillationStage(Stage):
         network = self.model.transformer
         cache.observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
         if trained:
-            chunks = schedule.chunks(self.config.horizon)
+            chunks = schedule.chunks(clips.future.shape[1])
             steps = [draws.below(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
         else:
             steps = None
@@ -118,6 +122,22 @@ class DistillationStage(Stage):
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)
         return losses
+
+    @torch.no_grad()
+    def on_own_output(self, clips: Clips, draws: Draws) -> Clips:
+        """What is left of the clips after some chunks, which the student generates and observes as if they were real."""
+        size, count = self.config.schedule.chunk_frames, self.config.context_frames
+        seen = size * (1 + draws.below(clips.future.shape[1] // size - 1))
+        begun = clips._replace(future=clips.future[:, :seen], actions=clips.actions[:, :seen])
+        latents = self.generate(begun, draws, trained=False)[:, -count:]
+        images = self.model.autoencoder.decode(latents.flatten(0, 1), clips.picture).clamp(-1.0, 1.0)
+        own, pictures = encode_frames(self.model, images.unflatten(0, latents.shape[:2]))
+        return Clips(
+            torch.cat((clips.context, own), dim=1)[:, -count:],
+            torch.cat((clips.context_actions, begun.actions), dim=1)[:, -count:],
+            clips.future[:, seen:], clips.actions[:, seen:],
+            Reference(*(part[:, -1] for part in pictures)), clips.images[:, seen:],
+        )  # fmt: skip
 
     def pixel_error(self, clips: Clips, generated: Tensor, draws: Draws) -> Tensor:
         """Error of decoded frames, one drawn from each chunk."""

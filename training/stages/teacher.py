@@ -91,8 +91,7 @@ class TeacherStage(Stage):
 def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: Draws) -> Clips:
     """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
     images, actions = to_model_range(batch["frames"]), batch["actions"]
-    parts = model.autoencoder.encode(images.flatten(0, 1))
-    latents, *picture = (part.unflatten(0, images.shape[:2]) for part in (parts[0], *parts[1]))
+    latents, pictures = encode_frames(model, images)
     context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
     context_actions = actions[:, :context_frames].clone()
     fresh = draws.uniform(len(context)) < SHORT_HISTORY
@@ -100,8 +99,15 @@ def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: D
     context_actions[fresh] = context_actions[fresh, -1:]
     return Clips(
         context, context_actions, future, actions[:, context_frames:],
-        Reference(*(part[:, context_frames - 1] for part in picture)), images[:, context_frames:],
+        Reference(*(part[:, context_frames - 1] for part in pictures)), images[:, context_frames:],
     )  # fmt: skip
+
+
+def encode_frames(model: Model, images: Tensor) -> tuple[Tensor, Reference]:
+    """Images [B, F, 3, H, W] in [-1, 1] -> latents [B, F, c, h, w], and each frame as a reference, [B, F, ...]."""
+    latents, pictures = model.autoencoder.encode(images.flatten(0, 1))
+    latents, *parts = (part.unflatten(0, images.shape[:2]) for part in (latents, *pictures))
+    return latents, Reference(*parts)
 
 
 def noised_context(clips: Clips, draws: Draws, most: float) -> tuple[Tensor, Tensor, Tensor]:
