@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -50,22 +50,28 @@ class StageClock(Callback):
     Args:
         minutes: the stage's share.
         interrupt: ends the stage early.
+        now: what tells the time, in seconds.
     """
 
-    def __init__(self, minutes: float, interrupt: Interrupt | None = None):
-        self.budget, self.interrupt = 60.0 * minutes, interrupt or Interrupt()
+    def __init__(
+        self,
+        minutes: float,
+        interrupt: Interrupt | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self.budget, self.interrupt, self.now = 60.0 * minutes, interrupt or Interrupt(), now
         self.before, self.start, self.used = 0.0, 0.0, 0.0
 
     def elapsed(self) -> float:
         """Seconds used by now."""
-        return self.before + (time.monotonic() - self.start if self.start else 0.0)
+        return self.before + (self.now() - self.start if self.start else 0.0)
 
     def fraction(self) -> float:
         """Share of the time used at the last step, 0 to 1 and a little beyond."""
         return self.used
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        self.start = time.monotonic()
+        self.start = self.now()
         self.used = self.elapsed() / self.budget
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dd_ros.diffusion.path import velocity_weight
 from dd_ros.model.transformer import Denoised
 
 EPSILON = 1e-6
-LEAST_ERROR = 1e-4  # nothing is gained below it; of pixels in [-1, 1] that is 46 dB
+LEAST_ERROR = 1e-4  # of pixels in [-1, 1] that is 46 dB
+COARSE = 16  # pixels that are averaged to tell a tint
+LEAST_TINT = 1e-6  # an eighth of a grey level
+TINT_WEIGHT = 0.3
 
 
 def differences(latents: Tensor) -> Tensor:
@@ -73,11 +77,23 @@ def regression(generated: Tensor, logged: Tensor) -> Tensor:
     return log_error(generated, logged) + log_error(differences(generated), differences(logged))
 
 
-def log_error(values: Tensor, logged: Tensor) -> Tensor:
+def log_error(values: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Tensor:
     """Logarithm of each frame's mean squared error, [B, F, ...], mean over clips and frames.
 
     A decibel counts as much in an easy frame as in a hard one, so that early frames, in which little
-    moves, are not drowned by late ones. Both are latents, or pixels in [-1, 1].
+    moves, are not drowned by late ones. Both are latents, or pixels in [-1, 1]. Nothing is gained by an
+    error below ``least``.
     """
     error = (values.float() - logged).square().flatten(2).mean(dim=-1)
-    return (error + LEAST_ERROR).log().mean()
+    return (error + least).log().mean()
+
+
+def picture_error(images: Tensor, logged: Tensor) -> Tensor:
+    """Log error of pictures [B, F, 3, H, W] in [-1, 1], and of their colours at large.
+
+    A tint of half a grey level costs nothing in a picture, but long rollouts on own output add it up.
+    """
+    coarse, true = (F.avg_pool2d(part.flatten(0, 1).float(), COARSE) for part in (images, logged))
+    shape = images.shape[:2]
+    tint = log_error(coarse.unflatten(0, shape), true.unflatten(0, shape), LEAST_TINT)
+    return log_error(images, logged) + TINT_WEIGHT * tint

@@ -103,6 +103,8 @@ class Recipe(Settings):
         notes: paragraph for the card: where the data comes from, under which licence.
         augment: how training clips are changed; null leaves them as they are.
         trainer: devices and machines to train on.
+        processor_time: minutes are those of the processor, summed over its threads: a comparison on a CPU is fair
+            then, however busy the machine is. Not for GPUs, whose work it does not see.
         shards: streams of clips that a global batch comes from, a multiple of the number of processes
             and by default that number; runs with as many shards see the same batches.
     """
@@ -119,6 +121,7 @@ class Recipe(Settings):
     context_frames: Positive = 2
     augment: Augment | None = Augment()
     trainer: TrainerRecipe = TrainerRecipe()
+    processor_time: bool = False
     shards: Positive | None = None
     autoencoder: StageRecipe
     teacher: TeacherRecipe

@@ -8,6 +8,7 @@ Example:
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,9 @@ def run_stage(
     where = recipe.trainer.model_dump()
     if recipe.trainer.precision == "auto":
         where["precision"] = precision()
-    clock = StageClock(settings.minutes, interrupt)
+    clock = StageClock(
+        settings.minutes, interrupt, time.process_time if recipe.processor_time else time.monotonic
+    )
     stage = STAGES[name](config, model, settings, clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)

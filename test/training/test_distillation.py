@@ -117,7 +117,7 @@ def test_on_own_output_the_future_is_what_is_left(stage: DistillationStage) -> N
     assert torch.equal(rest.context_actions, clips.actions[:, seen - 2 : seen])
     begun = clips._replace(future=clips.future[:, :seen], actions=clips.actions[:, :seen])
     draws = Draws(3)
-    draws.below(3)
+    draws.below(3)  # how many chunks
     with torch.no_grad():
         last = stage.generate(begun, draws, trained=False)[:, -1]
         image = stage.model.autoencoder.decode(last, clips.picture).clamp(-1.0, 1.0)

@@ -104,3 +104,17 @@ def test_the_error_of_pixels_counts_decibels() -> None:
     loss.backward()
     gain = (error.grad * error.detach()).sum(dim=(0, 2, 3, 4))
     assert torch.allclose(gain[0], gain[1], rtol=0.02)
+
+
+def test_a_tint_counts_more_than_as_much_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = torch.rand(2, 3, 3, 32, 48, generator=generator) - 0.5
+    noise = 0.01 * torch.randn(true.shape, generator=generator).sign()
+    tinted, noisy = losses.picture_error(true + 0.01, true), losses.picture_error(true + noise, true)
+    assert torch.isclose(losses.log_error(true + 0.01, true), losses.log_error(true + noise, true), atol=1e-5)
+    assert float(tinted - noisy) > 1.0
+    by_hand = [
+        np.log(np.square(np.mean(np.full((16, 16), 0.01))) + losses.LEAST_TINT),
+        np.log(1e-4 + losses.LEAST_ERROR),
+    ]
+    assert float(tinted) == pytest.approx(losses.TINT_WEIGHT * by_hand[0] + by_hand[1], abs=1e-3)

@@ -27,8 +27,8 @@ from dd_ros_training.draws import Draws
 from dd_ros_training.losses import (
     distribution_matching,
     flow_matching,
-    log_error,
     motion_matching,
+    picture_error,
     regression,
     uncertainty,
 )
@@ -37,6 +37,7 @@ from dd_ros_training.stages.base import Clock, Stage, optimisers
 from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, encode_frames, noised_context
 from dd_ros_training.validation import RolloutCheck
 
+REAL_AGAIN = 0.5  # share of the batches on own output whose last observed frame is real
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
 
 
@@ -125,13 +126,19 @@ class DistillationStage(Stage):
 
     @torch.no_grad()
     def on_own_output(self, clips: Clips, draws: Draws) -> Clips:
-        """What is left of the clips after some chunks, which the student generates and observes as if they were real."""
+        """What is left of the clips after some chunks, which the student generates and observes as if they were real.
+
+        Now and then the last frame is real again, as it is when the camera comes back.
+        """
         size, count = self.config.schedule.chunk_frames, self.config.context_frames
         seen = size * (1 + draws.below(clips.future.shape[1] // size - 1))
         begun = clips._replace(future=clips.future[:, :seen], actions=clips.actions[:, :seen])
         latents = self.generate(begun, draws, trained=False)[:, -count:]
         images = self.model.autoencoder.decode(latents.flatten(0, 1), clips.picture).clamp(-1.0, 1.0)
-        own, pictures = encode_frames(self.model, images.unflatten(0, latents.shape[:2]))
+        images = images.unflatten(0, latents.shape[:2])
+        if draws.chance(REAL_AGAIN):
+            images[:, -1] = clips.images[:, seen - 1]
+        own, pictures = encode_frames(self.model, images)
         return Clips(
             torch.cat((clips.context, own), dim=1)[:, -count:],
             torch.cat((clips.context_actions, begun.actions), dim=1)[:, -count:],
@@ -144,7 +151,7 @@ class DistillationStage(Stage):
         size = self.config.schedule.chunk_frames
         drawn = [first + draws.below(size) for first in range(0, generated.shape[1], size)]
         images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.picture)
-        return log_error(images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn])
+        return picture_error(images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn])
 
     @torch.no_grad()
     def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
