@@ -26,11 +26,12 @@ TURNS = np.radians([-50.0, -25.0, 0.0, 25.0, 50.0])  # of the way to the block; 
 SPEED = 14.0  # units per step
 MOVED = 10.0  # units of its centre, from which on a block counts as pushed
 NEAR = 110.0  # units between pusher and block at the start
-# Colours of the table, the goal, the walls, the pusher and the block, which the last one is.
-COLOURS = np.array(
-    [(255, 255, 255), (144, 238, 144), (211, 211, 211), (65, 105, 225), (119, 136, 153)], float
+TABLE, BLOCK = np.array((255.0, 255.0, 255.0)), np.array((119.0, 136.0, 153.0))  # colours
+OTHER = (
+    0.25  # share of a colour beside those two, from which on it is something else's: green goal, blue pusher
 )
-FEWEST_PIXELS = 40  # of the block, of some 330
+WALL = 2  # pixels along the edges that belong to the walls
+FEWEST_PIXELS = 40.0  # of the block, of some 330
 SHIFT_BITS = 4  # fractions of pixels, for cv2.fillPoly
 
 Images = NDArray[np.uint8]
@@ -105,16 +106,15 @@ def branch(seed: int, steps: int, commands: Vector) -> Future:
 
 
 def block_pose(image: Images) -> Vector | None:
-    """Pose of the block in a picture, uint8 [96, 96, 3]: the outline that covers its pixels best; None if it is gone."""
-    distance = np.linalg.norm(image[:, :, None].astype(float) - COLOURS, axis=-1)
-    mask = (distance.argmin(axis=-1) == len(COLOURS) - 1).astype(np.uint8)
-    if mask.sum() < FEWEST_PIXELS:
+    """Pose of the block in a picture, uint8 [96, 96, 3]: the outline that covers it best; None if it is gone."""
+    seen = likeness(image)
+    if seen.sum() < FEWEST_PIXELS:
         return None
-    rows, columns = np.nonzero(mask)
-    middle = (np.array([columns.mean(), rows.mean()]) + 0.5) * WORLD / IMAGE_SIZE
+    rows, columns = np.indices(seen.shape)
+    middle = (np.array([(seen * columns).sum(), (seen * rows).sum()]) / seen.sum() + 0.5) * WORLD / IMAGE_SIZE
     best = max(
         (posed(middle, angle) for angle in np.radians(np.arange(0, 360, 10))),
-        key=lambda pose: overlap(mask, pose),
+        key=lambda pose: overlap(seen, pose),
     )
     for turn, move in ((5.0, 8.0), (2.5, 4.0), (1.0, 2.0)):
         moves = [
@@ -123,8 +123,20 @@ def block_pose(image: Images) -> Vector | None:
             for y in (-move, 0, move)
             for a in (-turn, 0, turn)
         ]
-        best = max((best + part for part in moves), key=lambda pose: overlap(mask, pose))
+        best = max((best + part for part in moves), key=lambda pose: overlap(seen, pose))
     return best
+
+
+def likeness(image: Images) -> Vector:
+    """How much of each pixel is the block, 0 to 1, [96, 96]: a blurred one counts as far as it is there."""
+    colours, towards = TABLE - image, TABLE - BLOCK
+    share = colours @ towards / (towards @ towards)
+    beside = np.linalg.norm(colours - share[..., None] * towards, axis=-1)
+    share[beside > OTHER * np.linalg.norm(colours, axis=-1)] = 0.0
+    share = np.clip(share, 0.0, 1.0)
+    inside = np.zeros_like(share)
+    inside[WALL:-WALL, WALL:-WALL] = share[WALL:-WALL, WALL:-WALL]
+    return inside
 
 
 def posed(middle: Vector, angle: float) -> Vector:
@@ -134,18 +146,18 @@ def posed(middle: Vector, angle: float) -> Vector:
     return pose
 
 
-def overlap(mask: NDArray[np.uint8], pose: Vector) -> float:
-    """Intersection over union of ``mask`` and the block at ``pose``."""
+def overlap(seen: Vector, pose: Vector) -> float:
+    """How much of what is ``seen`` of the block, 0 to 1 per pixel, lies within the block at ``pose``."""
     corners = to_world(OUTLINE, pose) * IMAGE_SIZE / WORLD - 0.5
-    drawn = np.zeros_like(mask)
+    drawn = np.zeros(seen.shape, np.uint8)
     cv2.fillPoly(drawn, [(corners * 2**SHIFT_BITS).round().astype(np.int32)], 1, shift=SHIFT_BITS)
-    return float((mask & drawn).sum() / max(1, (mask | drawn).sum()))
+    return float((seen * drawn).sum())
 
 
 def error(pose: Vector | None, true: Vector) -> tuple[float, float]:
-    """(distance of the centres in units, angle in degrees) between poses; infinite where there is none."""
+    """(distance of the centres in units, angle in degrees) between poses; the table's side and 180 where there is none."""
     if pose is None:
-        return np.inf, 180.0
+        return WORLD, 180.0
     turn = (pose[2] - true[2] + np.pi) % (2 * np.pi) - np.pi
     return float(np.linalg.norm(to_world(CENTRE, pose) - to_world(CENTRE, true))), float(
         np.degrees(abs(turn))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,7 +24,14 @@ def test_a_pose_is_read_off_a_picture(seed: int) -> None:
 
 def test_no_block_no_pose() -> None:
     assert block_pose(np.full((96, 96, 3), 255, np.uint8)) is None
-    assert error(None, np.zeros(3)) == (np.inf, 180.0)
+    assert error(None, np.zeros(3)) == (512.0, 180.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_centre_of_a_blurred_block(seed: int) -> None:
+    world = World(seed)
+    blurred = cv2.GaussianBlur(world.image(), (0, 0), 2.0)
+    assert error(block_pose(blurred), world.block)[0] < 25.0  # of a block that is 120 wide
 
 
 def test_branches_leave_from_one_start() -> None:

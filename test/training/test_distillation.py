@@ -104,8 +104,12 @@ def test_the_student_can_be_shown_a_noisy_context(stage: DistillationStage) -> N
     assert bool((levels[8:].amax(dim=(1, 2)) == 0).any())  # some clips stay clean
 
 
-def test_on_own_output_the_future_is_what_is_left(stage: DistillationStage) -> None:
-    """As the predictor does it: predict, observe what was predicted, go on."""
+@pytest.mark.parametrize("real", [0.0, 1.0])
+def test_on_own_output_the_future_is_what_is_left(
+    stage: DistillationStage, monkeypatch: pytest.MonkeyPatch, real: float
+) -> None:
+    """As the predictor does it: predict, observe what was predicted, or then a real frame, go on."""
+    monkeypatch.setattr("dd_ros_training.stages.distillation.REAL_AGAIN", real)
     clips = random_clips()
     rest = stage.on_own_output(clips, Draws(3))
     seen = clips.future.shape[1] - rest.future.shape[1]
@@ -121,6 +125,7 @@ def test_on_own_output_the_future_is_what_is_left(stage: DistillationStage) -> N
     with torch.no_grad():
         last = stage.generate(begun, draws, trained=False)[:, -1]
         image = stage.model.autoencoder.decode(last, clips.picture).clamp(-1.0, 1.0)
+        image = clips.images[:, seen - 1] if real else image
         again, picture = stage.model.autoencoder.encode(image)
     assert torch.allclose(rest.context[:, -1], again, atol=1e-5)
     assert torch.allclose(rest.picture.image, picture.image, atol=1e-5)
