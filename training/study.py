@@ -21,6 +21,7 @@ import click
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from pydantic import Field
 
 from dd_ros.bags import find_bags
@@ -204,7 +205,7 @@ def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
 
 def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
     """PSNR above copy-last, and features' distance, against seconds ahead; quality against milliseconds."""
-    figure = Figure(figsize=(15, 4.5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(16, 4.5), dpi=110, layout="constrained")
     skill, features, cost = figure.subplots(1, 3)
     for name, figures in rows.items():
         title = study.variants[name].title
@@ -216,12 +217,13 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
             seconds, np.array(figures["predictors"]["model"]["features"], float), style, linewidth=width
         )
         cost.semilogx(figures["horizon_ms"], figures["mean"]["model"]["psnr"], "o")
-        cost.annotate(title, (figures["horizon_ms"], figures["mean"]["model"]["psnr"]), fontsize=7)
     skill.axhline(0.0, color="tab:gray", linestyle="--")
     skill.set(xlabel="seconds ahead", ylabel="PSNR above copy-last in dB")
-    skill.legend(fontsize=7)
+    figure.legend(loc="outside right center", fontsize=8)
     features.set(xlabel="seconds ahead", ylabel="distance of features")
     cost.set(xlabel="milliseconds for the horizon", ylabel="PSNR in dB")
+    for axis in (cost.xaxis.set_major_formatter, cost.xaxis.set_minor_formatter):
+        axis(ScalarFormatter())
     return figure
 
 
