@@ -143,6 +143,12 @@ class Predictor:
         config = self.config.model_copy(update={"schedule": schedule})
         return Predictor(config, self.model, self.device, dtype=self.dtype)
 
+    def with_horizon(self, frames: int) -> Predictor:
+        """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts."""
+        self.schedule.chunks(frames)  # or InputError
+        config = self.config.model_copy(update={"schedule": self.schedule, "horizon": frames})
+        return Predictor(config, self.model, self.device, dtype=self.dtype)
+
     def set_schedule(self, schedule: Schedule) -> None:
         """Change the denoising steps, not the chunk size, from the next prediction on."""
         if schedule.chunk_frames != self.chunk_frames:

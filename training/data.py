@@ -91,10 +91,15 @@ def segments_of(lengths: Sequence[int], clip_frames: int) -> NDArray[np.int64]:
 
 
 class Clips:
-    """Cuts clips: ``frames`` uint8 [length, H, W, 3] and ``actions`` float32 [length, A], normalised."""
+    """Cuts clips: ``frames`` uint8 [length, H, W, 3] and ``actions`` float32 [length, A], normalised.
 
-    def __init__(self, episodes: Sequence[TrainingEpisode], length: int, action: ActionSpec):
-        self.episodes, self.length = list(episodes), length
+    Training clips come with ``earlier`` frames from before: [earlier, H, W, 3] and [earlier, A].
+    """
+
+    def __init__(
+        self, episodes: Sequence[TrainingEpisode], length: int, action: ActionSpec, earlier: int = 0
+    ):
+        self.episodes, self.length, self.earlier = list(episodes), length, earlier
         self.mean = np.asarray(action.mean, np.float32)
         self.std = np.asarray(action.std, np.float32)
 
@@ -111,16 +116,23 @@ class Segment:
     def __init__(self, clips: Clips, place: NDArray[np.int64], random: np.random.Generator):
         episode, start, stop = map(int, place)
         self.frames, self.actions = clips.frames(episode, start, stop), clips.actions(episode, start, stop)
-        self.length = clips.length
+        self.length, self.earlier = clips.length, clips.earlier
         windows = stop - start - clips.length + 1
         first = np.arange(0, windows, SPACING)
         self.starts = random.permutation(
             random.integers(first, np.minimum(first + SPACING, windows))
         ).tolist()
 
-    def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        part = slice(start := self.starts.pop(), start + self.length)
-        return self.frames[part], self.actions[part]
+    def draw(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Earlier frames and then those of a clip.
+
+        The earlier ones end anywhere in the segment a clip's length and more before the clip; at the beginning
+        of a segment, as far before it as there are any.
+        """
+        start = self.starts.pop()
+        first = int(random.integers(max(1, start - self.length + 1)))
+        steps = np.r_[first : first + self.earlier, start : start + self.length]
+        return self.frames[steps], self.actions[steps]
 
 
 class ClipStream(IterableDataset[dict[str, Tensor]]):
@@ -164,7 +176,7 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
                 size = self.pool_size(pool[0], count)
             while len(pool) >= size:
                 chosen = int(random.integers(len(pool)))
-                yield self.item(*pool[chosen].draw(), random)
+                yield self.item(*pool[chosen].draw(random), random)
                 if not pool[chosen].starts:
                     pool.pop(chosen)
 
@@ -185,8 +197,14 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
     def item(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], random: np.random.Generator
     ) -> dict[str, Tensor]:
-        changed = augmented(frames, self.augment, random) if self.augment else frames.copy()
-        return {"frames": torch.from_numpy(changed), "actions": torch.from_numpy(actions.copy())}
+        changed = augmented(frames, self.augment, random) if self.augment else frames
+        pictures, commands, earlier = torch.from_numpy(changed), torch.from_numpy(actions), self.clips.earlier
+        return {
+            "frames": pictures[earlier:],
+            "actions": commands[earlier:],
+            "earlier_frames": pictures[:earlier],
+            "earlier_actions": commands[:earlier],
+        }
 
 
 class ClipList(Dataset[dict[str, Tensor]]):
@@ -231,6 +249,7 @@ class BagData(lightning.LightningDataModule):
         augment: how training clips are changed; None leaves them as they are.
         seed: of order and changes.
         shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
+        earlier: frames from earlier in the episode that come with each training clip.
 
     Raises:
         InputError: no episode of either kind is as long as a clip.
@@ -247,11 +266,12 @@ class BagData(lightning.LightningDataModule):
         augment: Augment | None = None,
         seed: int = 0,
         shards: int | None = None,
+        earlier: int = 0,
     ):
         super().__init__()
         self.batch_size, self.workers, self.augment = batch_size, workers, augment
         self.seed, self.shards = seed, shards
-        self.train_clips = Clips(train, clip_frames, action)
+        self.train_clips = Clips(train, clip_frames, action, earlier)
         self.validation_clips = ClipList(Clips(validation, clip_frames, action), VALIDATION_CLIPS)
         segments_of([len(episode) for episode in train], clip_frames)  # or InputError, before hours go by
 

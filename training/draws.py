@@ -41,9 +41,13 @@ class Draws:
         """An integer in [0, count), the same in all processes."""
         return self._common.randrange(count)
 
+    def fraction(self) -> float:
+        """A number in [0, 1), the same in all processes."""
+        return self._common.random()
+
     def chance(self, share: float) -> bool:
         """True in a ``share`` of the calls, the same in all processes."""
-        return self._common.random() < share
+        return self.fraction() < share
 
     def sample(self, count: int, size: int) -> list[int]:
         """``size`` different integers in [0, count), the same in all processes."""

@@ -15,6 +15,8 @@ LEAST_ERROR = 1e-4  # of pixels in [-1, 1] that is 46 dB
 COARSE = 16  # pixels that are averaged to tell a tint
 LEAST_TINT = 1e-6  # an eighth of a grey level
 TINT_WEIGHT = 0.3
+WINDOW = 7  # pixels of a side that structure is compared in
+LEAST_STRUCTURE = 1e-3  # a similarity of 0.999
 
 
 def differences(latents: Tensor) -> Tensor:
@@ -97,3 +99,22 @@ def picture_error(images: Tensor, logged: Tensor) -> Tensor:
     shape = images.shape[:2]
     tint = log_error(coarse.unflatten(0, shape), true.unflatten(0, shape), LEAST_TINT)
     return log_error(images, logged) + TINT_WEIGHT * tint
+
+
+def structure_error(images: Tensor, logged: Tensor) -> Tensor:
+    """Logarithm of each picture's 1 - SSIM, [B, F, 3, H, W] in [-1, 1], mean over clips and frames.
+
+    Squared errors hardly notice that faint texture is lost; structural similarity (Wang et al. 2004,
+    section III.B; even windows of ``WINDOW`` pixels, each colour by itself) compares it to its own contrast.
+    """
+    a, b = images.flatten(0, 1).float(), logged.flatten(0, 1)
+    products = torch.cat((a, b, a * a, b * b, a * b), dim=1)
+    mean_a, mean_b, aa, bb, ab = F.avg_pool2d(products, WINDOW, stride=1).chunk(5, dim=1)
+    means, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
+    covariance, variances = ab - means, (aa + bb - squares).clamp_min(0.0)
+    steady_mean, steady_contrast = (2.0 * 0.01) ** 2, (2.0 * 0.03) ** 2  # of a range of 2
+    similarity = (
+        (2.0 * means + steady_mean) * (2.0 * covariance + steady_contrast)
+        / ((squares + steady_mean) * (variances + steady_contrast))
+    )  # fmt: skip
+    return (1.0 - similarity.mean(dim=(1, 2, 3)) + LEAST_STRUCTURE).log().mean()

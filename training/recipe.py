@@ -55,12 +55,13 @@ class DistillationRecipe(StageRecipe):
         regression: error against the logged future and its temporal differences, on a logarithmic
             scale; changes linearly to ``regression_end``.
         pixels: the same of decoded frames; teaches student and decoder.
+        structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
         critic_steps: critic updates per generator update.
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
         context_noise: as the teacher's, for the student.
-        own_context: share of the steps whose observed frames are what the student made of the clip's
-            beginning, so that long rollouts on own output keep their colours.
+        long_rollouts: share of the steps that go on with a rollout far beyond the horizon, with observed frames
+            from long before.
     """
 
     matching: Weight = 0.1
@@ -68,11 +69,12 @@ class DistillationRecipe(StageRecipe):
     regression: Weight = 0.3
     regression_end: Weight = 0.3
     pixels: Weight = 0.3
+    structure: Weight = 0.3
     critic_steps: Positive = 1
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
     context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    own_context: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    long_rollouts: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
 class TrainerRecipe(Settings):

@@ -171,6 +171,7 @@ class Run:
                 data = BagData(
                     self.episodes, self.held_back, self.config.action, length, recipe.batch_size,
                     loader_workers(), self.recipe.augment, recipe.seed, self.recipe.shards,
+                    earlier=self.recipe.context_frames,
                 )  # fmt: skip
                 model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
                 if self.interrupt.asked:

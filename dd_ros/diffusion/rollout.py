@@ -40,6 +40,7 @@ def rollout(
     noise: Tensor,
     schedule: Schedule,
     trained_steps: Sequence[int] | None = None,
+    first_step: int = 1,
 ) -> Iterator[RolloutChunk]:
     """Generate the future chunk by chunk.
 
@@ -57,6 +58,7 @@ def rollout(
         schedule: noise levels per chunk.
         trained_steps: per chunk, the index of the one step that carries the gradient; None runs
             everything as the caller's grad mode has it and returns no ``trained``.
+        first_step: model steps from the last observed frame to the first one generated here.
 
     Yields:
         One RolloutChunk per chunk, as soon as it is ready.
@@ -74,7 +76,7 @@ def rollout(
                 actions[:, part],
                 present,
                 schedule,
-                part.start + 1,
+                first_step + part.start,
             )
 
         noisy, trained = noise[:, part], None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long rollouts on own output: the model is fed what it predicted, and in the end one real frame.
+"""Long rollouts: hundreds of steps on own output, and what one real frame mends.
 
 Example:
     python -m dd_ros.evaluation.drift --checkpoint g1_pick --bags BAGS --json out/drift.json --picture out/drift.png
@@ -37,23 +37,24 @@ def drift(
 ) -> dict[str, Any]:
     """Brightness, saturation and sharpness of own output against the real video's, and how one real frame mends it.
 
-    Every episode that is long enough gives one rollout from its beginning, with its logged commands.
+    Every episode that is long enough gives one rollout from its beginning, with its logged commands. The model
+    sees ``context_frames`` real frames; from then on what it knows of the last steps is the keys and values of
+    the chunk it has just made.
 
     Args:
         predictor: used from one episode to the next, reset before each.
         episodes: recorded ones.
-        steps: model steps on own output.
+        steps: model steps of a rollout.
         strip: picture to make of the first usable episode, true frames above own ones.
 
     Returns:
         ``segments``: per SEGMENT steps the means of ``psnr`` in dB and of the three ratios to the real video;
-        ``recovery``: PSNR of the chunks after one real frame, and what they are without drift.
+        ``recovery``: PSNR of the chunks after one real frame, and after ``context_frames`` of them.
 
     Raises:
-        InputError: no episode is long enough, or ``steps`` is no multiple of the horizon.
+        InputError: no episode is long enough, or chunks do not divide ``steps``.
     """
-    if steps % predictor.horizon:
-        raise InputError(f"drift: expected a multiple of {predictor.horizon} steps, got {steps}")
+    long = predictor.with_horizon(steps)
     context = predictor.config.context_frames
     usable = [episode for episode in episodes if len(episode) >= context + steps]
     if not usable:
@@ -63,11 +64,11 @@ def drift(
     recovery = []
     for episode in usable:
         clip = episode.clip(0, len(episode))
-        own, true = on_own_output(predictor, clip, steps), clip.frames[context : context + steps]
+        own, true = predicted(long, clip, context, context), clip.frames[context : context + steps]
         if strip and not rows:
             write_strip(strip, true, own)
         rows.append([psnr(true, own), *(measure(own) / measure(true) for measure in MEASURES.values())])
-        recovery.append(after_one_real_frame(predictor, clip))
+        recovery += after_real_frames(predictor, clip)
     values, mended = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
     return {
         "episodes": len(usable),
@@ -80,44 +81,29 @@ def drift(
     }
 
 
-def on_own_output(predictor: Predictor, clip: Episode, steps: int) -> Images:
-    """The ``steps`` frames after the context of ``clip``, each horizon from what the one before predicted."""
-    context, horizon = predictor.config.context_frames, predictor.horizon
+def predicted(predictor: Predictor, clip: Episode, start: int, seen: int) -> Images:
+    """The frames of ``clip`` from step ``start`` on, predicted from the ``seen`` ones before that and nothing else."""
     predictor.reset()
-    observe(predictor, clip.frames[:context], clip.actions, 0)
-    parts = []
-    for start in range(context, context + steps, horizon):
-        parts.append(predictor.predict(clip.actions[start : start + horizon]))
-        observe(predictor, parts[-1], clip.actions, start)
-    return np.concatenate(parts)
+    predictor.seed(start)
+    for step in range(start - seen, start):
+        predictor.observe(clip.frames[step], step * predictor.step_ns, clip.actions[step])
+    return predictor.predict(clip.actions[start : start + predictor.horizon])
 
 
-def after_one_real_frame(predictor: Predictor, clip: Episode) -> tuple[Values, Values]:
-    """PSNR of every chunk of one horizon: after a drift as long as ``clip`` allows and one real frame, and without.
+def after_real_frames(predictor: Predictor, clip: Episode) -> list[tuple[Values, Values]]:
+    """PSNR of every chunk of a horizon after one real frame, and after all of the context, along ``clip``.
 
-    Raises:
-        InputError: ``clip`` is too short for a horizon on own output and the one to judge.
+    A rollout leaves nothing behind in the predictor: where real frames were missing, it starts anew with the
+    first one that comes.
     """
     context, horizon = predictor.config.context_frames, predictor.horizon
-    steps = (len(clip) - context - 1 - horizon) // horizon * horizon
-    if steps < horizon:
-        raise InputError(f"{clip.name}: expected {context + 1 + 2 * horizon} steps, got {len(clip)}")
-    start = context + steps + 1
-    true, actions = clip.frames[start : start + horizon], clip.actions[start : start + horizon]
-    on_own_output(predictor, clip, steps)
-    observe(predictor, clip.frames[start - 1 : start], clip.actions, start - 1)
-    mended = psnr(true, predictor.predict(actions))
-    predictor.reset()
-    observe(predictor, clip.frames[start - context : start], clip.actions, start - context)
-    normal = psnr(true, predictor.predict(actions))
-    chunks = (-1, predictor.chunk_frames)
-    return mended.reshape(chunks).mean(axis=1), normal.reshape(chunks).mean(axis=1)
-
-
-def observe(predictor: Predictor, frames: Images, actions: NDArray[np.float32], first: int) -> None:
-    """Show ``frames`` as model steps ``first``, ``first`` + 1, ..."""
-    for step, frame in enumerate(frames, start=first):
-        predictor.observe(frame, step * predictor.step_ns, actions[step])
+    found = []
+    for start in range(context, len(clip) - horizon + 1, horizon):
+        true = clip.frames[start : start + horizon]
+        one, all_seen = (psnr(true, predicted(predictor, clip, start, seen)) for seen in (1, context))
+        chunks = (-1, predictor.chunk_frames)
+        found.append((one.reshape(chunks).mean(axis=1), all_seen.reshape(chunks).mean(axis=1)))
+    return found
 
 
 def write_strip(path: Path, true: Images, own: Images) -> None:
@@ -169,7 +155,7 @@ MEASURES = {"brightness": brightness, "saturation": saturation, "sharpness": sha
 def main(
     checkpoint: str, bags: tuple[Path, ...], part: str, steps: int, json_path: Path, picture: Path | None
 ) -> None:
-    """Feed a checkpoint its own predictions for long, and compare with what the camera saw."""
+    """Let a checkpoint predict for long, chunk after chunk on its own output, and compare with what the camera saw."""
     predictor = Predictor.load(checkpoint)
     chosen = select(find_bags(bags), part)
     episodes = read_all(chosen, predictor.config.streams, Console(stderr=True))

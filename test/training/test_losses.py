@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from dd_ros.diffusion import path
@@ -118,3 +119,31 @@ def test_a_tint_counts_more_than_as_much_noise() -> None:
         np.log(1e-4 + losses.LEAST_ERROR),
     ]
     assert float(tinted) == pytest.approx(losses.TINT_WEIGHT * by_hand[0] + by_hand[1], abs=1e-3)
+
+
+def test_structure_is_the_dissimilarity_of_a_library() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = 0.2 * torch.randn(2, 3, 3, 32, 48, generator=generator).cumsum(dim=-1)
+    made = (true + 0.3 * torch.randn(true.shape, generator=generator)).requires_grad_()
+    loss = losses.structure_error(made, true)
+    images = [part.detach().flatten(0, 1).double().numpy() for part in (made, true)]
+    found = [
+        structural_similarity(a, b, channel_axis=0, data_range=2.0, use_sample_covariance=False)
+        for a, b in zip(*images, strict=True)
+    ]
+    expected = np.log(1.0 - np.array(found) + losses.LEAST_STRUCTURE).mean()
+    assert float(loss.detach()) == pytest.approx(expected, abs=1e-4)
+    loss.backward()
+    assert bool(torch.isfinite(made.grad).all())
+    assert float(losses.structure_error(true, true)) == pytest.approx(
+        np.log(losses.LEAST_STRUCTURE), abs=0.05
+    )
+
+
+def test_structure_sees_lost_texture_where_squared_errors_do_not() -> None:
+    """Faint texture that is smoothed away, against a change of brightness with the same squared error."""
+    texture = 0.05 * torch.randn(1, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    true, smooth = 0.3 + texture, torch.full_like(texture, 0.3)
+    brighter = true + (smooth - true).square().mean().sqrt()
+    assert torch.isclose(losses.log_error(smooth, true), losses.log_error(brighter, true), atol=1e-3)
+    assert losses.structure_error(smooth, true) > losses.structure_error(brighter, true) + 1.0

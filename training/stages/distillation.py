@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, shift
-from dd_ros.diffusion.rollout import rollout
-from dd_ros.model.autoencoder import Reference
+from dd_ros.diffusion.rollout import denoise_chunk, rollout
+from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros_training.draws import Draws
@@ -30,6 +30,7 @@ from dd_ros_training.losses import (
     motion_matching,
     picture_error,
     regression,
+    structure_error,
     uncertainty,
 )
 from dd_ros_training.recipe import DistillationRecipe
@@ -37,7 +38,7 @@ from dd_ros_training.stages.base import Clock, Stage, optimisers
 from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, encode_frames, noised_context
 from dd_ros_training.validation import RolloutCheck
 
-REAL_AGAIN = 0.5  # share of the batches on own output whose last observed frame is real
+MOST_PAST_NOISE = 0.5  # level of a real chunk that stands for one of the student's
 LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare distributions
 
 
@@ -62,22 +63,26 @@ class DistillationStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         draws = self.draws()
-        clips = encode(self.model, batch, self.config.context_frames, draws)
         optimizers = self.all_optimizers()
         scored = self.scores_joined()
         if scored and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
-            loss = self.critic_loss(clips, draws)
+            loss = self.critic_loss(self.encode(batch, draws), draws)
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
             self.log("distillation/critic", loss, sync_dist=True)
             return
         several = self.config.schedule.chunks(self.config.horizon) > 1
-        if several and draws.chance(self.recipe.own_context):
-            clips = self.on_own_output(clips, draws)
+        if several and draws.chance(self.recipe.long_rollouts):
+            clips = self.far_ahead(batch)
+        else:
+            clips = self.encode(batch, draws)
         losses = self.student_losses(clips, draws, scored)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
         self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
+
+    def encode(self, batch: dict[str, Tensor], draws: Draws) -> Clips:
+        return encode(self.model, batch, self.config.context_frames, draws)
 
     def scores_joined(self) -> bool:
         """Whether critic, matching and motion take part by now, if they are wanted at all."""
@@ -95,63 +100,75 @@ class DistillationStage(Stage):
 
     def generate(self, clips: Clips, draws: Draws, trained: bool) -> Tensor:
         """The student's rollout: what drawn steps, those with the gradient, estimate, or else the last steps."""
-        schedule = self.config.schedule
+        schedule, first_step = self.config.schedule, 1
         cache = KVCache(
             self.config.context_frames,
             self.config.transformer.window_frames // schedule.chunk_frames,
         )
         network = self.model.transformer
         cache.observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
+        if clips.past is not None:
+            beyond = network.config.reach + 1  # observed frames are held at this distance from there on
+            self.remember_past(cache, clips, draws, beyond)
+            first_step = beyond + schedule.chunk_frames
+            schedule = schedule.model_copy(update={"levels": schedule.levels[-1:]})
         if trained:
             chunks = schedule.chunks(clips.future.shape[1])
             steps = [draws.below(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
         else:
             steps = None
         noise = draws.normal(*clips.future.shape)
-        results = list(rollout(network, cache, clips.present, clips.actions, noise, schedule, steps))
+        results = list(
+            rollout(network, cache, clips.present, clips.actions, noise, schedule, steps, first_step)
+        )
         parts = [cast(Tensor, result.trained) if trained else result.latents for result in results]
         return torch.cat(parts, dim=1)
 
     def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
         generated = self.generate(clips, draws, trained=True)
+        pictures = self.pictures(clips, generated, draws)
         losses = {
             "regression": regression(generated, clips.future),
-            "pixels": self.pixel_error(clips, generated, draws),
+            "pixels": picture_error(*pictures),
+            "structure": structure_error(*pictures),
         }
-        if scored:
+        if scored and clips.past is None:  # the teacher does not know long rollouts
             fake, real = self.scores(clips, generated.detach(), draws)
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)
         return losses
 
     @torch.no_grad()
-    def on_own_output(self, clips: Clips, draws: Draws) -> Clips:
-        """What is left of the clips after some chunks, which the student generates and observes as if they were real.
-
-        Now and then the last frame is real again, as it is when the camera comes back.
-        """
-        size, count = self.config.schedule.chunk_frames, self.config.context_frames
-        seen = size * (1 + draws.below(clips.future.shape[1] // size - 1))
-        begun = clips._replace(future=clips.future[:, :seen], actions=clips.actions[:, :seen])
-        latents = self.generate(begun, draws, trained=False)[:, -count:]
-        images = self.model.autoencoder.decode(latents.flatten(0, 1), clips.picture).clamp(-1.0, 1.0)
-        images = images.unflatten(0, latents.shape[:2])
-        if draws.chance(REAL_AGAIN):
-            images[:, -1] = clips.images[:, seen - 1]
-        own, pictures = encode_frames(self.model, images)
+    def far_ahead(self, batch: dict[str, Tensor]) -> Clips:
+        """A clip as a long rollout meets it: observed frames from long before, and the chunk before the future."""
+        count = self.config.context_frames
+        first = count + self.config.schedule.chunk_frames
+        images = to_model_range(torch.cat((batch["earlier_frames"], batch["frames"][:, count:]), dim=1))
+        actions = torch.cat((batch["earlier_actions"], batch["actions"][:, count:]), dim=1)
+        latents, pictures = encode_frames(self.model, images)
         return Clips(
-            torch.cat((clips.context, own), dim=1)[:, -count:],
-            torch.cat((clips.context_actions, begun.actions), dim=1)[:, -count:],
-            clips.future[:, seen:], clips.actions[:, seen:],
-            Reference(*(part[:, -1] for part in pictures)), clips.images[:, seen:],
+            latents[:, :count], actions[:, :count], latents[:, first:], actions[:, first:],
+            Reference(*(part[:, count - 1] for part in pictures)), images[:, first:],
+            latents[:, count:first], actions[:, count:first],
         )  # fmt: skip
 
-    def pixel_error(self, clips: Clips, generated: Tensor, draws: Draws) -> Tensor:
-        """Error of decoded frames, one drawn from each chunk."""
+    @torch.no_grad()
+    def remember_past(self, cache: KVCache, clips: Clips, draws: Draws, first_step: int) -> None:
+        """Put the chunk before the future into the cache, at some noise: it is real, and the student's are not."""
+        level = MOST_PAST_NOISE * draws.fraction()
+        past, actions = cast(Tensor, clips.past), cast(Tensor, clips.past_actions)
+        noise = draws.normal(*past.shape)
+        noisy = add_noise(past, noise, past.new_full(past.shape[:2], level))
+        network, schedule = self.model.transformer, self.config.schedule
+        result = denoise_chunk(network, cache, noisy, level, actions, clips.present, schedule, first_step)
+        cache.append(result.memory)
+
+    def pictures(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Decoded and true frames [B, n, 3, H, W], one drawn from each chunk."""
         size = self.config.schedule.chunk_frames
         drawn = [first + draws.below(size) for first in range(0, generated.shape[1], size)]
         images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.picture)
-        return picture_error(images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn])
+        return images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn]
 
     @torch.no_grad()
     def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

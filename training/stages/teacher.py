@@ -33,6 +33,8 @@ class Clips(NamedTuple):
         future, actions: [B, F, c, h, w] and [B, F, A].
         picture: the last observed frame as the decoder wants it.
         images: the future in pixels, [B, F, 3, H, W] in [-1, 1].
+        past, past_actions: the chunk before the future, where the observed frames are from long before;
+            None where the future follows them.
     """
 
     context: Tensor
@@ -41,6 +43,8 @@ class Clips(NamedTuple):
     actions: Tensor
     picture: Reference
     images: Tensor
+    past: Tensor | None = None
+    past_actions: Tensor | None = None
 
     @property
     def present(self) -> Present:
