@@ -223,14 +223,15 @@ def evaluate(
 )
 @device_option
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
-def bench(checkpoint: str, json_path: Path, device: str, node: bool) -> None:
+@click.option("--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's.")
+def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: int | None) -> None:
     """Measure latency, rivals on the same network, candidates, and how far from the floor it is.
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
     from dd_ros.evaluation.bench import bench as run
 
-    run(checkpoint, json_path, device, node)
+    run(checkpoint, json_path, device, node, horizon)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from torch import nn
 
 from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
+from dd_ros.errors import InputError
 from dd_ros.evaluation import bench as bench_module
 from dd_ros.evaluation.bench import Stream, bench, measure_candidates, quantiles, repeated
 from dd_ros.evaluation.floor import count_bytes, count_flops, weight_bytes
@@ -51,6 +52,17 @@ def test_rows_count_their_network_passes(result):
     passes = {name: row["passes"] for name, row in result["versus"].items()}
     assert passes == {"teacher": 100, "uniform4_clean_context": 19, "uniform2": 8, "one_step": 4}
     assert all(row["passes_ours"] == 5 for row in result["versus"].values())
+
+
+def test_another_horizon(tiny_checkpoint, tmp_path):
+    result = bench(tiny_checkpoint, tmp_path / "bench.json", device="cpu", horizon=16, seconds=0.1)
+    assert result["horizon"] == 16
+    assert len(result["schedule"]) == 8
+    assert result["versus"]["teacher"]["passes"] == 100
+    assert result["versus"]["one_step"]["passes"] == 8
+    for node, horizon, found in ((True, 16, "leave out --node"), (False, 5, "5 frames do not divide")):
+        with pytest.raises(InputError, match=found):
+            bench(tiny_checkpoint, tmp_path / "bench.json", "cpu", node, horizon)
 
 
 def test_the_teacher_gives_its_first_frame_with_its_last(result):
