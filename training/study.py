@@ -153,7 +153,7 @@ def times(predictor: Predictor) -> dict[str, float]:
 def table(rows: dict[str, dict[str, Any]], study: Study, kind: str) -> str:
     """Markdown rows of the method and all variants of ``kind``."""
     lines = [
-        "| variant | passes | first frame | horizon | PSNR | step 4 | step 16 | above the method | SSIM | features | moving | true best |",
+        "| variant | passes | first frame | horizon | PSNR | step 4 | step 16 | above ours | SSIM | features | moving | true best |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in rows.items():
@@ -176,7 +176,7 @@ def line(title: str, figures: dict[str, Any], method: dict[str, Any], first: boo
 
 
 def above(figures: dict[str, Any], method: dict[str, Any]) -> tuple[float, float, float]:
-    """Mean PSNR above the method's, and the ends of its interval: bootstrap over episodes."""
+    """Mean PSNR above ours's, and the ends of its interval: bootstrap over episodes."""
     windows = np.array([episode["windows"] for episode in figures["per_episode"]])
     pairs = zip(figures["per_episode"], method["per_episode"], strict=True)
     gains = np.array([own["model"] - other["model"] for own, other in pairs])
