@@ -21,7 +21,7 @@ import click
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, ScalarFormatter
 from pydantic import Field
 
 from dd_ros.bags import find_bags
@@ -222,6 +222,7 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
     figure.legend(loc="outside right center", fontsize=8)
     features.set(xlabel="seconds ahead", ylabel="distance of features")
     cost.set(xlabel="milliseconds for the horizon", ylabel="PSNR in dB")
+    cost.xaxis.set_minor_locator(LogLocator(subs=(2.0, 3.0, 5.0)))
     for axis in (cost.xaxis.set_major_formatter, cost.xaxis.set_minor_formatter):
         axis(ScalarFormatter())
     return figure
@@ -239,7 +240,7 @@ What each part brings:
 
 {table(rows, study, "ablation")}
 
-On own output, which is shown to the model as if the camera had seen it; brightness, saturation and sharpness over the
+Long rollouts, on the cache of own chunks; brightness, saturation and sharpness over the
 real video's. Then one real frame:
 
 {drift_tables(rows, study)}
