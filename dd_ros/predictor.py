@@ -144,7 +144,11 @@ class Predictor:
         return Predictor(config, self.model, self.device, dtype=self.dtype)
 
     def with_horizon(self, frames: int) -> Predictor:
-        """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts."""
+        """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts.
+
+        Raises:
+            InputError: chunks do not divide ``frames``.
+        """
         self.schedule.chunks(frames)  # or InputError
         config = self.config.model_copy(update={"schedule": self.schedule, "horizon": frames})
         return Predictor(config, self.model, self.device, dtype=self.dtype)

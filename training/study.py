@@ -54,7 +54,7 @@ class Variant(Settings):
         start: the shared stage whose weights it starts from.
         stages: what is trained of it; without any, the start's weights are used as they are.
         changes: entries of the recipe that differ from the base's; those of a stage are merged.
-        drift: whether it also runs for long on its own output, as the method itself does.
+        drift: whether it also makes long rollouts, as the method itself does.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Study(Settings):
     Attributes:
         base: the recipe of the method.
         windows: windows that each variant is judged on, at most.
-        drift_steps: model steps on own output, a multiple of the horizon.
+        drift_steps: model steps of a long rollout; chunks must divide it.
         variants: the rows; the first is the method itself.
     """
 

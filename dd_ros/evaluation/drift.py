@@ -147,7 +147,9 @@ MEASURES = {"brightness": brightness, "saturation": saturation, "sharpness": sha
     show_default=True,
     help="Which of them.",
 )
-@click.option("--steps", default=208, show_default=True, help="Model steps on own output.")
+@click.option(
+    "--steps", default=208, type=click.IntRange(min=1), show_default=True, help="Model steps on own output."
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
 )
