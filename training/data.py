@@ -34,10 +34,14 @@ from dd_ros_training.index import TrainingEpisode
 
 SEGMENT_STEPS = 128
 SPACING = 8  # window starts for one clip: one is drawn from each stretch of so many, then the segment goes
+FAR = 256  # steps before its segment that the earlier frames of a clip come from, at most
+LOOKS_BACK = 2  # of so many places each segment has them
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
 VALIDATION_CLIPS = 48
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
+
+Stretch = tuple[NDArray[np.uint8], NDArray[np.float32]]  # frames [T, H, W, 3] and normalised actions [T, A]
 
 
 def fit_actions(episodes: Sequence[TrainingEpisode], names: tuple[str, ...] = ()) -> ActionSpec:
@@ -109,30 +113,44 @@ class Clips:
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
         return self.episodes[episode].frames(start, stop)
 
+    def stretch(self, episode: int, start: int, stop: int) -> Stretch:
+        """Frames and actions of the model steps ``start`` to ``stop``."""
+        return self.frames(episode, start, stop), self.actions(episode, start, stop)
+
 
 class Segment:
     """A decoded segment and the clips that are still to be drawn from it."""
 
     def __init__(self, clips: Clips, place: NDArray[np.int64], random: np.random.Generator):
         episode, start, stop = map(int, place)
-        self.frames, self.actions = clips.frames(episode, start, stop), clips.actions(episode, start, stop)
+        self.frames, self.actions = clips.stretch(episode, start, stop)
         self.length, self.earlier = clips.length, clips.earlier
+        last = start - clips.length
+        self.steps_before = min(FAR, max(0, last)) if self.earlier else 0
+        places = range(last - self.steps_before, last)
+        looks = random.choice(places, LOOKS_BACK).tolist() if places else []
+        self.before = [clips.stretch(episode, first, first + self.earlier) for first in looks]
         windows = stop - start - clips.length + 1
         first = np.arange(0, windows, SPACING)
         self.starts = random.permutation(
             random.integers(first, np.minimum(first + SPACING, windows))
         ).tolist()
 
-    def draw(self, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def draw(self, random: np.random.Generator) -> Stretch:
         """Earlier frames and then those of a clip.
 
-        The earlier ones end anywhere in the segment a clip's length and more before the clip; at the beginning
-        of a segment, as far before it as there are any.
+        The earlier ones begin a clip's length and more before the clip, in its segment or up to FAR steps
+        before that; at the beginning of an episode, as far before the clip as there are any.
         """
         start = self.starts.pop()
-        first = int(random.integers(max(1, start - self.length + 1)))
-        steps = np.r_[first : first + self.earlier, start : start + self.length]
-        return self.frames[steps], self.actions[steps]
+        first = int(random.integers(-self.steps_before, max(1, start - self.length + 1)))
+        earlier = self.before[random.integers(LOOKS_BACK)] if first < 0 else self.cut(first, self.earlier)
+        clip = self.cut(start, self.length)
+        return np.concatenate((earlier[0], clip[0])), np.concatenate((earlier[1], clip[1]))
+
+    def cut(self, start: int, length: int) -> Stretch:
+        """``length`` steps of the segment."""
+        return self.frames[start : start + length], self.actions[start : start + length]
 
 
 class ClipStream(IterableDataset[dict[str, Tensor]]):
