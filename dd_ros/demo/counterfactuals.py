@@ -25,6 +25,7 @@ from dd_ros.predictor import Predictor
 TURNS = np.radians([-50.0, -25.0, 0.0, 25.0, 50.0])  # of the way to the block; a sixth sequence stands still
 SPEED = 14.0  # units per step
 MOVED = 10.0  # units of its centre, from which on a block counts as pushed
+NUDGE = np.array([1.0, 0.0])  # units, for how much a start that is not known exactly matters
 NEAR = 110.0  # units between pusher and block at the start
 TABLE, BLOCK = np.array((255.0, 255.0, 255.0)), np.array((119.0, 136.0, 153.0))  # colours
 OTHER = (
@@ -44,11 +45,13 @@ class Future(NamedTuple):
         commands: [K, 2].
         images: what the simulator shows, uint8 [K, H, W, 3].
         block: pose of the block in the end: x, y, angle in rad.
+        nudged: the same if it had stood NUDGE elsewhere at the start.
     """
 
     commands: Vector
     images: Images
     block: Vector
+    nudged: Vector
 
 
 class Start(NamedTuple):
@@ -97,12 +100,14 @@ def replayed(seed: int, steps: int) -> tuple[Robot, list[Images], list[Vector]]:
 
 def branch(seed: int, steps: int, commands: Vector) -> Future:
     """The simulator's future of ``commands`` [K, 2]."""
-    world = replayed(seed, steps)[0].world
+    world, twin = (replayed(seed, steps)[0].world for _ in range(2))
+    twin.nudge(NUDGE)
     images = []
     for command in commands:
         world.step(command)
+        twin.step(command)
         images.append(world.image())
-    return Future(commands, np.stack(images), world.block)
+    return Future(commands, np.stack(images), world.block, twin.block)
 
 
 def block_pose(image: Images) -> Vector | None:
@@ -173,14 +178,20 @@ def predict(predictor: Predictor, table: Start) -> Images:
 
 
 def compare(tables: Sequence[Start], predictions: Sequence[Images]) -> dict[str, Any]:
-    """Errors of the block's last pose: as predicted, if it had not moved, and of reading a pose off a true picture."""
-    rows: dict[str, list[tuple[float, float]]] = {"predicted": [], "unmoved": [], "read_off_true_picture": []}
+    """Errors of the block's last pose: as predicted, and of what it compares with.
+
+    That is: the pose if the block had not moved, the pose read off the true picture, and where the block comes to
+    from a start that is NUDGE off.
+    """
+    names = ("predicted", "unmoved", "read_off_true_picture", "nudged_start")
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     moved = []
     for table, images in zip(tables, predictions, strict=True):
         for future, predicted in zip(table.futures, images, strict=True):
             rows["predicted"].append(error(block_pose(predicted[-1]), future.block))
             rows["unmoved"].append(error(table.block, future.block))
             rows["read_off_true_picture"].append(error(block_pose(future.images[-1]), future.block))
+            rows["nudged_start"].append(error(future.nudged, future.block))
             moved.append(rows["unmoved"][-1][0] > MOVED)
     pushed = np.array(moved)
     better = np.array([a[0] < b[0] for a, b in zip(rows["predicted"], rows["unmoved"], strict=True)])

@@ -79,6 +79,11 @@ class World:
         self._env.step(np.asarray(command, dtype=float))
         self.touched = self._env.n_contact_points > 0
 
+    def nudge(self, shift: Vector) -> None:
+        """Put the block ``shift`` [2] away from where it is."""
+        self._env.block.position = tuple(self.block[:2] + shift)
+        self._env.space.reindex_shapes_for_body(self._env.block)
+
     def image(self) -> NDArray[np.uint8]:
         """The camera's picture now, uint8 RGB [96, 96, 3]."""
         return np.ascontiguousarray(self._env._render())

@@ -42,6 +42,8 @@ def test_branches_leave_from_one_start() -> None:
     assert len(ends) >= 3  # pushes differ, and some miss
     still = table.futures[-1]
     assert error(still.block, table.block)[0] < 1.0
+    assert error(still.nudged, still.block)[0] == pytest.approx(1.0, abs=0.1)
+    assert all(0.0 < error(future.nudged, future.block)[0] < 20.0 for future in table.futures)
     assert all(future.commands.shape == (HORIZON, 2) for future in table.futures)
 
 
