@@ -27,7 +27,7 @@ from dd_ros_training.augment import Augment
 from dd_ros_training.data import BagData, begin_worker, context, fit_actions, segments_of
 from dd_ros_training.index import TrainingEpisode, index_bags
 
-CLIP_FRAMES, BATCH = 18, 8
+CLIP_FRAMES, EARLIER_FRAMES, BATCH = 18, 2, 8
 
 
 @dataclass
@@ -68,7 +68,8 @@ def decoding_rate(episodes: Sequence[TrainingEpisode], workers: int) -> float:
 
 def loading(episodes: Sequence[TrainingEpisode], workers: int, every: int = 20) -> list[Sample]:
     """Training batches until each window could have been drawn from once; a sample each ``every`` batches."""
-    data = BagData(episodes, episodes, fit_actions(episodes), CLIP_FRAMES, BATCH, workers, Augment())
+    action = fit_actions(episodes)
+    data = BagData(episodes, episodes, action, CLIP_FRAMES, BATCH, workers, Augment(), earlier=EARLIER_FRAMES)
     clips = sum(max(0, len(episode) - CLIP_FRAMES + 1) for episode in episodes) // 8
     samples = [Sample(0.0, 0, megabytes())]
     start = time.perf_counter()
