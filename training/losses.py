@@ -74,9 +74,9 @@ def motion_matching(generated: Tensor, fake: Tensor, real: Tensor) -> Tensor:
     return towards(motion, gradient, weight / weight.mean())
 
 
-def regression(generated: Tensor, logged: Tensor) -> Tensor:
-    """Error against the logged future, of frames and of their temporal differences."""
-    return log_error(generated, logged) + log_error(differences(generated), differences(logged))
+def regression(generated: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Tensor:
+    """Log error against the logged future, of frames and of their temporal differences."""
+    return log_error(generated, logged, least) + log_error(differences(generated), differences(logged), least)
 
 
 def log_error(values: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Tensor:

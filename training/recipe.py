@@ -54,6 +54,8 @@ class DistillationRecipe(StageRecipe):
         motion: distribution matching of temporal differences.
         regression: error against the logged future and its temporal differences, on a logarithmic
             scale; changes linearly to ``regression_end``.
+        least_error: squared error of latents that the regression does not go below. The larger it is, the more
+            count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; teaches student and decoder.
         structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
         critic_steps: critic updates per generator update.
@@ -68,6 +70,7 @@ class DistillationRecipe(StageRecipe):
     motion: Weight = 0.1
     regression: Weight = 0.3
     regression_end: Weight = 0.3
+    least_error: Annotated[float, Field(gt=0.0)] = 1e-4
     pixels: Weight = 0.3
     structure: Weight = 0.3
     critic_steps: Positive = 1

@@ -41,6 +41,7 @@ def rollout(
     schedule: Schedule,
     trained_steps: Sequence[int] | None = None,
     first_step: int = 1,
+    latest: Tensor | None = None,
 ) -> Iterator[RolloutChunk]:
     """Generate the future chunk by chunk.
 
@@ -59,15 +60,18 @@ def rollout(
         trained_steps: per chunk, the index of the one step that carries the gradient; None runs
             everything as the caller's grad mode has it and returns no ``trained``.
         first_step: model steps from the last observed frame to the first one generated here.
+        latest: [N, c, h, w], the frame before the first one generated here; None: the last observed frame.
 
     Yields:
         One RolloutChunk per chunk, as soon as it is ready.
     """
     size = schedule.chunk_frames
+    if latest is None:
+        latest = present.repeated(len(actions) // len(present.latent)).latent
     for chunk in range(schedule.chunks(actions.shape[1])):
         part = slice(chunk * size, (chunk + 1) * size)
 
-        def denoise(noisy: Tensor, level: float, part: slice = part) -> Denoised:
+        def denoise(noisy: Tensor, level: float, part: slice = part, latest: Tensor = latest) -> Denoised:
             return denoise_chunk(
                 network,
                 cache,
@@ -75,6 +79,7 @@ def rollout(
                 level,
                 actions[:, part],
                 present,
+                latest,
                 schedule,
                 first_step + part.start,
             )
@@ -91,6 +96,7 @@ def rollout(
                 clean = clean.detach()
             if index + 1 < len(levels):
                 noisy = step(noisy, clean, level, levels[index + 1])
+        latest = clean[:, -1]
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
         memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
@@ -114,6 +120,7 @@ def denoise_chunk(
     level: float,
     actions: Tensor,
     present: Present,
+    latest: Tensor,
     schedule: Schedule,
     first_step: int,
 ) -> Denoised:
@@ -124,6 +131,7 @@ def denoise_chunk(
         levels,
         actions,
         present,
+        latest[:, None],
         cache.observed,
         list(cache.generated),
         schedule.chunk_frames,

@@ -181,13 +181,13 @@ class VideoTransformer(nn.Module):
         self.rows, self.columns = grid[0] // config.patch, grid[1] // config.patch
         self.tokens = self.rows * self.columns
         token = latent_channels * config.patch**2
-        self.embed = nn.Linear(3 * token, config.width)
+        self.embed = nn.Linear(4 * token, config.width)
         self.place = Place(config.width, self.rows, self.columns)
         self.conditioning = Conditioning(config.width, action_dim, config.reach)
         self.modulation = nn.Linear(config.width, 6 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.last_modulation = nn.Linear(config.width, 2 * config.width)
-        self.head = nn.Linear(config.width, token + 1)
+        self.head = nn.Linear(config.width, token + 2)  # a change, how much to carry, an uncertainty
         self.rotation = SpaceTimeRotation(config.width // config.heads, self.rows, self.columns, config.reach)
         for layer in (self.modulation, self.last_modulation, self.head):
             nn.init.zeros_(layer.weight)
@@ -211,7 +211,7 @@ class VideoTransformer(nn.Module):
         condition = self.conditioning(levels, actions[:, None], actions, 0, None)
         shared = self.modulation(condition).unflatten(-1, (6, -1))
         tokens = self.patchify(latents)
-        x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens)), dim=-1)) + self.place()
+        x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1)) + self.place()
         memory = []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
@@ -229,6 +229,7 @@ class VideoTransformer(nn.Module):
         levels: Tensor,
         actions: Tensor,
         present: Present,
+        latest: Tensor,
         observed: list[KeysValues],
         past: list[list[KeysValues]],
         chunk_frames: int,
@@ -243,6 +244,9 @@ class VideoTransformer(nn.Module):
             actions: [N, F, A] action in force at each frame.
             present: the last observed frame of B contexts; N is a multiple of B: row i of ``noisy``
                 belongs to context i // (N / B).
+            latest: [N, F / chunk_frames, c, h, w], the frame before each chunk as far as it is known: the estimate
+                of it, or for the first chunk the last observed frame. Keys and values of a chunk that was made in
+                one step know their own outcome in the last block only; this tells all blocks of the next chunk.
             observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
             past: earlier chunks within the window, oldest first, each a ``Denoised.memory``.
             chunk_frames: frames that see each other.
@@ -257,7 +261,12 @@ class VideoTransformer(nn.Module):
             self.patchify(part)[:, None].expand(-1, f, -1, -1) for part in (present.latent, present.velocity)
         )
         tokens = self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f))
-        x = (self.embed(torch.cat((tokens, reference, velocity), dim=-1)) + self.place()).flatten(1, 2)
+        before = (
+            self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1)).repeat_interleave(chunk_frames, dim=1)
+        )
+        x = (self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.place()).flatten(
+            1, 2
+        )
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
         rotate = self.rotation.at(first_step, f)
@@ -279,8 +288,8 @@ class VideoTransformer(nn.Module):
             x = x + gated(block.mlp(modulated(x, f, shift2, scale2)), f, gate2)
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
         out = self.head(modulated(x, f, shift, scale)).float().unflatten(1, (f, self.tokens))
-        change, log_variance = out[..., :-1], out[..., -1]
-        latents = self.unpatchify(reference + change)
+        change, carry, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
+        latents = self.unpatchify(reference + carry * (before - reference) + change)
         return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
 
     def patchify(self, latents: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ def clip() -> dict[str, Tensor]:
         "context": random(2, CONTEXT, 4, 4, 6),
         "context_actions": random(2, CONTEXT, ACTIONS),
         "noisy": random(2, FRAMES, 4, 4, 6),
+        "latest": random(2, CHUNKS, 4, 4, 6),
         "actions": random(2, FRAMES, ACTIONS),
         "levels": torch.rand(2, FRAMES, generator=generator),
     }
@@ -59,7 +60,7 @@ def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
         part = slice(start, start + CHUNK)
         result = network(
             clip["noisy"][:, part], clip["levels"][:, part], clip["actions"][:, part],
-            present(clip),
+            present(clip), clip["latest"][:, start // CHUNK][:, None],
             cache.observed, list(cache.generated), CHUNK, start + 1,
         )  # fmt: skip
         cache.append(result.memory)
@@ -87,10 +88,11 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     reference = torch.cat((clip["context"], last.expand(-1, FRAMES, -1, -1, -1)), dim=1)
     moved = (last - clip["context"][:, -2:-1]).expand(-1, FRAMES, -1, -1, -1)
     velocity = torch.cat((torch.zeros_like(clip["context"]), moved), dim=1)
+    latest = torch.cat((clip["context"], clip["latest"].repeat_interleave(CHUNK, dim=1)), dim=1)
     count = CONTEXT + FRAMES
     patches = [
         network.patchify(part.flatten(0, 1)).unflatten(0, (2, count))
-        for part in (frames, reference, velocity)
+        for part in (frames, reference, velocity, latest)
     ]
     x = (network.embed(torch.cat(patches, dim=-1)) + network.place()).flatten(1, 2)
     frame = torch.arange(count).repeat_interleave(tokens)
@@ -122,8 +124,9 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
         out = layer.mlp(modulated(x, count, shift2, scale2)).unflatten(1, (count, tokens))
         x = x + (out * (1 + gate2)).flatten(1, 2)
     shift, scale = network.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-    change = network.head(modulated(x, count, shift, scale)).unflatten(1, (count, tokens))[..., :-1]
-    return network.unpatchify(patches[1] + change)[:, CONTEXT:]
+    out = network.head(modulated(x, count, shift, scale)).unflatten(1, (count, tokens))
+    estimate = patches[1] + out[..., -2:-1] * (patches[3] - patches[1]) + out[..., :-2]
+    return network.unpatchify(estimate)[:, CONTEXT:]
 
 
 def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
@@ -146,7 +149,7 @@ def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: di
     observed = network.observe(clip["context"], clip["context_actions"])
     at_once = network(
         clip["noisy"][:, :frames], clip["levels"][:, :frames], clip["actions"][:, :frames],
-        present(clip), observed, [], CHUNK,
+        present(clip), clip["latest"][:, : frames // CHUNK], observed, [], CHUNK,
     ).latents  # fmt: skip
     assert (with_cache(network, clip)[:, :frames] - at_once).abs().max() < 1e-4
 

@@ -76,6 +76,39 @@ def test_only_the_drawn_step_carries_the_gradient(stage: DistillationStage) -> N
     assert not torch.equal(chunks[1].trained, chunks[1].latents)  # the first of three
 
 
+def test_each_chunk_is_told_the_frame_before_it(stage: DistillationStage) -> None:
+    """In all its steps: the last observed one, then the estimate of the one that the chunk before ends with."""
+    told: list[torch.Tensor] = []
+    network, original = stage.model.transformer, stage.model.transformer.forward
+
+    def spy(noisy, levels, actions, present, latest, *rest, **more):
+        told.append(latest)
+        return original(noisy, levels, actions, present, latest, *rest, **more)
+
+    network.forward = spy  # type: ignore[method-assign]
+    clips = random_clips()
+    first, second, third, _ = (chunk.latents[:, -1] for chunk in run(stage, clips, None))
+    expected = [clips.present.latent] * 4 + [first] * 3 + [second] * 2 + [third]
+    assert all(torch.equal(a[:, 0], b) for a, b in zip(told, expected, strict=True))
+
+
+def test_scores_of_a_clip_see_the_frames_before_its_chunks(stage: DistillationStage) -> None:
+    """All chunks at once are told what one by one they would be."""
+    clips, generator = random_clips(), torch.Generator().manual_seed(3)
+    generated = torch.randn(clips.future.shape, generator=generator)
+    told: list[torch.Tensor] = []
+    original = stage.critic.forward
+
+    def spy(noisy, levels, actions, present, latest, *rest, **more):
+        told.append(latest)
+        return original(noisy, levels, actions, present, latest, *rest, **more)
+
+    stage.critic.forward = spy  # type: ignore[method-assign]
+    stage.scores(clips, generated, Draws(0))
+    ends = [generated[:, index] for index in (1, 3, 5)]
+    assert torch.equal(told[0], torch.stack([clips.present.latent, *ends], dim=1))
+
+
 def test_every_step_of_every_chunk_gets_drawn(
     stage: DistillationStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,8 +168,9 @@ def test_a_long_rollout_sees_frames_from_long_before_and_its_last_chunk(stage: D
     assert torch.equal(clips.images, to_model_range(batch["frames"][:, count + size :]))
     assert torch.equal(clips.actions, batch["actions"][:, count + size :])
     assert torch.equal(clips.past_actions, batch["actions"][:, count : count + size])
-    before = encoder.encode(to_model_range(batch["frames"][:, count + size - 1]))[0]
-    assert torch.allclose(clips.past[:, -1], before, atol=1e-5)
+    before = batch["frames"][:, count - 1 : count + size]  # a frame and the chunk
+    latents = encoder.encode(to_model_range(before.flatten(0, 1)))[0].unflatten(0, before.shape[:2])
+    assert torch.allclose(clips.past, latents, atol=1e-5)
     losses = stage.student_losses(clips, Draws(0))
     assert set(losses) == {"regression", "pixels", "structure"}  # the teacher does not know long rollouts
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())

@@ -107,6 +107,21 @@ def test_the_error_of_pixels_counts_decibels() -> None:
     assert torch.allclose(gain[0], gain[1], rtol=0.02)
 
 
+def test_a_large_least_error_leaves_the_squared_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logged = torch.randn(2, 5, 4, 3, 3, generator=generator)
+    # frames with errors of very different size
+    made = logged + torch.randn(2, 5, 1, 1, 1, generator=generator) * torch.randn(
+        logged.shape, generator=generator
+    )
+    made.requires_grad_()
+    least = 1e4
+    (by_recipe,) = torch.autograd.grad(least * losses.regression(made, logged, least), made)
+    moved = losses.differences(made) - losses.differences(logged)
+    (squared,) = torch.autograd.grad((made - logged).square().mean() + moved.square().mean(), made)
+    assert torch.allclose(by_recipe, squared, rtol=1e-2, atol=1e-6)
+
+
 def test_a_tint_counts_more_than_as_much_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     true = torch.rand(2, 3, 3, 32, 48, generator=generator) - 0.5

@@ -118,8 +118,9 @@ class DistillationStage(Stage):
         else:
             steps = None
         noise = draws.normal(*clips.future.shape)
+        latest = None if clips.past is None else clips.past[:, -1]
         results = list(
-            rollout(network, cache, clips.present, clips.actions, noise, schedule, steps, first_step)
+            rollout(network, cache, clips.present, clips.actions, noise, schedule, steps, first_step, latest)
         )
         parts = [cast(Tensor, result.trained) if trained else result.latents for result in results]
         return torch.cat(parts, dim=1)
@@ -128,7 +129,7 @@ class DistillationStage(Stage):
         generated = self.generate(clips, draws, trained=True)
         pictures = self.pictures(clips, generated, draws)
         losses = {
-            "regression": regression(generated, clips.future),
+            "regression": regression(generated, clips.future, self.recipe.least_error),
             "pixels": picture_error(*pictures),
             "structure": structure_error(*pictures),
         }
@@ -143,24 +144,29 @@ class DistillationStage(Stage):
         """A clip as a long rollout meets it: observed frames from long before, and the chunk before the future."""
         count = self.config.context_frames
         first = count + self.config.schedule.chunk_frames
-        images = to_model_range(torch.cat((batch["earlier_frames"], batch["frames"][:, count:]), dim=1))
+        images = to_model_range(torch.cat((batch["earlier_frames"], batch["frames"][:, count - 1 :]), dim=1))
         actions = torch.cat((batch["earlier_actions"], batch["actions"][:, count:]), dim=1)
         latents, pictures = encode_frames(self.model, images)
         return Clips(
-            latents[:, :count], actions[:, :count], latents[:, first:], actions[:, first:],
-            Reference(*(part[:, count - 1] for part in pictures)), images[:, first:],
-            latents[:, count:first], actions[:, count:first],
+            latents[:, :count], actions[:, :count], latents[:, first + 1 :], actions[:, first:],
+            Reference(*(part[:, count - 1] for part in pictures)), images[:, first + 1 :],
+            latents[:, count : first + 1], actions[:, count:first],
         )  # fmt: skip
 
     @torch.no_grad()
     def remember_past(self, cache: KVCache, clips: Clips, draws: Draws, first_step: int) -> None:
         """Put the chunk before the future into the cache, at some noise: it is real, and the student's are not."""
         level = MOST_PAST_NOISE * draws.fraction()
-        past, actions = cast(Tensor, clips.past), cast(Tensor, clips.past_actions)
+        (latest, past), actions = (
+            cast(Tensor, clips.past).tensor_split((1,), dim=1),
+            cast(Tensor, clips.past_actions),
+        )
         noise = draws.normal(*past.shape)
         noisy = add_noise(past, noise, past.new_full(past.shape[:2], level))
         network, schedule = self.model.transformer, self.config.schedule
-        result = denoise_chunk(network, cache, noisy, level, actions, clips.present, schedule, first_step)
+        result = denoise_chunk(
+            network, cache, noisy, level, actions, clips.present, latest[:, 0], schedule, first_step
+        )
         cache.append(result.memory)
 
     def pictures(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -174,13 +180,12 @@ class DistillationStage(Stage):
     def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Fake and real score's estimates of ``generated`` from one noised copy of it."""
         noisy, levels = self.noised(generated, draws)
-        fake = self.estimate(self.critic, clips, noisy, levels)
-        real = self.estimate(self.teacher, clips, noisy, levels)
+        given = (clips, generated, noisy, levels)
+        fake = self.estimate(self.critic, *given)
+        real = self.estimate(self.teacher, *given)
         if self.recipe.guidance:
             hidden = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
-            real = real + self.recipe.guidance * (
-                real - self.estimate(self.teacher, clips, noisy, levels, hidden)
-            )
+            real = real + self.recipe.guidance * (real - self.estimate(self.teacher, *given, hidden))
         return fake, real
 
     def noised(self, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -193,13 +198,14 @@ class DistillationStage(Stage):
         self,
         network: VideoTransformer,
         clips: Clips,
+        generated: Tensor,
         noisy: Tensor,
         levels: Tensor,
         drop: Tensor | None = None,
     ) -> Tensor:
         observed = network.observe(clips.context, clips.context_actions)
         chunk_frames = self.config.schedule.chunk_frames
-        return denoise_clip(network, clips, noisy, levels, observed, chunk_frames, drop).latents
+        return denoise_clip(network, clips, generated, noisy, levels, observed, chunk_frames, drop).latents
 
     def critic_loss(self, clips: Clips, draws: Draws) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
@@ -207,7 +213,8 @@ class DistillationStage(Stage):
             generated = self.generate(clips, draws, trained=False)
         noisy, levels = self.noised(generated, draws)
         observed = self.critic.observe(clips.context, clips.context_actions)
-        result = denoise_clip(self.critic, clips, noisy, levels, observed, self.config.schedule.chunk_frames)
+        chunk_frames = self.config.schedule.chunk_frames
+        result = denoise_clip(self.critic, clips, generated, noisy, levels, observed, chunk_frames)
         return flow_matching(result, generated, levels) + 0.1 * uncertainty(result, generated)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:

@@ -33,8 +33,8 @@ class Clips(NamedTuple):
         future, actions: [B, F, c, h, w] and [B, F, A].
         picture: the last observed frame as the decoder wants it.
         images: the future in pixels, [B, F, 3, H, W] in [-1, 1].
-        past, past_actions: the chunk before the future, where the observed frames are from long before;
-            None where the future follows them.
+        past, past_actions: where the observed frames are from long before, a frame and the chunk that lie before
+            the future, [B, 1 + chunk_frames, c, h, w], and the chunk's actions; None where the future follows them.
     """
 
     context: Tensor
@@ -81,7 +81,7 @@ class TeacherStage(Stage):
         levels = chunk_levels(draws.uniform(rows, self.config.horizon // size), size)
         drop = draws.uniform(rows) < DROPPED_ACTIONS
         noisy = add_noise(clips.future, draws.normal(*clips.future.shape), levels)
-        result = denoise_clip(network, clips, noisy, levels, observed, size, drop)
+        result = denoise_clip(network, clips, clips.future, noisy, levels, observed, size, drop)
         return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -125,18 +125,21 @@ def noised_context(clips: Clips, draws: Draws, most: float) -> tuple[Tensor, Ten
 def denoise_clip(
     network: VideoTransformer,
     clips: Clips,
+    clean: Tensor,
     noisy: Tensor,
     levels: Tensor,
     observed: list[KeysValues],
     chunk_frames: int,
     drop: Tensor | None = None,
 ) -> Denoised:
-    """All chunks of a clip in one pass, each seeing the (noisy) chunks before it."""
+    """All chunks of a clip in one pass. Each sees the noisy chunks before it, and their last frame as ``clean`` has it."""
+    ends = clean[:, chunk_frames - 1 : -1 : chunk_frames]
     return network(
         noisy,
         levels,
         clips.actions,
         clips.present,
+        torch.cat((clips.present.latent[:, None], ends), dim=1),
         observed,
         [],
         chunk_frames,
