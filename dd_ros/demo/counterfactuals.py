@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.console import Command
-from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, WORLD, Robot, Vector, to_world
+from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, RATE_HZ, WORLD, Robot, Vector, to_world
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import write_json
 from dd_ros.predictor import Predictor
@@ -44,13 +44,13 @@ class Future(NamedTuple):
     Attributes:
         commands: [K, 2].
         images: what the simulator shows, uint8 [K, H, W, 3].
-        block: pose of the block in the end: x, y, angle in rad.
+        blocks: pose of the block after each command: x, y, angle in rad, [K, 3].
         nudged: the same if it had stood NUDGE elsewhere at the start.
     """
 
     commands: Vector
     images: Images
-    block: Vector
+    blocks: Vector
     nudged: Vector
 
 
@@ -102,12 +102,14 @@ def branch(seed: int, steps: int, commands: Vector) -> Future:
     """The simulator's future of ``commands`` [K, 2]."""
     world, twin = (replayed(seed, steps)[0].world for _ in range(2))
     twin.nudge(NUDGE)
-    images = []
+    images, blocks, nudged = [], [], []
     for command in commands:
         world.step(command)
         twin.step(command)
         images.append(world.image())
-    return Future(commands, np.stack(images), world.block, twin.block)
+        blocks.append(world.block)
+        nudged.append(twin.block)
+    return Future(commands, np.stack(images), np.stack(blocks), np.stack(nudged))
 
 
 def block_pose(image: Images) -> Vector | None:
@@ -177,25 +179,27 @@ def predict(predictor: Predictor, table: Start) -> Images:
     return predictor.predict(np.stack([future.commands for future in table.futures]))
 
 
-def compare(tables: Sequence[Start], predictions: Sequence[Images]) -> dict[str, Any]:
-    """Errors of the block's last pose: as predicted, and of what it compares with.
+def compare(tables: Sequence[Start], predictions: Sequence[Images], step: int) -> dict[str, Any]:
+    """Errors of the block's pose after ``step`` commands: as predicted, and of what it compares with.
 
     That is: the pose if the block had not moved, the pose read off the true picture, and where the block comes to
     from a start that is NUDGE off.
     """
     names = ("predicted", "unmoved", "read_off_true_picture", "nudged_start")
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    moved = []
+    moved, index = [], step - 1
     for table, images in zip(tables, predictions, strict=True):
         for future, predicted in zip(table.futures, images, strict=True):
-            rows["predicted"].append(error(block_pose(predicted[-1]), future.block))
-            rows["unmoved"].append(error(table.block, future.block))
-            rows["read_off_true_picture"].append(error(block_pose(future.images[-1]), future.block))
-            rows["nudged_start"].append(error(future.nudged, future.block))
+            true = future.blocks[index]
+            rows["predicted"].append(error(block_pose(predicted[index]), true))
+            rows["unmoved"].append(error(table.block, true))
+            rows["read_off_true_picture"].append(error(block_pose(future.images[index]), true))
+            rows["nudged_start"].append(error(future.nudged[index], true))
             moved.append(rows["unmoved"][-1][0] > MOVED)
     pushed = np.array(moved)
     better = np.array([a[0] < b[0] for a, b in zip(rows["predicted"], rows["unmoved"], strict=True)])
     return {
+        "seconds_ahead": round(step / RATE_HZ, 2),
         "starts": len(tables),
         "sequences": len(pushed),
         "pushed": int(pushed.sum()),
@@ -242,12 +246,10 @@ def main(checkpoint: str, starts: int, seed: int, json_path: Path, picture_path:
         raise InputError(f"{checkpoint}: expected a checkpoint of the simulated pusher, such as pusht")
     tables = [start(seed + n, predictor.config.context_frames, predictor.horizon) for n in range(starts)]
     predictions = [predict(predictor, table) for table in tables]
-    about = {
-        "checkpoint": predictor.config.name,
-        "seconds_ahead": predictor.horizon * predictor.step_ns / 1e9,
-    }
-    result: dict[str, Any] = {**about, **compare(tables, predictions)}
-    write_json(json_path, result)
+    horizon = predictor.horizon
+    result = compare(tables, predictions, horizon)
+    on_the_way = [compare(tables, predictions, step) for step in (horizon // 2, horizon * 3 // 4)]
+    write_json(json_path, {"checkpoint": predictor.config.name, **result, "on_the_way": on_the_way})
     if picture_path:
         shown = [picture(table, images) for table, images in zip(tables[:4], predictions[:4], strict=True)]
         cv2.imwrite(str(picture_path), np.concatenate(shown)[..., ::-1])

@@ -38,12 +38,14 @@ def test_branches_leave_from_one_start() -> None:
     table = start(3, CONTEXT, HORIZON)
     assert table.images.shape == (CONTEXT, 96, 96, 3)
     assert len(table.futures) == 6
-    ends = {tuple(np.round(future.block, 3)) for future in table.futures}
+    ends = {tuple(np.round(future.blocks[-1], 3)) for future in table.futures}
     assert len(ends) >= 3  # pushes differ, and some miss
     still = table.futures[-1]
-    assert error(still.block, table.block)[0] < 1.0
-    assert error(still.nudged, still.block)[0] == pytest.approx(1.0, abs=0.1)
-    assert all(0.0 < error(future.nudged, future.block)[0] < 20.0 for future in table.futures)
+    assert error(still.blocks[-1], table.block)[0] < 1.0
+    assert error(still.nudged[-1], still.blocks[-1])[0] == pytest.approx(1.0, abs=0.1)
+    assert all(0.0 < error(future.nudged[-1], future.blocks[-1])[0] < 20.0 for future in table.futures)
+    read = [error(block_pose(image), pose)[0] for image, pose in zip(still.images, still.blocks, strict=True)]
+    assert max(read) < 5.0  # pictures and poses go together
     assert all(future.commands.shape == (HORIZON, 2) for future in table.futures)
 
 
@@ -55,10 +57,14 @@ def test_a_replay_is_the_same_every_time() -> None:
 
 def test_perfect_predictions_find_every_push() -> None:
     tables = [start(seed, CONTEXT, HORIZON) for seed in (3, 4)]
-    right = compare(tables, [np.stack([future.images for future in table.futures]) for table in tables])
+    perfect = [np.stack([future.images for future in table.futures]) for table in tables]
+    right = compare(tables, perfect, HORIZON)
     assert right["pushed"] >= 4
     assert right["nearer_than_unmoved_where_pushed"] == 1.0
     assert right["predicted"] == right["read_off_true_picture"]
     assert right["predicted"]["pushed"]["centre"] < 5.0
     frozen = [np.stack([np.repeat(table.images[-1:], HORIZON, axis=0)] * 6) for table in tables]
-    assert compare(tables, frozen)["predicted"]["pushed"]["centre"] > 10.0
+    assert compare(tables, frozen, HORIZON)["predicted"]["pushed"]["centre"] > 10.0
+    early = compare(tables, perfect, HORIZON // 2)
+    assert early["predicted"] == early["read_off_true_picture"]
+    assert early["unmoved"]["pushed"]["centre"] < right["unmoved"]["pushed"]["centre"]
