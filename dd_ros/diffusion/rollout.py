@@ -23,13 +23,13 @@ class RolloutChunk(NamedTuple):
     Attributes:
         latents: [N, chunk_frames, c, h, w], clean estimate of the last denoising step.
         uncertainty: [N, chunk_frames], expected RMS error of the latents, in their deviations.
-        trained: [N, chunk_frames, c, h, w], estimate of the step that carries the gradient, or
-            None in a rollout without gradients.
+        trained: what the step that carries the gradient made of the chunk, or None in a rollout without
+            gradients.
     """
 
     latents: Tensor
     uncertainty: Tensor
-    trained: Tensor | None
+    trained: Denoised | None
 
 
 def rollout(
@@ -92,7 +92,7 @@ def rollout(
             clean = result.latents
             if trained_steps is not None:
                 if index == trained_steps[chunk]:
-                    trained = clean
+                    trained = result
                 clean = clean.detach()
             if index + 1 < len(levels):
                 noisy = step(noisy, clean, level, levels[index + 1])

@@ -10,6 +10,7 @@ latents as the student predicts them.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -19,10 +20,10 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, shift
-from dd_ros.diffusion.rollout import denoise_chunk, rollout
+from dd_ros.diffusion.rollout import RolloutChunk, denoise_chunk, rollout
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import VideoTransformer
+from dd_ros.model.transformer import Denoised, VideoTransformer
 from dd_ros_training.draws import Draws
 from dd_ros_training.losses import (
     distribution_matching,
@@ -98,8 +99,18 @@ class DistillationStage(Stage):
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
         return weight
 
-    def generate(self, clips: Clips, draws: Draws, trained: bool) -> Tensor:
-        """The student's rollout: what drawn steps, those with the gradient, estimate, or else the last steps."""
+    def generate(self, clips: Clips, draws: Draws) -> Tensor:
+        """The student's rollout without gradient: clean latents [B, F, c, h, w]."""
+        return torch.cat([chunk.latents for chunk in self.rollout(clips, draws, trained=False)], dim=1)
+
+    def estimate_with_gradient(self, clips: Clips, draws: Draws) -> Denoised:
+        """What drawn steps of the student's rollout, one of each chunk, make of all its frames."""
+        parts = [cast(Denoised, chunk.trained) for chunk in self.rollout(clips, draws, trained=True)]
+        latents, log_variances, _ = zip(*parts, strict=True)
+        return Denoised(torch.cat(latents, dim=1), torch.cat(log_variances, dim=1), [])
+
+    def rollout(self, clips: Clips, draws: Draws, trained: bool) -> Iterator[RolloutChunk]:
+        """The robot's rollout over a batch; ``trained``: a drawn step of each chunk carries the gradient."""
         schedule, first_step = self.config.schedule, 1
         cache = KVCache(
             self.config.context_frames,
@@ -119,17 +130,17 @@ class DistillationStage(Stage):
             steps = None
         noise = draws.normal(*clips.future.shape)
         latest = None if clips.past is None else clips.past[:, -1]
-        results = list(
-            rollout(network, cache, clips.present, clips.actions, noise, schedule, steps, first_step, latest)
+        return rollout(
+            network, cache, clips.present, clips.actions, noise, schedule, steps, first_step, latest
         )
-        parts = [cast(Tensor, result.trained) if trained else result.latents for result in results]
-        return torch.cat(parts, dim=1)
 
     def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
-        generated = self.generate(clips, draws, trained=True)
+        result = self.estimate_with_gradient(clips, draws)
+        generated = result.latents
         pictures = self.pictures(clips, generated, draws)
         losses = {
             "regression": regression(generated, clips.future, self.recipe.least_error),
+            "uncertainty": uncertainty(result, clips.future),
             "pixels": picture_error(*pictures),
             "structure": structure_error(*pictures),
         }
@@ -210,7 +221,7 @@ class DistillationStage(Stage):
     def critic_loss(self, clips: Clips, draws: Draws) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
         with torch.no_grad():
-            generated = self.generate(clips, draws, trained=False)
+            generated = self.generate(clips, draws)
         noisy, levels = self.noised(generated, draws)
         observed = self.critic.observe(clips.context, clips.context_actions)
         chunk_frames = self.config.schedule.chunk_frames
