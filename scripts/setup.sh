@@ -52,7 +52,7 @@ pins() {
   local drop='^$'
   if [ -n "${DD_ROS_TORCH:-}" ]; then drop+='|^torch=='; fi
   if [ "$ros" != wheels ]; then
-    drop+='|^(numpy|opencv-python|scikit-image|matplotlib|cv-bridge|gym-pusht)=='
+    drop+='|^(numpy|opencv-python|scikit-image|scipy|matplotlib|cv-bridge|gym-pusht)=='
     if "$host" -c 'import torch' 2>/dev/null; then drop+='|^torch=='; fi
     "$host" -c 'import numpy; print(f"numpy=={numpy.__version__}")' 2>/dev/null || true
   fi

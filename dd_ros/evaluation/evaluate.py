@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,13 @@ from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.features import feature_distance
-from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
+from dd_ros.evaluation.metrics import (
+    best_fraction,
+    bootstrap_interval,
+    psnr,
+    psnr_moving,
+    ssim,
+)
 from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -42,12 +49,14 @@ class Scores:
     Attributes:
         predictors: name -> metric -> rows [K].
         actions: name -> rows [K] of PSNR.
+        uncertainty: rows [K], the error that the model expects of its frames for true actions.
         episodes: index of each window's episode.
         pictures: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
     """
 
     predictors: dict[str, dict[str, list[Values]]] = field(default_factory=dict)
     actions: dict[str, list[Values]] = field(default_factory=dict)
+    uncertainty: list[Values] = field(default_factory=list)
     episodes: list[int] = field(default_factory=list)
     pictures: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
@@ -180,19 +189,22 @@ def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[
     for number, window in enumerate(progress(windows, "evaluating")):
         clip = clip_of(episodes[window.episode], window, predictor.config.context_frames, horizon)
         before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
-        predictions = predict(predictor, clip, foreign_actions(episodes, window, horizon, rng))
+        predictions, expected = predict(predictor, clip, foreign_actions(episodes, window, horizon, rng))
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
         scores.judge(true, last, {"model": predictions["true"], **guesses})
+        scores.uncertainty.append(expected)
         scores.episodes.append(window.episode)
         if number in pictured:
             scores.pictures.append((last, true, predictions["true"]))
     return scores
 
 
-def predict(predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]) -> dict[str, Images]:
-    """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call."""
+def predict(
+    predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]
+) -> tuple[dict[str, Images], Values]:
+    """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call; uncertainty [K] of the true one."""
     predictor.reset()
     seen = len(clip) - predictor.horizon
     for index in range(max(0, seen - predictor.config.context_frames), seen):
@@ -205,7 +217,10 @@ def predict(predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]) -
     candidates = np.stack(
         [true, np.broadcast_to(mean, true.shape), foreign, np.broadcast_to(held, true.shape)]
     )
-    return dict(zip(ACTIONS, predictor.predict(candidates), strict=True))
+    chunks = list(predictor.predict_chunks(candidates))
+    images = np.concatenate([chunk.frames for chunk in chunks], axis=1)
+    uncertainty = np.concatenate([chunk.uncertainty[0] for chunk in chunks])
+    return dict(zip(ACTIONS, images, strict=True)), uncertainty
 
 
 def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
@@ -231,6 +246,7 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
         "skill_psnr_ci95": jsonable(interval),
         "bootstrap_over": "episodes" if several else "windows",
         "actions": following,
+        "uncertainty": uncertainty_figures(np.stack(scores.uncertainty), rows["model"]["psnr"]),
         "zero_actions": "the mean command of the training data, zero after normalisation",
         "per_episode": [
             {
@@ -241,6 +257,20 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
             for index in np.unique(groups)
         ],
     }
+
+
+def uncertainty_figures(expected: Values, psnr: Values) -> dict[str, Any]:
+    """Mean expected error per step, and how well it tells the windows' errors, from ``expected`` and ``psnr`` [W, K].
+
+    The rank correlation (Spearman's) is between expected and true error of windows at the same step: 1 sorts them as
+    they turn out, 0 knows nothing but how far ahead a frame is; null where one of the two is the same in all windows.
+    """
+    from scipy.stats import ConstantInputWarning, spearmanr  # slow to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        ranks = [spearmanr(a, -b).statistic for a, b in zip(expected.T, psnr.T, strict=True)]
+    return {"expected": jsonable(expected.mean(axis=0)), "rank_correlation": jsonable(np.array(ranks))}
 
 
 def mean_known(values: Values) -> Values:

@@ -18,7 +18,7 @@ from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import ActionSpec
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
-from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict
+from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict, uncertainty_figures
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
@@ -140,7 +140,7 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
     shaken = replace(episode, stamps=episode.stamps + jitter)
     predict(predictor, clip_of(shaken, Window(0, 9), 2, HORIZON), foreign)
     predictor.seed(0)
-    got = predict(predictor, clip_of(shaken, window, 2, HORIZON), foreign)
+    got, expected = predict(predictor, clip_of(shaken, window, 2, HORIZON), foreign)
     assert tuple(got) == ACTIONS
 
     predictor.reset()
@@ -153,8 +153,10 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
         foreign,
         np.repeat(episode.actions[6:7], 8, axis=0),
     )
-    for name, images in zip(ACTIONS, predictor.predict(np.stack(candidates)), strict=True):
-        np.testing.assert_array_equal(got[name], images)
+    chunks = list(predictor.predict_chunks(np.stack(candidates)))
+    for number, name in enumerate(ACTIONS):
+        np.testing.assert_array_equal(got[name], np.concatenate([chunk.frames[number] for chunk in chunks]))
+    np.testing.assert_array_equal(expected, np.concatenate([chunk.uncertainty[0] for chunk in chunks]))
     assert (got["true"] != got["shuffled"]).any()
 
 
@@ -164,12 +166,23 @@ def test_windows_where_nothing_moves_are_null():
         scores.judge(still, still[0], dict.fromkeys(("model", "copy_last", "optical_flow"), still))
         for name in ACTIONS:
             scores.actions.setdefault(name, []).append(np.ones(HORIZON))
+        scores.uncertainty.append(np.ones(HORIZON))
         scores.episodes.append(0)
     written = figures(scores, ["still"], seed=0)
     assert written["predictors"]["model"]["psnr_moving"] == [None] * HORIZON
     assert written["mean"]["model"]["psnr_moving"] is None
     assert written["actions"]["true_best_fraction"] == 0.0  # a tie is not best
     assert written["bootstrap_over"] == "windows"
+    assert written["uncertainty"]["rank_correlation"] == [None] * HORIZON  # the same in all windows
+
+
+def test_uncertainty_is_judged_by_the_order_of_windows_at_a_step():
+    expected = np.array([[0.1, 0.9], [0.2, 0.8], [0.4, 0.5]])
+    psnr = np.array([[40.0, 30.0], [35.0, 31.0], [20.0, 35.0]])
+    worse_when_expected = uncertainty_figures(expected, psnr)
+    assert worse_when_expected["rank_correlation"] == [1.0, 1.0]
+    assert worse_when_expected["expected"] == pytest.approx([0.7 / 3, 2.2 / 3], abs=1e-4)
+    assert uncertainty_figures(expected, -psnr)["rank_correlation"] == [-1.0, -1.0]
 
 
 def test_max_windows(tiny_checkpoint, tiny_bags, tmp_path):
