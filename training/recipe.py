@@ -58,6 +58,8 @@ class DistillationRecipe(StageRecipe):
             count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; teaches student and decoder.
         structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
+        pictures_from: share of the stage after which pixels and structure join; before it nothing is decoded, which
+            takes half the time of a step.
         critic_steps: critic updates per generator update.
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
@@ -73,6 +75,7 @@ class DistillationRecipe(StageRecipe):
     least_error: Annotated[float, Field(gt=0.0)] = 1e-4
     pixels: Weight = 0.3
     structure: Weight = 0.3
+    pictures_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     critic_steps: Positive = 1
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0

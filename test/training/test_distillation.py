@@ -220,6 +220,14 @@ def test_only_decoded_frames_teach_the_decoder(stage: DistillationStage) -> None
     assert not any(part.requires_grad for part in stage.model.autoencoder.encoder.parameters())
 
 
+def test_pictures_join_when_the_recipe_says(stage: DistillationStage) -> None:
+    stage.recipe = stage.recipe.model_copy(update={"pictures_from": 0.5, "steps": 10})
+    named = []
+    for stage.steps in (4, 5):
+        named.append({"pixels", "structure"} & set(stage.student_losses(random_clips(), Draws(0))))
+    assert named == [set(), {"pixels", "structure"}]
+
+
 def test_the_critics_loss_leaves_the_student_alone(stage: DistillationStage) -> None:
     stage.critic_loss(random_clips(), Draws(0)).backward()
     assert all(parameter.grad is None for parameter in stage.model.transformer.parameters())

@@ -137,13 +137,13 @@ class DistillationStage(Stage):
     def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
         result = self.estimate_with_gradient(clips, draws)
         generated = result.latents
-        pictures = self.pictures(clips, generated, draws)
         losses = {
             "regression": regression(generated, clips.future, self.recipe.least_error),
             "uncertainty": uncertainty(result, clips.future),
-            "pixels": picture_error(*pictures),
-            "structure": structure_error(*pictures),
         }
+        if self.progress_fraction() >= self.recipe.pictures_from:
+            pictures = self.pictures(clips, generated, draws)
+            losses |= {"pixels": picture_error(*pictures), "structure": structure_error(*pictures)}
         if scored and clips.past is None:  # the teacher does not know long rollouts
             fake, real = self.scores(clips, generated.detach(), draws)
             losses["matching"] = distribution_matching(generated, fake, real)
