@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from dd_ros.config import CheckpointConfig
@@ -106,7 +107,7 @@ def results(figures: dict[str, Any] | None) -> str:
 
 
 def verdict(figures: dict[str, Any]) -> str:
-    """One plain sentence on skill, one on actions."""
+    """One plain sentence on skill, one on actions, one on the uncertainty."""
     rate, skill = figures["fps"], figures["skill_psnr"]
     beaten = [step for step, value in zip(figures["steps"], skill, strict=True) if value > 0]
     from_step = next(
@@ -120,4 +121,10 @@ def verdict(figures: dict[str, Any]) -> str:
         second = "actions matter, but less than they should: more data or training may help"
     else:
         second = "ignores actions: check that the action topic is time-aligned"
-    return f"{first}; true actions are the best of true, zero and shuffled in {share:.0%} of the windows: {second}."
+    ranks = [value for value in figures["uncertainty"]["rank_correlation"] if value is not None]
+    third = (
+        f"\nExpected and true error rank the windows of a step alike to {mean(ranks):.2f} (rank correlation)."
+        if ranks
+        else ""
+    )
+    return f"{first}; true actions are the best of true, zero and shuffled in {share:.0%} of the windows: {second}.{third}"
