@@ -58,8 +58,8 @@ class DistillationRecipe(StageRecipe):
             count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; teaches student and decoder.
         structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
-        pictures_from: share of the stage after which pixels and structure join; before it nothing is decoded, which
-            takes half the time of a step.
+        pictures_from: share of the stage after which pixels and structure join; before it nothing is decoded, so that
+            a step takes less time.
         critic_steps: critic updates per generator update.
         scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.

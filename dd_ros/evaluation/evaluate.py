@@ -21,13 +21,7 @@ from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.features import feature_distance
-from dd_ros.evaluation.metrics import (
-    best_fraction,
-    bootstrap_interval,
-    psnr,
-    psnr_moving,
-    ssim,
-)
+from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
 from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -204,7 +198,10 @@ def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[
 def predict(
     predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]
 ) -> tuple[dict[str, Images], Values]:
-    """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call; uncertainty [K] of the true one."""
+    """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call.
+
+    And the uncertainty [K] of that for the true ones.
+    """
     predictor.reset()
     seen = len(clip) - predictor.horizon
     for index in range(max(0, seen - predictor.config.context_frames), seen):

@@ -100,17 +100,18 @@ class DistillationStage(Stage):
         return weight
 
     def generate(self, clips: Clips, draws: Draws) -> Tensor:
-        """The student's rollout without gradient: clean latents [B, F, c, h, w]."""
-        return torch.cat([chunk.latents for chunk in self.rollout(clips, draws, trained=False)], dim=1)
+        """Latents [B, F, c, h, w] of the student's rollout, as the robot makes it."""
+        chunks = self.student_rollout(clips, draws, trained=False)
+        return torch.cat([chunk.latents for chunk in chunks], dim=1)
 
     def estimate_with_gradient(self, clips: Clips, draws: Draws) -> Denoised:
         """What drawn steps of the student's rollout, one of each chunk, make of all its frames."""
-        parts = [cast(Denoised, chunk.trained) for chunk in self.rollout(clips, draws, trained=True)]
+        parts = [cast(Denoised, chunk.trained) for chunk in self.student_rollout(clips, draws, trained=True)]
         latents, log_variances, _ = zip(*parts, strict=True)
         return Denoised(torch.cat(latents, dim=1), torch.cat(log_variances, dim=1), [])
 
-    def rollout(self, clips: Clips, draws: Draws, trained: bool) -> Iterator[RolloutChunk]:
-        """The robot's rollout over a batch; ``trained``: a drawn step of each chunk carries the gradient."""
+    def student_rollout(self, clips: Clips, draws: Draws, trained: bool) -> Iterator[RolloutChunk]:
+        """The robot's rollout over a batch; if ``trained``, a drawn step of each chunk carries the gradient."""
         schedule, first_step = self.config.schedule, 1
         cache = KVCache(
             self.config.context_frames,
