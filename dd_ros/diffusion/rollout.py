@@ -85,13 +85,14 @@ def rollout(
             )
 
         noisy, trained = noise[:, part], None
+        trained_step = None if trained_steps is None else trained_steps[chunk]
         levels = schedule.chunk_levels(chunk)
         for index, level in enumerate(levels):
-            with gradient_only_at(index, None if trained_steps is None else trained_steps[chunk]):
+            with gradient_only_at(index, trained_step):
                 result = denoise(noisy, level)
             clean = result.latents
-            if trained_steps is not None:
-                if index == trained_steps[chunk]:
+            if trained_step is not None:
+                if index == trained_step:
                     trained = result
                 clean = clean.detach()
             if index + 1 < len(levels):
@@ -99,8 +100,11 @@ def rollout(
         latest = clean[:, -1]
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
-        memory = denoise(clean, 0.0).memory if schedule.clean_context else result.memory
-        cache.append(detached(memory) if trained_steps is not None else memory)
+        memory = result.memory
+        if schedule.clean_context:
+            with gradient_only_at(len(levels), trained_step):
+                memory = denoise(clean, 0.0).memory
+        cache.append(memory if trained_step is None else detached(memory))
 
 
 def detached(memory: list[KeysValues]) -> list[KeysValues]:

@@ -76,6 +76,17 @@ def test_only_the_drawn_step_carries_the_gradient(stage: DistillationStage) -> N
     assert not torch.equal(chunks[1].trained.latents, chunks[1].latents)  # the first of three
 
 
+def test_a_refresh_pass_is_made_without_gradient(stage: DistillationStage) -> None:
+    network, graded = stage.model.transformer, []
+    original = network.forward
+    network.forward = lambda *given, **more: graded.append(torch.is_grad_enabled()) or original(*given, **more)  # type: ignore[method-assign]
+    try:
+        run(stage, random_clips(), [0] * 4, preset("1_clean_context", 2, 8))
+    finally:
+        del network.forward
+    assert graded == [True, False] * 4
+
+
 def test_each_chunk_is_told_the_frame_before_it(stage: DistillationStage) -> None:
     """In all its steps: the last observed one, then the estimate of the one that the chunk before ends with."""
     told: list[torch.Tensor] = []
