@@ -177,6 +177,8 @@ class TransformerConfig(Settings):
             (the sink) are always visible.
         reach: model steps from the last observed frame that training covers; in longer rollouts the
             observed frames are held at this distance.
+        carry: whether all blocks are told the frame before a chunk, and may carry it over. Where things are pushed about
+            for long, as in PushT, nothing else keeps them whole; on few minutes of a robot's logs it is learnt by heart.
     """
 
     width: Positive = 192
@@ -185,6 +187,7 @@ class TransformerConfig(Settings):
     patch: Positive = 2
     window_frames: Positive = 4
     reach: Positive = 16
+    carry: bool = False
 
     @model_validator(mode="after")
     def _heads(self) -> TransformerConfig:

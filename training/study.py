@@ -4,31 +4,33 @@
 Example:
     python -m dd_ros_training.study config/study.yaml --bags DIR --out out/study
 
-Everything is kept in ``--out``: what was trained or judged is not done again, and an interrupted stage goes on. Only
-the milliseconds are measured anew, one variant after the other.
+Everything is kept in ``--out``, each variant as a checkpoint: what was trained or judged is not done again, and an
+interrupted stage goes on. Only the milliseconds are measured anew, when all else is done, one variant after the other.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 import click
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 from pydantic import Field
 
 from dd_ros.bags import find_bags
-from dd_ros.checkpoint import Model
+from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import Settings, read_yaml, write_yaml
 from dd_ros.console import Command
-from dd_ros.device import native_dtype, resolve_device
 from dd_ros.errors import InputError
 from dd_ros.evaluation.bench import Stream
 from dd_ros.evaluation.drift import MEASURES, drift
@@ -40,6 +42,7 @@ from dd_ros_training.train import STAGES, Run
 
 BEGIN, END = "<!-- study -->", "<!-- end of study -->"
 PLOT, STRIP = "study.png", "drift.png"
+FIGURES, CHECKPOINT, LOG = "figures.json", "checkpoint", "log.txt"  # of a row, in its folder
 BASE = "base"  # folder of the stages that variants share
 RUNS = 5  # timed predictions of a variant
 Stage = Literal["autoencoder", "teacher", "distillation"]
@@ -52,7 +55,7 @@ class Variant(Settings):
         title: what the tables call it.
         kind: whether it is a rival of the method, or the method without one part.
         start: the shared stage whose weights it starts from.
-        stages: what is trained of it; without any, the start's weights are used as they are.
+        stages: what is trained of it.
         changes: entries of the recipe that differ from the base's; those of a stage are merged.
         drift: whether it also makes long rollouts, as the method itself does.
     """
@@ -60,7 +63,7 @@ class Variant(Settings):
     title: str
     kind: Literal["rival", "ablation"]
     start: Literal["autoencoder", "teacher"] = "teacher"
-    stages: tuple[Stage, ...] = ("distillation",)
+    stages: tuple[Stage, ...] = Field(default=("distillation",), min_length=1)
     changes: dict[str, Any] = Field(default_factory=dict)
     drift: bool = False
 
@@ -72,12 +75,15 @@ class Study(Settings):
         base: the recipe of the method.
         windows: windows that each variant is judged on, at most.
         drift_steps: model steps of a long rollout; chunks must divide it.
+        jobs: rows that are made at a time, each on its share of the cores: on a CPU two small trainings on a core each
+            get on faster than one after the other on both.
         variants: the rows; the first is the method itself.
     """
 
     base: Recipe
     windows: int = Field(default=150, ge=1)
     drift_steps: int = Field(default=208, ge=1)
+    jobs: int = Field(default=1, ge=1)
     variants: dict[str, Variant] = Field(min_length=1)
 
     @property
@@ -94,18 +100,22 @@ def recipe_of(base: Recipe, name: str, variant: Variant) -> Recipe:
     return Recipe.model_validate({**entries, "name": name})
 
 
+def completed(run: Run, stages: Sequence[str]) -> Model:
+    """Train ``stages`` to their ends; KeyboardInterrupt where the user ended one early."""
+    model = run.train(stages)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    return model
+
+
 def train(study: Study, name: str, bags: Sequence[Path], out: Path) -> tuple[Run, Model]:
-    """Train a variant, and before it what it shares with others."""
+    """Train a variant, from a stage that the base has made."""
     variant = study.variants[name]
-    shared = Run(study.base, bags, out / BASE)
-    start = shared.train(list(STAGES)[: list(STAGES).index(variant.start) + 1])
     run = Run(recipe_of(study.base, name, variant), bags, out / name)
-    if not variant.stages:
-        return run, start
     before = list(STAGES)[list(STAGES).index(variant.stages[0]) - 1]
     if not run.weights(before).exists():
-        shutil.copy(shared.weights(variant.start), run.weights(before))
-    return run, run.train(variant.stages)
+        shutil.copy(out / BASE / f"{variant.start}.pt", run.weights(before))
+    return run, completed(run, variant.stages)
 
 
 def same_base(study: Study, out: Path) -> None:
@@ -120,23 +130,43 @@ def same_base(study: Study, out: Path) -> None:
         )
 
 
-def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Figures of a variant: as ``dd_ros evaluate`` has them, drift, milliseconds; all but the last are kept."""
+def rows_of(job: int, study: Study, names: Sequence[str], bags: Sequence[Path], out: Path) -> None:
+    """Make one job's share of the rows; what is said of each goes to a file beside its weights."""
+    torch.set_num_threads(share_of_cores(study.jobs))
+    for name in names[job :: study.jobs]:
+        path = out / name / LOG
+        path.parent.mkdir(parents=True, exist_ok=True)
+        click.echo(f"{name}: {path}")
+        with path.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+            row(study, name, bags, out)
+
+
+def share_of_cores(jobs: int) -> int:
+    """Threads that each of ``jobs`` may use."""
+    return max(1, len(os.sched_getaffinity(0)) // jobs)
+
+
+def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> None:
+    """Make a variant's checkpoint and its figures: as ``dd_ros evaluate`` has them, and drift."""
     run, model = train(study, name, bags, out)
-    device = resolve_device("auto")
-    predictor = Predictor(run.config, model, device, dtype=native_dtype(device))
-    path = out / name / "figures.json"
+    folder, path = out / name, out / name / FIGURES
     asked = study.variants[name].model_dump(mode="json") | {
         "windows": study.windows,
         "steps": study.drift_steps,
     }
-    if not path.exists() or json.loads(path.read_text())["asked"] != asked:
-        judged = out / name / "evaluate.json"
-        figures = judge(predictor, run.held_back, judged, out / name, max_windows=study.windows)
-        if study.variants[name].drift or name == study.method:
-            figures["drift"] = drift(predictor, run.held_back, study.drift_steps, out / name / STRIP)
-        write_json(path, {"asked": asked, **figures})
-    return json.loads(path.read_text()) | times(predictor)
+    if path.exists() and json.loads(path.read_text())["asked"] == asked:
+        return
+    save_checkpoint(folder / CHECKPOINT, run.config, model, f"# {study.variants[name].title}\n")
+    predictor = Predictor.load(folder / CHECKPOINT)
+    figures = judge(predictor, run.held_back, folder / "evaluate.json", folder, max_windows=study.windows)
+    if study.variants[name].drift or name == study.method:
+        figures["drift"] = drift(predictor, run.held_back, study.drift_steps, folder / STRIP)
+    write_json(path, {"asked": asked, **figures})
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """What ``row`` left in ``folder``, and milliseconds."""
+    return json.loads((folder / FIGURES).read_text()) | times(Predictor.load(folder / CHECKPOINT))
 
 
 def times(predictor: Predictor) -> dict[str, float]:
@@ -271,7 +301,12 @@ def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...]
     if not (BEGIN in text and END in text):
         raise InputError(f"{page}: expected the marks {BEGIN} and {END} round the study's tables, found none")
     same_base(settings, out)
-    rows = {name: row(settings, name, find_bags(bags), out) for name in chosen}
+    found, threads = find_bags(bags), torch.get_num_threads()
+    torch.set_num_threads(share_of_cores(settings.jobs))
+    completed(Run(settings.base, found, out / BASE), ("autoencoder", "teacher"))
+    torch.multiprocessing.spawn(rows_of, (settings, chosen, found, out), nprocs=settings.jobs)
+    torch.set_num_threads(threads)
+    rows = {name: figures_of(out / name) for name in chosen}
     FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)
     made = report(rows, settings, text)
     (out / "study.md").write_text(made)

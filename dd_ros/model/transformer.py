@@ -246,7 +246,8 @@ class VideoTransformer(nn.Module):
                 belongs to context i // (N / B).
             latest: [N, F / chunk_frames, c, h, w], the frame before each chunk as far as it is known: the estimate
                 of it, or for the first chunk the last observed frame. Keys and values of a chunk that was made in
-                one step know their own outcome in the last block only; this tells all blocks of the next chunk.
+                one step know their own outcome in the last block only; this tells all blocks of the next chunk
+                (where ``config.carry`` has it so).
             observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
             past: earlier chunks within the window, oldest first, each a ``Denoised.memory``.
             chunk_frames: frames that see each other.
@@ -261,9 +262,10 @@ class VideoTransformer(nn.Module):
             self.patchify(part)[:, None].expand(-1, f, -1, -1) for part in (present.latent, present.velocity)
         )
         tokens = self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f))
-        before = (
-            self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1)).repeat_interleave(chunk_frames, dim=1)
-        )
+        before = reference
+        if self.config.carry:
+            before = self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1))
+            before = before.repeat_interleave(chunk_frames, dim=1)
         x = (self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.place()).flatten(
             1, 2
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ FRAMES = CHUNK * CHUNKS
 @pytest.fixture(scope="module")
 def network() -> VideoTransformer:
     torch.manual_seed(0)
-    config = TransformerConfig(width=64, depth=3, heads=2, window_frames=4, reach=6)
+    config = TransformerConfig(width=64, depth=3, heads=2, window_frames=4, reach=6, carry=True)
     network = VideoTransformer(config, latent_channels=4, action_dim=ACTIONS, grid=(4, 6))
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -142,6 +144,18 @@ def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
 def test_cache_equals_full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
     difference = (with_cache(network, clip) - full_attention(network, clip)).abs().max()
     assert difference < 1e-4
+
+
+def test_only_a_network_that_carries_looks_at_the_frame_before(
+    network: VideoTransformer, clip: dict[str, Tensor]
+) -> None:
+    """One that does not computes what the other would if nothing had moved since the last observed frame."""
+    still = dict(clip, latest=clip["context"][:, -1:].expand_as(clip["latest"]))
+    plain = copy.deepcopy(network)
+    plain.config = network.config.model_copy(update={"carry": False})
+    assert torch.equal(with_cache(plain, clip), with_cache(plain, still))
+    assert torch.allclose(with_cache(plain, clip), with_cache(network, still), atol=1e-5)
+    assert not torch.allclose(with_cache(plain, clip), with_cache(network, clip), atol=1e-2)
 
 
 def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: dict[str, Tensor]) -> None:

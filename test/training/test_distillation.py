@@ -79,7 +79,9 @@ def test_only_the_drawn_step_carries_the_gradient(stage: DistillationStage) -> N
 def test_a_refresh_pass_is_made_without_gradient(stage: DistillationStage) -> None:
     network, graded = stage.model.transformer, []
     original = network.forward
-    network.forward = lambda *given, **more: graded.append(torch.is_grad_enabled()) or original(*given, **more)  # type: ignore[method-assign]
+    network.forward = lambda *given, **more: (
+        graded.append(torch.is_grad_enabled()) or original(*given, **more)
+    )  # type: ignore[method-assign]
     try:
         run(stage, random_clips(), [0] * 4, preset("1_clean_context", 2, 8))
     finally:
