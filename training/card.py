@@ -127,4 +127,4 @@ def verdict(figures: dict[str, Any]) -> str:
         if ranks
         else ""
     )
-    return f"{first}; true actions are the best of true, zero and shuffled in {share:.0%} of the windows: {second}.{third}"
+    return f"{first}; true actions are the best of true, zero and shuffled in {share:.1%} of the windows: {second}.{third}"

@@ -12,7 +12,7 @@ from dd_ros.model.transformer import Denoised
 
 EPSILON = 1e-6
 LEAST_ERROR = 1e-4  # of pixels in [-1, 1] that is 46 dB
-COARSE = 16  # pixels that are averaged to tell a tint
+COARSE = 16  # pixels of a side that colours are averaged over
 LEAST_TINT = 1e-6  # an eighth of a grey level
 TINT_WEIGHT = 0.3
 WINDOW = 7  # pixels of a side that structure is compared in
@@ -93,12 +93,23 @@ def log_error(values: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Ten
 def picture_error(images: Tensor, logged: Tensor) -> Tensor:
     """Log error of pictures [B, F, 3, H, W] in [-1, 1], and of their colours at large.
 
-    A tint of half a grey level costs nothing in a picture, but long rollouts on own output add it up.
+    A tint of half a grey level costs nothing in a picture, but long rollouts on own output add it up; and squared
+    errors like the blur of two colours best where it is not known which of them comes: it is paler than both.
     """
-    coarse, true = (F.avg_pool2d(part.flatten(0, 1).float(), COARSE) for part in (images, logged))
-    shape = images.shape[:2]
-    tint = log_error(coarse.unflatten(0, shape), true.unflatten(0, shape), LEAST_TINT)
-    return log_error(images, logged) + TINT_WEIGHT * tint
+    (tint, saturation), (true_tint, true_saturation) = colours(images), colours(logged)
+    at_large = log_error(tint, true_tint, LEAST_TINT) + log_error(saturation, true_saturation, LEAST_TINT)
+    return log_error(images, logged) + TINT_WEIGHT * at_large
+
+
+def colours(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Tint and saturation of squares of COARSE pixels: means of R, G and B, and of the largest less the smallest.
+
+    [B, F, 3, H, W] -> [B, F, 3, H / COARSE, W / COARSE] and [B, F, 1, ...], rounded down.
+    """
+    flat = images.flatten(0, 1).float()
+    saturation = flat.amax(dim=1, keepdim=True) - flat.amin(dim=1, keepdim=True)
+    coarse = F.avg_pool2d(torch.cat((flat, saturation), dim=1), COARSE).unflatten(0, images.shape[:2])
+    return coarse[:, :, :3], coarse[:, :, 3:]
 
 
 def structure_error(images: Tensor, logged: Tensor) -> Tensor:

@@ -315,7 +315,7 @@ def summarise(result: dict[str, Any]) -> None:
     gains = (f"{psnr_mean['model'] - psnr_mean[name]:+.2f} on {name.replace('_', ' ')}" for name in BASELINES)
     print(
         f"{result['checkpoint']}: {psnr_mean['model']:.2f} dB over {len(result['steps'])} steps, "
-        f"{', '.join(gains)}; true actions best in {result['actions']['true_best_fraction']:.0%} "
+        f"{', '.join(gains)}; true actions best in {result['actions']['true_best_fraction']:.1%} "
         f"of {result['windows']} windows ({result['episodes']} episodes)"
     )
 

@@ -122,18 +122,45 @@ def test_a_large_least_error_leaves_the_squared_error() -> None:
     assert torch.allclose(by_recipe, squared, rtol=1e-2, atol=1e-6)
 
 
+def test_colours_are_those_of_squares_and_how_strong_they_are() -> None:
+    images = torch.rand(1, 2, 3, 35, 48, generator=torch.Generator().manual_seed(7)) * 2.0 - 1.0
+    tint, saturation = losses.colours(images)
+    assert tint.shape == (1, 2, 3, 2, 3)
+    assert saturation.shape == (1, 2, 1, 2, 3)
+    for row, column in np.ndindex(2, 3):
+        square = images[0, :, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16].numpy()
+        strength = (square.max(axis=1) - square.min(axis=1)).mean(axis=(1, 2))
+        assert np.allclose(tint[0, :, :, row, column], square.mean(axis=(2, 3)), atol=1e-6)
+        assert np.allclose(saturation[0, :, 0, row, column], strength, atol=1e-6)
+
+
+def test_what_a_blur_takes_from_colours_counts() -> None:
+    """Red beside cyan, blurred towards grey: its tint is right, and half of its saturation is gone."""
+    true = torch.full((1, 1, 3, 32, 32), -0.5)
+    true[..., 0, :, ::2] = 0.5
+    true[..., 1:, :, 1::2] = 0.5
+    blurred = 0.5 * true
+    tints, strengths = zip(losses.colours(blurred), losses.colours(true), strict=True)
+    assert torch.allclose(*tints, atol=1e-6)
+    assert torch.allclose(2.0 * strengths[0], strengths[1])
+    by_hand = (
+        np.log(0.25**2 + losses.LEAST_ERROR)
+        + losses.TINT_WEIGHT * np.log(losses.LEAST_TINT)
+        + losses.TINT_WEIGHT * np.log(0.5**2 + losses.LEAST_TINT)
+    )
+    assert float(losses.picture_error(blurred, true)) == pytest.approx(by_hand, abs=1e-3)
+
+
 def test_a_tint_counts_more_than_as_much_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     true = torch.rand(2, 3, 3, 32, 48, generator=generator) - 0.5
-    noise = 0.01 * torch.randn(true.shape, generator=generator).sign()
+    noise = 0.01 * torch.randn(2, 3, 1, 32, 48, generator=generator).sign()  # grey: saturation stays
     tinted, noisy = losses.picture_error(true + 0.01, true), losses.picture_error(true + noise, true)
     assert torch.isclose(losses.log_error(true + 0.01, true), losses.log_error(true + noise, true), atol=1e-5)
     assert float(tinted - noisy) > 1.0
-    by_hand = [
-        np.log(np.square(np.mean(np.full((16, 16), 0.01))) + losses.LEAST_TINT),
-        np.log(1e-4 + losses.LEAST_ERROR),
-    ]
-    assert float(tinted) == pytest.approx(losses.TINT_WEIGHT * by_hand[0] + by_hand[1], abs=1e-3)
+    at_large = [np.log(1e-4 + losses.LEAST_TINT), np.log(losses.LEAST_TINT)]
+    by_hand = losses.TINT_WEIGHT * sum(at_large) + np.log(1e-4 + losses.LEAST_ERROR)
+    assert float(tinted) == pytest.approx(by_hand, abs=1e-3)
 
 
 def test_structure_is_the_dissimilarity_of_a_library() -> None:
