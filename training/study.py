@@ -22,6 +22,7 @@ from typing import Any, Literal
 import click
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
@@ -236,7 +237,9 @@ def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
 def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
     """PSNR above copy-last, and features' distance, against seconds ahead; quality against milliseconds."""
     figure = Figure(figsize=(16, 4.5), dpi=110, layout="constrained")
-    skill, features, cost = figure.subplots(1, 3)
+    skill, features, cost = axes = figure.subplots(1, 3)
+    for axis in axes:
+        axis.set_prop_cycle(color=colormaps["tab20"].colors)
     for name, figures in rows.items():
         title = study.variants[name].title
         seconds = np.array(figures["steps"]) / figures["fps"]

@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 from short_run import short_recipe
 
+from dd_ros.bags import find_bags
 from dd_ros.config import read_yaml, write_yaml
 from dd_ros.shipped import shared_file
 from dd_ros_training import study
-from dd_ros_training.study import BEGIN, END, Study, Variant, recipe_of
+from dd_ros_training.study import BEGIN, END, Study, Variant, completed, recipe_of
+from dd_ros_training.train import Run
 
 VARIANTS = {
     "method": Variant(title="the method", kind="rival"),
@@ -70,6 +72,14 @@ def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(study.main, given)
     assert refused.exit_code == 2
     assert "another base" in refused.output
+
+
+def test_what_is_ended_early_does_not_count_as_made(robot_bags: Path, tmp_path: Path) -> None:
+    run = Run(short_recipe(3, batch_size=2, validate_every=50), find_bags([robot_bags]), tmp_path)
+    run.interrupt.asked = True  # as by Ctrl-C
+    with pytest.raises(KeyboardInterrupt):
+        completed(run, ("autoencoder", "teacher"))
+    assert not run.weights("autoencoder").exists()
 
 
 def test_changes_of_a_stage_leave_its_other_entries() -> None:
