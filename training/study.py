@@ -239,7 +239,7 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
     figure = Figure(figsize=(16, 4.5), dpi=110, layout="constrained")
     skill, features, cost = axes = figure.subplots(1, 3)
     for axis in axes:
-        axis.set_prop_cycle(color=colormaps["tab20"].colors)
+        axis.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for name, figures in rows.items():
         title = study.variants[name].title
         seconds = np.array(figures["steps"]) / figures["fps"]
