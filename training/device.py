@@ -36,4 +36,9 @@ def clips_within(memory: int, pixels: int) -> int:
 
 def loader_workers() -> int:
     """Processes that decode pictures: half of the cores that this process may use, one at least."""
-    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))
+    return min(MOST_WORKERS, share_of_cores(2))
+
+
+def share_of_cores(jobs: int) -> int:
+    """Cores for each of ``jobs`` that share those which this process may use, one at least."""
+    return max(1, len(os.sched_getaffinity(0)) // jobs)

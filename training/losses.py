@@ -13,8 +13,8 @@ from dd_ros.model.transformer import Denoised
 EPSILON = 1e-6
 LEAST_ERROR = 1e-4  # of pixels in [-1, 1] that is 46 dB
 COARSE = 16  # pixels of a side that colours are averaged over
-LEAST_TINT = 1e-6  # an eighth of a grey level
-TINT_WEIGHT = 0.3
+LEAST_COLOUR = 1e-6  # an eighth of a grey level
+COLOUR_WEIGHT = 0.3
 WINDOW = 7  # pixels of a side that structure is compared in
 LEAST_STRUCTURE = 1e-3  # a similarity of 0.999
 
@@ -97,8 +97,8 @@ def picture_error(images: Tensor, logged: Tensor) -> Tensor:
     errors like the blur of two colours best where it is not known which of them comes: it is paler than both.
     """
     (tint, saturation), (true_tint, true_saturation) = colours(images), colours(logged)
-    at_large = log_error(tint, true_tint, LEAST_TINT) + log_error(saturation, true_saturation, LEAST_TINT)
-    return log_error(images, logged) + TINT_WEIGHT * at_large
+    at_large = log_error(tint, true_tint, LEAST_COLOUR) + log_error(saturation, true_saturation, LEAST_COLOUR)
+    return log_error(images, logged) + COLOUR_WEIGHT * at_large
 
 
 def colours(images: Tensor) -> tuple[Tensor, Tensor]:

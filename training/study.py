@@ -11,7 +11,6 @@ interrupted stage goes on. Only the milliseconds are measured anew, when all els
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -38,6 +37,7 @@ from dd_ros.evaluation.drift import MEASURES, drift
 from dd_ros.evaluation.evaluate import judge, write_json
 from dd_ros.evaluation.metrics import bootstrap_interval
 from dd_ros.predictor import Predictor
+from dd_ros_training.device import share_of_cores
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import STAGES, Run
 
@@ -140,11 +140,6 @@ def rows_of(job: int, study: Study, names: Sequence[str], bags: Sequence[Path], 
         click.echo(f"{name}: {path}")
         with path.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
             row(study, name, bags, out)
-
-
-def share_of_cores(jobs: int) -> int:
-    """Threads that each of ``jobs`` may use."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
 
 
 def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> None:

@@ -145,8 +145,8 @@ def test_what_a_blur_takes_from_colours_counts() -> None:
     assert torch.allclose(2.0 * strengths[0], strengths[1])
     by_hand = (
         np.log(0.25**2 + losses.LEAST_ERROR)
-        + losses.TINT_WEIGHT * np.log(losses.LEAST_TINT)
-        + losses.TINT_WEIGHT * np.log(0.5**2 + losses.LEAST_TINT)
+        + losses.COLOUR_WEIGHT * np.log(losses.LEAST_COLOUR)
+        + losses.COLOUR_WEIGHT * np.log(0.5**2 + losses.LEAST_COLOUR)
     )
     assert float(losses.picture_error(blurred, true)) == pytest.approx(by_hand, abs=1e-3)
 
@@ -158,8 +158,8 @@ def test_a_tint_counts_more_than_as_much_noise() -> None:
     tinted, noisy = losses.picture_error(true + 0.01, true), losses.picture_error(true + noise, true)
     assert torch.isclose(losses.log_error(true + 0.01, true), losses.log_error(true + noise, true), atol=1e-5)
     assert float(tinted - noisy) > 1.0
-    at_large = [np.log(1e-4 + losses.LEAST_TINT), np.log(losses.LEAST_TINT)]
-    by_hand = losses.TINT_WEIGHT * sum(at_large) + np.log(1e-4 + losses.LEAST_ERROR)
+    at_large = [np.log(1e-4 + losses.LEAST_COLOUR), np.log(losses.LEAST_COLOUR)]
+    by_hand = losses.COLOUR_WEIGHT * sum(at_large) + np.log(1e-4 + losses.LEAST_ERROR)
     assert float(tinted) == pytest.approx(by_hand, abs=1e-3)
 
 
