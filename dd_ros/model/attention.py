@@ -21,34 +21,26 @@ class KeysValues(NamedTuple):
 def attend(query: Tensor, shared: KeysValues, own: Sequence[KeysValues]) -> Tensor:
     """Softmax attention of ``query`` [N, heads, S, head] over shared and own tokens.
 
-    ``shared`` has batch size B; N is a multiple of B. With several futures per context (N > B) the
-    shared part is read in place, never copied per future: only the scores are per future.
+    ``shared`` has batch size B; N is a multiple of B, and row i of ``query`` belongs to row i // (N / B) of it.
     """
-    n, _, s, head = query.shape
-    b = shared.keys.shape[0]
-    keys = torch.cat([part.keys for part in own], dim=2)
-    values = torch.cat([part.values for part in own], dim=2)
-    if n == b:  # several futures would need a copy of the context each
-        return attention(
-            query, torch.cat((shared.keys, keys), dim=2), torch.cat((shared.values, values), dim=2)
-        )
-    folded = query.unflatten(0, (b, -1)).transpose(1, 2).flatten(2, 3)  # [B, heads, futures * S, head]
-    to_shared = (folded @ shared.keys.transpose(2, 3)).unflatten(2, (-1, s)).transpose(1, 2).flatten(0, 1)
-    scores = torch.cat((to_shared, query @ keys.transpose(2, 3)), dim=-1) * head**-0.5
-    weights = scores.softmax(dim=-1)
-    first, second = weights.split((shared.keys.shape[2], keys.shape[2]), dim=-1)
-    first = first.unflatten(0, (b, -1)).transpose(1, 2).flatten(2, 3)
-    from_shared = (first @ shared.values).unflatten(2, (-1, s)).transpose(1, 2).flatten(0, 1)
-    return from_shared + second @ values
+    futures = len(query) // len(shared.keys)
+    parts = [KeysValues(*(per_future(part, futures) for part in shared)), *own]
+    keys, values = (torch.cat(tokens, dim=2) for tokens in zip(*parts, strict=True))
+    return attention(query, keys, values)
+
+
+def per_future(tokens: Tensor, futures: int) -> Tensor:
+    """[B, heads, T, head] -> [B * futures, heads, T, head], each row ``futures`` times; one future is no copy."""
+    return tokens[:, None].expand(-1, futures, -1, -1, -1).flatten(0, 1)
 
 
 def attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Softmax attention of [N, heads, S, head] over [N, heads, T, head].
 
-    By the fused kernel, except for bfloat16 on a CPU: there it is slower than products written out,
-    1.7 times forward and 2.2 times with its gradient (192 queries, 480 keys, heads of 32).
+    By the fused kernel, except for training in bfloat16 on a CPU: with its gradient it takes twice the time of
+    products written out, without it three fifths (192 queries, 480 keys, heads of 32).
     """
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+    if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16:
         scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(2, 3)
         return scores.softmax(dim=-1) @ values
     return F.scaled_dot_product_attention(query, keys, values)
@@ -91,9 +83,9 @@ class SpaceTimeRotation(nn.Module):
         space = self.space_angles.expand(len(steps), -1, -1)
         return torch.cat((time, space), dim=-1).flatten(0, 1)
 
-    def space(self, x: Tensor) -> Tensor:
-        """Rotate tokens of single frames [N, heads, tokens, head] by their place only."""
-        return rotated_by(self.angles(self.space_angles.new_zeros(1)))(x)
+    def space(self) -> Callable[[Tensor], Tensor]:
+        """Rotation for tokens of single frames [N, heads, tokens, head]: by their place only."""
+        return rotated_by(self.angles(self.space_angles.new_zeros(1)))
 
     def at(self, first_step: int, frames: int) -> Callable[[Tensor], Tensor]:
         """Rotation for tokens of ``frames`` frames from model step ``first_step`` on."""
@@ -118,10 +110,11 @@ def frequencies(pairs: int, longest: float) -> Tensor:
 
 def rotated_by(angles: Tensor) -> Callable[[Tensor], Tensor]:
     """Function turning channel pairs (i, i + head / 2) of [N, heads, S, head] by ``angles`` [S, head / 2]."""
-    cos, sin = angles.cos(), angles.sin()
+    cos = angles.cos().repeat(1, 2)
+    sin = torch.cat((-angles.sin(), angles.sin()), dim=-1)
+    half = angles.shape[-1]
 
     def rotate(x: Tensor) -> Tensor:
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+        return torch.addcmul(x * cos, x.roll(half, dims=-1), sin).to(x.dtype)
 
     return rotate

@@ -22,6 +22,7 @@ from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend, attention
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
+EPSILON = 1e-6
 STEP_WAVES = 5  # Fourier frequencies of the model step; the slowest makes a quarter turn within reach
 
 
@@ -131,12 +132,15 @@ class Place(nn.Module):
         return self.project(self.features)
 
 
-class HeadNorm(nn.RMSNorm):
-    """RMS norm whose weight follows the precision of its input, as the fused kernel wants it."""
+class HeadNorm(nn.Module):
+    """RMS norm of the channels of a head, with a weight each."""
+
+    def __init__(self, head: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(head))
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.weight is not None
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype))
+        return (x / rms(x) * self.weight).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -150,9 +154,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_norm, self.key_norm = HeadNorm(head), HeadNorm(head)
         self.out = nn.Linear(width, width, bias=False)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
         """Tokens [N, S, width] -> query [N, heads, S, head] and keys and values of the same shape."""
@@ -161,12 +163,14 @@ class Block(nn.Module):
         return self.query_norm(q), KeysValues(self.key_norm(k), v)
 
     def modulate(self, shared: Tensor) -> Sequence[Tensor]:
-        """Shared modulation [N, F, 6, width] -> six tensors [N, F, 1, width]."""
+        """Shared modulation [N, F, 6, width] -> shift, scale and gate of attention and of MLP, [N, F, 1, width] each."""
         return (shared + self.modulation)[:, :, :, None].unbind(dim=2)
 
 
 class VideoTransformer(nn.Module):
     """See the module's docstring. All latents are normalised, actions too."""
+
+    identity: Tensor
 
     def __init__(
         self,
@@ -188,6 +192,9 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.last_modulation = nn.Linear(config.width, 2 * config.width)
         self.head = nn.Linear(config.width, token + 2)  # a change, how much to carry, an uncertainty
+        shift, scale, gate = 0.0, 1.0, 1.0  # of a block that has learnt nothing
+        identity = torch.tensor([shift, scale, gate] * 2)[:, None]
+        self.register_buffer("identity", identity, persistent=False)
         self.rotation = SpaceTimeRotation(config.width // config.heads, self.rows, self.columns, config.reach)
         for layer in (self.modulation, self.last_modulation, self.head):
             nn.init.zeros_(layer.weight)
@@ -209,18 +216,18 @@ class VideoTransformer(nn.Module):
         latents, actions = latents.flatten(0, 1), actions.flatten(0, 1)
         levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
         condition = self.conditioning(levels, actions[:, None], actions, 0, None)
-        shared = self.modulation(condition).unflatten(-1, (6, -1))
+        shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         tokens = self.patchify(latents)
         x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1)) + self.place()
-        memory = []
+        rotate, memory = self.rotation.space(), []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             q, own = block.project(modulated(x, 1, shift, scale))
             memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
-            q, k = self.rotation.space(q), self.rotation.space(own.keys)
+            q, k = rotate(q), rotate(own.keys)
             attended = attention(q, k, own.values)
-            x = x + gated(block.out(merge_heads(attended)), 1, gate)
-            x = x + gated(block.mlp(modulated(x, 1, shift2, scale2)), 1, gate2)
+            x = added(x, 1, block.out(merge_heads(attended)), gate)
+            x = added(x, 1, block.mlp(modulated(x, 1, shift2, scale2)), gate2)
         return memory
 
     def forward(
@@ -257,7 +264,7 @@ class VideoTransformer(nn.Module):
         n, f = noisy.shape[:2]
         present = present.repeated(n // len(present.latent))
         condition = self.conditioning(levels, actions, present.action, first_step, drop)
-        shared = self.modulation(condition).unflatten(-1, (6, -1))
+        shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         reference, velocity = (
             self.patchify(part)[:, None].expand(-1, f, -1, -1) for part in (present.latent, present.velocity)
         )
@@ -286,10 +293,10 @@ class VideoTransformer(nn.Module):
                 last = len(past) + chunk
                 visible = history[max(0, last - window) : last + 1]
                 attended.append(attend(query, sink, visible))
-            x = x + gated(block.out(merge_heads(torch.cat(attended, dim=2))), f, gate)
-            x = x + gated(block.mlp(modulated(x, f, shift2, scale2)), f, gate2)
+            x = added(x, f, block.out(merge_heads(torch.cat(attended, dim=2))), gate)
+            x = added(x, f, block.mlp(modulated(x, f, shift2, scale2)), gate2)
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-        out = self.head(modulated(x, f, shift, scale)).float().unflatten(1, (f, self.tokens))
+        out = self.head(modulated(x, f, shift, 1.0 + scale)).float().unflatten(1, (f, self.tokens))
         change, carry, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
         latents = self.unpatchify(reference + carry * (before - reference) + change)
         return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
@@ -304,14 +311,25 @@ class VideoTransformer(nn.Module):
         return F.pixel_shuffle(cells, self.config.patch)
 
 
+def rms(x: Tensor) -> Tensor:
+    """Root of the mean square over the last dimension [..., 1], float32.
+
+    As a norm it is one kernel; ``F.rms_norm`` is eight on a CPU.
+    """
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return norm * x.shape[-1] ** -0.5 + EPSILON
+
+
 def modulated(x: Tensor, frames: int, shift: Tensor, scale: Tensor) -> Tensor:
-    """Norm of tokens [N, frames * tokens, width], scaled and shifted per frame."""
-    normed = F.rms_norm(x, x.shape[-1:]).unflatten(1, (frames, -1))
-    return (normed * (1.0 + scale) + shift).flatten(1, 2)
+    """RMS norm of tokens [N, frames * tokens, width], scaled and shifted per frame."""
+    parts = x.unflatten(1, (frames, -1))
+    return torch.addcmul(shift, parts / rms(parts), scale).flatten(1, 2)
 
 
-def gated(x: Tensor, frames: int, gate: Tensor) -> Tensor:
-    return (x.unflatten(1, (frames, -1)) * (1.0 + gate)).flatten(1, 2)
+def added(x: Tensor, frames: int, change: Tensor, gate: Tensor) -> Tensor:
+    """``x`` and ``change``, tokens [N, frames * tokens, width], which counts as much as ``gate`` says per frame."""
+    parts, changes = (tokens.unflatten(1, (frames, -1)) for tokens in (x, change))
+    return torch.addcmul(parts, changes, gate).flatten(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:

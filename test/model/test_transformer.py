@@ -7,12 +7,12 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, attend, attention
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Present, VideoTransformer, merge_heads, modulated
+from dd_ros.model.transformer import Present, VideoTransformer, merge_heads
 
 CONTEXT, CHUNK, CHUNKS, ACTIONS = 3, 2, 5, 4
 FRAMES = CHUNK * CHUNKS
@@ -110,7 +110,7 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     ends = (block - CONTEXT + 1) * CHUNK  # last model step of a token's chunk
     for layer in network.blocks:
         shift, scale, gate, shift2, scale2, gate2 = layer.modulate(shared)
-        q, own = layer.project(modulated(x, count, shift, scale))
+        q, own = layer.project(normed(x, count, shift, scale))
         attended = torch.zeros_like(q)
         for token in range(count * tokens):
             move = 0 if observed[token] else max(0, int(ends[token]) - reach)
@@ -123,12 +123,18 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
             attended[:, :, token] = torch.einsum("nhk,nhkd->nhd", weights, own.values)
         out = layer.out(merge_heads(attended)).unflatten(1, (count, tokens))
         x = x + (out * (1 + gate)).flatten(1, 2)
-        out = layer.mlp(modulated(x, count, shift2, scale2)).unflatten(1, (count, tokens))
+        out = layer.mlp(normed(x, count, shift2, scale2)).unflatten(1, (count, tokens))
         x = x + (out * (1 + gate2)).flatten(1, 2)
     shift, scale = network.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-    out = network.head(modulated(x, count, shift, scale)).unflatten(1, (count, tokens))
+    out = network.head(normed(x, count, shift, scale)).unflatten(1, (count, tokens))
     estimate = patches[1] + out[..., -2:-1] * (patches[3] - patches[1]) + out[..., :-2]
     return network.unpatchify(estimate)[:, CONTEXT:]
+
+
+def normed(x: Tensor, frames: int, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive RMS norm, by torch's own."""
+    parts = nn.functional.rms_norm(x, x.shape[-1:]).unflatten(1, (frames, -1))
+    return (parts * (1.0 + scale) + shift).flatten(1, 2)
 
 
 def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
@@ -194,14 +200,16 @@ def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
         assert (together[row] - alone[0]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
-def test_attention_is_what_its_formula_says(dtype: torch.dtype, tolerance: float) -> None:
+def test_attention_is_what_its_formula_says(dtype: torch.dtype, tolerance: float, training: bool) -> None:
     generator = torch.Generator().manual_seed(4)
     q, k, v = (
         torch.randn(2, 3, length, 32, generator=generator, dtype=torch.float64) for length in (5, 9, 9)
     )
     weights = torch.einsum("nhqd,nhkd->nhqk", q, k).div(32**0.5).softmax(dim=-1)
     expected = torch.einsum("nhqk,nhkd->nhqd", weights, v)
-    got = attention(*(part.to(dtype) for part in (q, k, v)))
+    got = attention(*(part.to(dtype).requires_grad_(training) for part in (q, k, v)))
     assert got.dtype == dtype
+    assert got.requires_grad == training
     assert (got.double() - expected).abs().max() < tolerance

@@ -74,8 +74,7 @@ def restore(
         spread = LATENT_NOISE * latents.detach().std(dim=(1, 2, 3), keepdim=True)
         latents = latents + spread * draws.uniform(rows, 1, 1, 1) * draws.normal(*latents.shape)
     _, reference = network.encoder(to_model_range(frames[:, 0]))
-    repeated = type(reference)(*(part.repeat_interleave(len(chosen), dim=0) for part in reference))
-    return images, network.decoder(latents, repeated).unflatten(0, images.shape[:2])
+    return images, network.decoder(latents, reference).unflatten(0, images.shape[:2])
 
 
 def psnr(images: Tensor, restored: Tensor) -> Tensor:
