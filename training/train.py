@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from dd_ros.bags import find_bags, split
-from dd_ros.checkpoint import Model, save_checkpoint
+from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.console import Command
 from dd_ros.diffusion.schedule import preset
@@ -195,6 +195,24 @@ class Run:
             model.load_state_dict(torch.load(before, weights_only=True)["weights"])
         return model
 
+    def go_on(self, name: str) -> Model:
+        """The networks of checkpoint ``name``, to be trained on; actions are normalised as there.
+
+        Raises:
+            InputError: no such checkpoint, or its networks are not the recipe's.
+        """
+        settings, model = load_checkpoint(name)
+        for part in ("autoencoder", "transformer"):
+            wanted, given = getattr(self.config, part), getattr(settings, part)
+            if wanted != given:
+                raise InputError(f"{name}: expected the recipe's {part} ({wanted}), got {given}")
+        if settings.action.dim != self.config.action.dim:
+            raise InputError(
+                f"{name}: expected {self.config.action.dim} action values, got {settings.action.dim}"
+            )
+        self.config = self.config.model_copy(update={"action": settings.action})
+        return model
+
     def weights(self, stage: str) -> Path:
         return self.work / f"{stage}.pt"
 
@@ -247,10 +265,20 @@ def say(problems: Sequence[str]) -> None:
     "--work", type=click.Path(path_type=Path), help="Folder for logs and resumable state; default OUT.work."
 )
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
-def main(recipe: Path, bags: tuple[Path, ...], out: Path, work: Path | None, stages: tuple[str, ...]) -> None:
+@click.option("--init", help="Checkpoint whose networks are trained on; none starts from nothing.")
+def main(
+    recipe: Path,
+    bags: tuple[Path, ...],
+    out: Path,
+    work: Path | None,
+    stages: tuple[str, ...],
+    init: str | None,
+) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
     run = Run(read_yaml(recipe, Recipe), find_bags(bags), work or out.with_name(out.name + ".work"))
-    run.save(out, run.train([name for name in STAGES if name in stages or not stages]))
+    model = run.go_on(init) if init else None
+    made_by = f"`python -m dd_ros_training.train` from the weights of `{init}`" if init else MADE_BY
+    run.save(out, run.train([name for name in STAGES if name in stages or not stages], model), made_by)
 
 
 if __name__ == "__main__":

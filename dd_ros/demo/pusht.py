@@ -21,6 +21,7 @@ WORLD = 512.0
 # The pusher's centre (radius 15) stays this far from the walls.
 MARGIN = 28.0
 PUSHER_RADIUS = 15.0
+BESIDE = 93.0  # units from the block's centre, at which the pusher touches it at no angle
 # Outline of the T in its own frame; ``PushTEnv.add_tee`` builds it so.
 OUTLINE = np.array(
     [[-60, 0], [60, 0], [60, 30], [15, 30], [15, 120], [-15, 120], [-15, 30], [-60, 30]], dtype=float
@@ -68,6 +69,11 @@ class World:
     def pusher(self) -> Vector:
         """Position of the pusher [2]."""
         return np.array(self._env.agent.position)
+
+    @pusher.setter
+    def pusher(self, position: Vector) -> None:
+        self._env.agent.position = tuple(position)
+        self._env.space.reindex_shapes_for_body(self._env.agent)
 
     @property
     def block(self) -> Vector:
@@ -183,6 +189,44 @@ class Pusher:
         for part in np.arange(1, int(abs(turn) / 0.6) + 1) * 0.6 * np.sign(turn):
             angle = here + part
             self._add(centre + 105 * np.array([np.cos(angle), np.sin(angle)]), 16, 22)
+
+
+class Sweeper:
+    """Pushes the block about without end, from a start beside it: straight, hard, with sudden turns.
+
+    What planners try out, and the hardest thing to predict: the script of ``Pusher`` takes care, this does not.
+
+    Args:
+        world: its table; the pusher is put beside the block.
+        rng: source of all choices.
+    """
+
+    def __init__(self, world: World, rng: np.random.Generator):
+        self._world, self._rng = world, rng
+        centre = to_world(CENTRE, world.block)
+        while True:
+            angle = rng.uniform(-np.pi, np.pi)
+            place = centre + rng.uniform(BESIDE, BESIDE + 20) * np.array([np.cos(angle), np.sin(angle)])
+            if (np.clip(place, MARGIN, WORLD - MARGIN) == place).all():
+                break
+        world.pusher = self._target = place
+        self._left = 0
+
+    def next(self) -> Vector:
+        """The next command [2]."""
+        if self._left == 0:
+            self._turn()
+        self._left -= 1
+        self._target = np.clip(self._target + self._velocity, 0.0, WORLD)
+        return self._target.copy()
+
+    def _turn(self) -> None:
+        """Set out from where the pusher is, more or less towards the block."""
+        self._target = self._world.pusher
+        way = to_world(CENTRE, self._world.block) - self._target
+        way = _turned(way / max(float(np.linalg.norm(way)), 1e-9), self._rng.normal(0.0, 0.7))
+        self._velocity = way * self._rng.uniform(6, 18)
+        self._left = int(self._rng.integers(5, 24))
 
 
 class Robot:

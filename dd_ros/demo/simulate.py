@@ -21,7 +21,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
-from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot, Sweeper, World
 from dd_ros.errors import InputError
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
@@ -106,18 +106,38 @@ def write_episode(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP
             bag.command(stamp + COMMAND_DELAY_NS, robot.step())
 
 
+def write_sweep(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP_NS) -> None:
+    """The same of a ``Sweeper``, whose first picture has it beside the block; ends early where the block is lost."""
+    world = World(seed)
+    sweeper = Sweeper(world, np.random.default_rng([seed, 1]))
+    with EpisodeWriter(path) as bag:
+        bag.command(start_ns - STEP_NS + COMMAND_DELAY_NS, world.pusher)
+        for step in range(steps):
+            stamp = start_ns + step * STEP_NS
+            bag.image(stamp, world.image())
+            command = sweeper.next()
+            bag.command(stamp + COMMAND_DELAY_NS, command)
+            world.step(command)
+            if world.lost:
+                break
+
+
 @click.command(cls=Command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bags.")
 @click.option("--episodes", default=150, show_default=True, help="Number of bags.")
 @click.option("--steps", default=200, show_default=True, help="Pictures per bag, 10 a second.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first episode.")
-def main(out: Path, episodes: int, steps: int, seed: int) -> None:
+@click.option(
+    "--sweeps", is_flag=True, help="Hard pushes from beside the block, instead of the robot at work."
+)
+def main(out: Path, episodes: int, steps: int, seed: int, sweeps: bool) -> None:
     """Write episodes of the simulated PushT robot as rosbag2 bags."""
     out.mkdir(parents=True, exist_ok=True)
+    write = write_sweep if sweeps else write_episode
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9
-            write_episode(out / f"episode_{number:06d}", steps, seed + number, start)
+            write(out / f"episode_{number:06d}", steps, seed + number, start)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dd_ros.demo.pusht import MARGIN, OUTLINE, PUSHER_RADIUS, WORLD, Robot, World, to_world
+from dd_ros.demo.pusht import MARGIN, OUTLINE, PUSHER_RADIUS, WORLD, Robot, Sweeper, World, to_world
 
 EPISODES, STEPS = 10, 120
 
@@ -47,6 +47,29 @@ def test_contact_is_frequent_and_moves_the_block() -> None:
     turns = [np.abs(np.diff(run["block"][:, 2])).sum() for run in runs]
     assert np.median(paths) > 100.0
     assert np.median(turns) > 1.0
+
+
+def test_a_sweeper_starts_beside_the_block_and_pushes_harder_than_the_robot() -> None:
+    paths = []
+    for seed in range(EPISODES):
+        world = World(seed)
+        before = world.block
+        sweeper = Sweeper(world, np.random.default_rng(seed))
+        np.testing.assert_array_equal(world.block, before)
+        places = [before[:2]]
+        for step in range(30):
+            command = sweeper.next()
+            assert command.min() >= 0.0
+            assert command.max() <= WORLD
+            world.step(command)
+            assert step or not world.touched  # the first picture shows the two apart
+            places.append(world.block[:2])
+        paths.append(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
+    of_robot = [
+        np.linalg.norm(np.diff(episode(seed)["block"][:, :2], axis=0), axis=1).sum()
+        for seed in range(EPISODES)
+    ]
+    assert np.mean(paths) / 30 > 1.3 * np.mean(of_robot) / STEPS
 
 
 def test_commands_are_smooth() -> None:

@@ -14,6 +14,8 @@ from tiny import tiny_config
 
 from dd_ros import Predictor
 from dd_ros.bags import find_bags
+from dd_ros.checkpoint import load_checkpoint
+from dd_ros.errors import InputError
 from dd_ros.survey import image_size
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import adopt, default_recipe, finetune
@@ -105,6 +107,28 @@ def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3, losses  # its logarithm
 
 
+def test_training_goes_on_from_a_checkpoint_with_its_normalisation(
+    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    run = Run(tiny_recipe(2), find_bags([robot_bags]), tmp_path / "work")
+    settings, weights = load_checkpoint(tiny_checkpoint)
+    assert run.config.action != settings.action
+    model = run.go_on(str(tiny_checkpoint))
+    assert run.config.action == settings.action
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
+    run.save(tmp_path / "on", run.train(["distillation"], model))
+    assert load_checkpoint(tmp_path / "on")[0].action == settings.action
+
+
+def test_training_does_not_go_on_with_other_networks(
+    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(2)
+    deeper = recipe.model_copy(update={"network": recipe.network.model_copy(update={"depth": 3})})
+    with pytest.raises(InputError, match=r"expected the recipe's transformer .*depth=3.*got .*depth=2"):
+        Run(deeper, find_bags([robot_bags]), tmp_path / "work").go_on(str(tiny_checkpoint))
+
+
 def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     finetune([robot_bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
@@ -118,7 +142,7 @@ def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Pat
 
 
 def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
-    from dd_ros.checkpoint import Model, load_checkpoint
+    from dd_ros.checkpoint import Model
     from dd_ros.config import ActionSpec
 
     _, old = load_checkpoint(tiny_checkpoint)
