@@ -14,7 +14,8 @@ help:
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
-	@echo "make study   the method beside its rivals, from bags (BAGS=...) into out/study and docs/results.md; hours"
+	@echo "make study   the method beside its rivals, from bags (BAGS=...) into out/study and docs/results.md; hours;"
+	@echo "             WITH=config/study_gpu.yaml for a GPU"
 	@echo "make clean   remove everything made by the above"
 
 setup:
@@ -35,7 +36,7 @@ bench: setup
 
 study: setup
 	$(if $(BAGS),,$(error make study BAGS=<folder of the bags that config/study.yaml names>))
-	$(BIN)/python -m dd_ros_training.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md
+	$(BIN)/python -m dd_ros_training.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md $(addprefix --with ,$(WITH))
 
 clean:
 	rm -rf .venv build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -279,18 +279,38 @@ class CheckpointConfig(Settings):
         return self
 
 
-def read_yaml(path: Path, kind: type[SettingsT]) -> SettingsT:
-    """Read settings of type ``kind``; InputError names the file and the first wrong entry."""
+def read_yaml(path: Path, kind: type[SettingsT], on_top: Sequence[Path] = ()) -> SettingsT:
+    """Read settings of type ``kind``; entries of the files ``on_top`` replace those of ``path``.
+
+    Raises:
+        InputError: a file that cannot be read or is no YAML, or the first wrong entry.
+    """
+    entries: Any = {}
+    for file in (path, *on_top):
+        entries = merged(entries, load_yaml(file))
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text()))
+        return kind.model_validate(entries)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"{' with '.join(map(str, (path, *on_top)))}: {place}: {first['msg']}") from error
+
+
+def load_yaml(path: Path) -> Any:
+    """What a YAML file holds; InputError names the file."""
+    try:
+        return yaml.safe_load(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{path}: {place}: {first['msg']}") from error
+
+
+def merged(entries: Any, changes: Any) -> Any:
+    """``entries`` with ``changes``: mappings are merged at any depth, all else is replaced."""
+    if not (isinstance(entries, dict) and isinstance(changes, dict)):
+        return changes
+    return entries | {key: merged(entries.get(key), value) for key, value in changes.items()}
 
 
 def write_yaml(path: Path, settings: Settings) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from tiny import tiny_config
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions, read_yaml, write_yaml
+from dd_ros.config import ActionSource, StreamSpec, merged, parse_actions, read_yaml, write_yaml
 from dd_ros.errors import InputError
 
 ARM = ActionSource(topic="/arm", type="sensor_msgs/msg/JointState", fields=("position[0:2]",), dim=2)
@@ -69,3 +69,24 @@ def test_several_topics_need_their_dimensions_and_names_of_their_own(tmp_path: P
         tiny_config(streams=SPEC.model_copy(update={"width": 48}))
     write_yaml(tmp_path / "streams.yaml", SPEC)
     assert read_yaml(tmp_path / "streams.yaml", StreamSpec) == SPEC
+
+
+def test_files_on_top_replace_entries_at_any_depth(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "streams.yaml", SPEC)
+    (tmp_path / "wider.yaml").write_text("width: 640\nheight: 480\n")
+    (tmp_path / "slower.yaml").write_text("rate_hz: 2.0\nheight: 320\n")
+    read = read_yaml(
+        tmp_path / "streams.yaml", StreamSpec, [tmp_path / "wider.yaml", tmp_path / "slower.yaml"]
+    )
+    assert read == SPEC.model_copy(update={"width": 640, "height": 320, "rate_hz": 2.0})
+    assert merged({"a": {"b": 1, "c": {"d": 2}}, "e": [1]}, {"a": {"c": {"f": 3}}, "e": [2]}) == {
+        "a": {"b": 1, "c": {"d": 2, "f": 3}}, "e": [2],
+    }  # fmt: skip
+    assert merged({"a": {"b": 1}}, {"a": None}) == {"a": None}
+
+
+def test_a_wrong_entry_on_top_names_the_files(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "streams.yaml", SPEC)
+    (tmp_path / "typo.yaml").write_text("widht: 640\n")
+    with pytest.raises(InputError, match=r"streams\.yaml with .*typo\.yaml: widht: "):
+        read_yaml(tmp_path / "streams.yaml", StreamSpec, [tmp_path / "typo.yaml"])

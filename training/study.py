@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any, Literal
 
 import click
@@ -29,7 +29,7 @@ from pydantic import Field
 
 from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.config import Settings, read_yaml, write_yaml
+from dd_ros.config import Settings, merged, read_yaml, write_yaml
 from dd_ros.console import Command
 from dd_ros.errors import InputError
 from dd_ros.evaluation.bench import Stream
@@ -76,6 +76,7 @@ class Study(Settings):
         base: the recipe of the method.
         windows: windows that each variant is judged on, at most.
         drift_steps: model steps of a long rollout; chunks must divide it.
+        seeds: times that each row is made, with other random draws from the same shared stages; the tables have the means.
         jobs: rows that are made at a time, each on its share of the cores: on a CPU two small trainings on a core each
             get on faster than one after the other on both.
         variants: the rows; the first is the method itself.
@@ -84,6 +85,7 @@ class Study(Settings):
     base: Recipe
     windows: int = Field(default=150, ge=1)
     drift_steps: int = Field(default=208, ge=1)
+    seeds: int = Field(default=1, ge=1)
     jobs: int = Field(default=1, ge=1)
     variants: dict[str, Variant] = Field(min_length=1)
 
@@ -93,11 +95,10 @@ class Study(Settings):
         return next(iter(self.variants))
 
 
-def recipe_of(base: Recipe, name: str, variant: Variant) -> Recipe:
-    """The base's recipe with the variant's changes."""
-    entries = base.model_dump()
-    for key, value in variant.changes.items():
-        entries[key] = {**entries[key], **value} if isinstance(value, dict) else value
+def recipe_of(base: Recipe, name: str, variant: Variant, seed: int = 0) -> Recipe:
+    """The base's recipe with the variant's changes; the stages that it trains draw by ``seed``."""
+    seeds = {stage: {"seed": seed} for stage in variant.stages} if seed else {}
+    entries = merged(merged(base.model_dump(), variant.changes), seeds)
     return Recipe.model_validate({**entries, "name": name})
 
 
@@ -109,10 +110,10 @@ def completed(run: Run, stages: Sequence[str]) -> Model:
     return model
 
 
-def train(study: Study, name: str, bags: Sequence[Path], out: Path) -> tuple[Run, Model]:
+def train(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> tuple[Run, Model]:
     """Train a variant, from a stage that the base has made."""
     variant = study.variants[name]
-    run = Run(recipe_of(study.base, name, variant), bags, out / name)
+    run = Run(recipe_of(study.base, name, variant, seed), bags, folder_of(out, name, seed))
     before = list(STAGES)[list(STAGES).index(variant.stages[0]) - 1]
     if not run.weights(before).exists():
         shutil.copy(out / BASE / f"{variant.start}.pt", run.weights(before))
@@ -131,21 +132,28 @@ def same_base(study: Study, out: Path) -> None:
         )
 
 
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    """Where a row is kept: one folder per variant and seed."""
+    return out / (f"{name}.{seed}" if seed else name)
+
+
 def rows_of(job: int, study: Study, names: Sequence[str], bags: Sequence[Path], out: Path) -> None:
     """Make one job's share of the rows; what is said of each goes to a file beside its weights."""
     torch.set_num_threads(share_of_cores(study.jobs))
-    for name in names[job :: study.jobs]:
-        path = out / name / LOG
+    rows = [(name, seed) for seed in range(study.seeds) for name in names]
+    for name, seed in rows[job :: study.jobs]:
+        path = folder_of(out, name, seed) / LOG
         path.parent.mkdir(parents=True, exist_ok=True)
-        click.echo(f"{name}: {path}")
+        click.echo(f"{path.parent.name}: {path}")
         with path.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-            row(study, name, bags, out)
+            row(study, name, seed, bags, out)
 
 
-def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> None:
+def row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> None:
     """Make a variant's checkpoint and its figures: as ``dd_ros evaluate`` has them, and drift."""
-    run, model = train(study, name, bags, out)
-    folder, path = out / name, out / name / FIGURES
+    run, model = train(study, name, seed, bags, out)
+    folder = folder_of(out, name, seed)
+    path = folder / FIGURES
     asked = study.variants[name].model_dump(mode="json") | {
         "windows": study.windows,
         "steps": study.drift_steps,
@@ -160,9 +168,25 @@ def row(study: Study, name: str, bags: Sequence[Path], out: Path) -> None:
     write_json(path, {"asked": asked, **figures})
 
 
-def figures_of(folder: Path) -> dict[str, Any]:
-    """What ``row`` left in ``folder``, and milliseconds."""
-    return json.loads((folder / FIGURES).read_text()) | times(Predictor.load(folder / CHECKPOINT))
+def figures_of(study: Study, name: str, out: Path) -> dict[str, Any]:
+    """What ``row`` left of a variant and milliseconds, means over seeds; ``psnr_of_seeds`` has the means of each."""
+    folders = [folder_of(out, name, seed) for seed in range(study.seeds)]
+    found = [
+        json.loads((folder / FIGURES).read_text()) | times(Predictor.load(folder / CHECKPOINT))
+        for folder in folders
+    ]
+    return mean_of(found) | {"psnr_of_seeds": [figures["mean"]["model"]["psnr"] for figures in found]}
+
+
+def mean_of(parts: Sequence[Any]) -> Any:
+    """Structures of one shape -> one whose numbers are means; what is no number is the first one's."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: mean_of([part[key] for part in parts]) for key in first}
+    if isinstance(first, list):
+        return [mean_of(values) for values in zip(*parts, strict=True)]
+    numbers = all(isinstance(part, int | float) for part in parts)
+    return fmean(parts) if numbers and any(part != first for part in parts) else first
 
 
 def times(predictor: Predictor) -> dict[str, float]:
@@ -193,9 +217,11 @@ def line(title: str, figures: dict[str, Any], method: dict[str, Any], first: boo
     mean, steps = figures["mean"]["model"], figures["predictors"]["model"]["psnr"]
     difference = "" if first else "{:+.2f} ({:+.2f} to {:+.2f})".format(*above(figures, method))
     features = "-" if mean["features"] is None else f"{mean['features']:.4f}"
+    seeds = figures["psnr_of_seeds"]
+    psnr = f"{mean['psnr']:.2f}" + (f" ± {stdev(seeds):.2f}" if len(seeds) > 1 else "")
     cells = (
         title, figures["passes"], f"{figures['first_ms']:.0f} ms", f"{figures['horizon_ms']:.0f} ms",
-        f"{mean['psnr']:.2f}", f"{steps[3]:.2f}", f"{steps[-1]:.2f}", difference, f"{mean['ssim']:.4f}",
+        psnr, f"{steps[3]:.2f}", f"{steps[-1]:.2f}", difference, f"{mean['ssim']:.4f}",
         features, f"{mean['psnr_moving']:.2f}", f"{figures['actions']['true_best_fraction']:.0%}",
     )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
@@ -209,6 +235,18 @@ def above(figures: dict[str, Any], method: dict[str, Any]) -> tuple[float, float
     groups = np.repeat(np.arange(len(gains)), windows)
     low, high = bootstrap_interval(np.repeat(gains, windows)[:, None], groups)[0]
     return float(np.average(gains, weights=windows)), float(low), float(high)
+
+
+def features_table(rows: dict[str, dict[str, Any]], study: Study) -> str:
+    """Markdown: distance of features at every step, of the method and its rivals."""
+    steps = rows[study.method]["steps"]
+    lines = [f"| step | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
+    for name, figures in rows.items():
+        if study.variants[name].kind == "rival":
+            distances = figures["predictors"]["model"]["features"]
+            cells = ("-" if distance is None else f"{distance:.3f}" for distance in distances)
+            lines.append(f"| {study.variants[name].title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
@@ -259,14 +297,19 @@ def plot(rows: dict[str, dict[str, Any]], study: Study) -> Figure:
 def report(rows: dict[str, dict[str, Any]], study: Study, text: str) -> str:
     """``text`` with what lies between the marks replaced by the study's tables."""
     first = rows[study.method]
+    seeds = f"; {study.seeds} seeds, ± their deviation" if study.seeds > 1 else ""
     body = f"""
-{first["windows"]} windows of {first["episodes"]} held-back episodes, on {first["device"]}; PSNR in dB, intervals 95% over episodes.
+{first["windows"]} windows of {first["episodes"]} held-back episodes, on {first["device"]}; PSNR in dB, intervals 95% over episodes{seeds}.
 
 {table(rows, study, "rival")}
 
 What each part brings:
 
 {table(rows, study, "ablation")}
+
+Distance of features by step:
+
+{features_table(rows, study)}
 
 Long rollouts, on the cache of own chunks; brightness, saturation and sharpness over the
 real video's. Then one real frame:
@@ -288,10 +331,22 @@ real video's. Then one real frame:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for all that is made.")
 @click.option("--variant", "wanted", multiple=True, help="Only these rows; the method's own always.")
+@click.option(
+    "--with",
+    "on_top",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File whose entries replace STUDY's.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Times to make each row; default STUDY's.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Page to write the tables into.")
-def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...], page: Path | None) -> None:
+def main(
+    study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...], on_top: tuple[Path, ...],
+    seeds: int | None, page: Path | None,
+) -> None:  # fmt: skip
     """Train and judge the variants of STUDY and report on all that are done."""
-    settings = read_yaml(study, Study)
+    settings = read_yaml(study, Study, on_top)
+    settings = settings.model_copy(update={"seeds": seeds or settings.seeds})
     if unknown := set(wanted) - set(settings.variants):
         raise InputError(f"{study}: no variants {sorted(unknown)}; it has {list(settings.variants)}")
     chosen = [name for name in settings.variants if not wanted or name in (settings.method, *wanted)]
@@ -304,7 +359,7 @@ def main(study: Path, bags: tuple[Path, ...], out: Path, wanted: tuple[str, ...]
     completed(Run(settings.base, found, out / BASE), ("autoencoder", "teacher"))
     torch.multiprocessing.spawn(rows_of, (settings, chosen, found, out), nprocs=settings.jobs)
     torch.set_num_threads(threads)
-    rows = {name: figures_of(out / name) for name in chosen}
+    rows = {name: figures_of(settings, name, out) for name in chosen}
     FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)
     made = report(rows, settings, text)
     (out / "study.md").write_text(made)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from short_run import short_recipe
@@ -74,6 +76,28 @@ def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path) -> None:
     assert "another base" in refused.output
 
 
+@pytest.mark.timeout(300)
+def test_rows_of_several_seeds_are_averaged(robot_bags: Path, tmp_path: Path) -> None:
+    base = short_recipe(3, batch_size=2, validate_every=50)
+    variants = {name: VARIANTS[name] for name in ("method", "regressor")}
+    write_yaml(tmp_path / "study.yaml", Study(base=base, windows=3, drift_steps=8, variants=variants))
+    (tmp_path / "larger.yaml").write_text("windows: 2\nbase: {distillation: {rate: 0.01}}\n")
+    text = run(tmp_path, robot_bags, "--with", str(tmp_path / "larger.yaml"), "--seeds", "2")
+    assert text.startswith(f"{BEGIN}\n\n2 windows")
+    assert "2 seeds" in text
+    for name in variants:
+        first, second = (
+            json.loads((tmp_path / "out" / folder / "figures.json").read_text())
+            for folder in (name, f"{name}.1")
+        )
+        assert first["mean"] != second["mean"]
+        both = [figures["mean"]["model"]["psnr"] for figures in (first, second)]
+        assert f"| {np.mean(both):.2f} ± {np.std(both, ddof=1):.2f} |" in text
+    features = text.split("Distance of features by step:")[1].splitlines()
+    assert features[2] == "| step | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |"
+    assert [line.split(" | ")[0] for line in features[4:6]] == ["| the method", "| regressor"]
+
+
 def test_what_is_ended_early_does_not_count_as_made(robot_bags: Path, tmp_path: Path) -> None:
     run = Run(short_recipe(3, batch_size=2, validate_every=50), find_bags([robot_bags]), tmp_path)
     run.interrupt.asked = True  # as by Ctrl-C
@@ -95,6 +119,7 @@ def test_changes_of_a_stage_leave_its_other_entries() -> None:
 
 
 def test_all_rows_of_the_shipped_study_are_recipes() -> None:
-    shipped = read_yaml(shared_file("config/study.yaml"), Study)
-    for name, variant in shipped.variants.items():
-        assert recipe_of(shipped.base, name, variant).name == name
+    plain, gpu = shared_file("config/study.yaml"), shared_file("config/study_gpu.yaml")
+    for shipped in (read_yaml(plain, Study), read_yaml(plain, Study, [gpu])):
+        for name, variant in shipped.variants.items():
+            assert recipe_of(shipped.base, name, variant).name == name
