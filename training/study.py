@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, Literal
@@ -137,16 +139,26 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
     return out / (f"{name}.{seed}" if seed else name)
 
 
-def rows_of(job: int, study: Study, names: Sequence[str], bags: Sequence[Path], out: Path) -> None:
-    """Make one job's share of the rows; what is said of each goes to a file beside its weights."""
-    torch.set_num_threads(share_of_cores(study.jobs))
+def make_rows(study: Study, names: Sequence[str], bags: Sequence[Path], out: Path) -> None:
+    """Make all rows, ``study.jobs`` at a time; the first that fails or is ended by Ctrl-C ends the study."""
     rows = [(name, seed) for seed in range(study.seeds) for name in names]
-    for name, seed in rows[job :: study.jobs]:
-        path = folder_of(out, name, seed) / LOG
-        path.parent.mkdir(parents=True, exist_ok=True)
-        click.echo(f"{path.parent.name}: {path}")
-        with path.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-            row(study, name, seed, bags, out)
+    with ProcessPoolExecutor(study.jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            for made in as_completed([pool.submit(logged_row, study, *row, bags, out) for row in rows]):
+                made.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def logged_row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> None:
+    """``row`` on a job's share of the cores; what is said of it goes to a file beside its weights."""
+    torch.set_num_threads(share_of_cores(study.jobs))
+    path = folder_of(out, name, seed) / LOG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    click.echo(f"{path.parent.name}: {path}")
+    with path.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+        row(study, name, seed, bags, out)
 
 
 def row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> None:
@@ -357,7 +369,7 @@ def main(
     found, threads = find_bags(bags), torch.get_num_threads()
     torch.set_num_threads(share_of_cores(settings.jobs))
     completed(Run(settings.base, found, out / BASE), ("autoencoder", "teacher"))
-    torch.multiprocessing.spawn(rows_of, (settings, chosen, found, out), nprocs=settings.jobs)
+    make_rows(settings, chosen, found, out)
     torch.set_num_threads(threads)
     rows = {name: figures_of(settings, name, out) for name in chosen}
     FigureCanvasAgg(plot(rows, settings)).print_png(out / PLOT)

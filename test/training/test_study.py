@@ -106,6 +106,17 @@ def test_what_is_ended_early_does_not_count_as_made(robot_bags: Path, tmp_path: 
     assert not run.weights("autoencoder").exists()
 
 
+def test_a_row_that_cannot_be_made_ends_the_study_in_one_line(robot_bags: Path, tmp_path: Path) -> None:
+    base = short_recipe(3, batch_size=2, validate_every=50)
+    wrong = Variant(title="no such schedule", kind="rival", changes={"schedule": "9-9"})
+    variants = {"method": VARIANTS["method"], "wrong": wrong}
+    write_yaml(tmp_path / "study.yaml", Study(base=base, windows=3, drift_steps=8, variants=variants))
+    given = [str(tmp_path / "study.yaml"), "--bags", str(robot_bags), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(study.main, given)
+    assert refused.exit_code == 2
+    assert "schedule '9-9': expected step counts" in refused.output
+
+
 def test_changes_of_a_stage_leave_its_other_entries() -> None:
     base = short_recipe(3, batch_size=2, validate_every=50)
     changed = recipe_of(base, "regressor", VARIANTS["regressor"])
