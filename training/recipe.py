@@ -58,6 +58,7 @@ class DistillationRecipe(StageRecipe):
             count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; teaches student and decoder.
         structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
+        uncertainty: likelihood of the errors under the expected error that comes with predictions; teaches that alone.
         pictures_from: share of the stage after which pixels and structure join; before it nothing is decoded, so that
             a step takes less time.
         critic_steps: critic updates per generator update.
@@ -75,6 +76,7 @@ class DistillationRecipe(StageRecipe):
     least_error: Annotated[float, Field(gt=0.0)] = 1e-4
     pixels: Weight = 0.3
     structure: Weight = 0.3
+    uncertainty: Weight = 0.1
     pictures_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     critic_steps: Positive = 1
     scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

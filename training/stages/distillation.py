@@ -92,8 +92,6 @@ class DistillationStage(Stage):
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
-        if name == "uncertainty":
-            return 0.1
         weight = getattr(self.recipe, name)
         if name == "regression":
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
