@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.device import cast_products, native_dtype, resolve_device
+from dd_ros.device import lay_out, native_dtype, resolve_device
 from dd_ros.diffusion.rollout import rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
@@ -54,7 +54,7 @@ class Predictor:
         model: its networks.
         device: torch device to run on.
         dtype: number format of matrix products; bfloat16 changes pictures by less than a grey level
-            on average, and is kept for the whole life of ``model``.
+            on average, and is kept for the whole life of ``model``, as its layout in memory is.
         seed: seed of the sampling noise. All action sequences of one call share their noise, so
             that their futures differ by the actions alone.
     """
@@ -70,7 +70,7 @@ class Predictor:
         self.config, self.dtype = config, dtype
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
-        cast_products(self.model, dtype)
+        lay_out(self.model, dtype)
         self.schedule = config.schedule
         self.seed(seed)
         self._clock = FrameClock(config.streams.rate_hz)

@@ -8,7 +8,7 @@ picture.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -125,8 +125,6 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
         self.register_buffer("mean", torch.zeros(config.latent_channels, 1, 1))
         self.register_buffer("std", torch.ones(config.latent_channels, 1, 1))
-        # As camera images lie in memory; a third faster on a CPU.
-        cast(Any, self).to(memory_format=torch.channels_last)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Reference]:
         """Image [B, 3, H, W] in [-1, 1] -> (normalised latent [B, c, H/8, W/8], Reference)."""
