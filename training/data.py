@@ -327,6 +327,11 @@ def context(workers: int) -> str | None:
 
 def begin_worker(_: int) -> None:
     """A worker decodes on one core, leaves Ctrl-C to the training process, and dies with it even on a kill -9."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends, however it does."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -39,6 +39,7 @@ from dd_ros.evaluation.drift import MEASURES, drift
 from dd_ros.evaluation.evaluate import judge, write_json
 from dd_ros.evaluation.metrics import bootstrap_interval
 from dd_ros.predictor import Predictor
+from dd_ros_training.data import die_with_parent
 from dd_ros_training.device import share_of_cores
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import STAGES, Run
@@ -142,7 +143,7 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
 def make_rows(study: Study, names: Sequence[str], bags: Sequence[Path], out: Path) -> None:
     """Make all rows, ``study.jobs`` at a time; the first that fails or is ended by Ctrl-C ends the study."""
     rows = [(name, seed) for seed in range(study.seeds) for name in names]
-    with ProcessPoolExecutor(study.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(study.jobs, get_context("spawn"), initializer=die_with_parent) as pool:
         try:
             for made in as_completed([pool.submit(logged_row, study, *row, bags, out) for row in rows]):
                 made.result()

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +99,32 @@ def test_rows_of_several_seeds_are_averaged(robot_bags: Path, tmp_path: Path) ->
     features = text.split("Distance of features by step:")[1].splitlines()
     assert features[2] == "| step | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |"
     assert [line.split(" | ")[0] for line in features[4:6]] == ["| the method", "| regressor"]
+
+
+def test_jobs_end_with_a_study_that_is_killed(robot_bags: Path, tmp_path: Path) -> None:
+    base = short_recipe(3, batch_size=2, validate_every=50)
+    long = base.model_copy(update={"distillation": base.distillation.model_copy(update={"steps": 100_000})})
+    write_yaml(tmp_path / "study.yaml", Study(base=long, jobs=1, variants={"method": VARIANTS["method"]}))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dd_ros_training.study", str(tmp_path / "study.yaml")]
+    process = subprocess.Popen([*command, "--bags", str(robot_bags), "--out", str(out)])
+    while not (out / "method" / "logs").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    jobs = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(jobs) >= 2  # the job, and what Python starts beside it
+    process.kill()
+    process.wait()
+    while any(running(pid) for pid in jobs):  # the suite's timeout ends a test that waits for ever
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_what_is_ended_early_does_not_count_as_made(robot_bags: Path, tmp_path: Path) -> None:
