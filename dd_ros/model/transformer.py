@@ -224,6 +224,8 @@ class VideoTransformer(nn.Module):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             q, own = block.project(modulated(x, 1, shift, scale))
             memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
+            if block is self.blocks[-1]:
+                break  # its keys and values are all that is wanted; the rest would come to nothing
             q, k = rotate(q), rotate(own.keys)
             attended = attention(q, k, own.values)
             x = added(x, 1, block.out(merge_heads(attended)), gate)
