@@ -13,7 +13,6 @@ whole batches, so a shard has a stream per worker).
 
 from __future__ import annotations
 
-import ctypes
 import math
 import signal
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from dd_ros.config import ActionSpec
 from dd_ros.errors import InputError
 from dd_ros_training.augment import Augment, augmented
+from dd_ros_training.device import die_with_parent
 from dd_ros_training.index import TrainingEpisode
 
 SEGMENT_STEPS = 128
@@ -39,7 +39,6 @@ LOOKS_BACK = 2  # of so many places each segment has them
 POOL_SEGMENTS = 32
 POOL_BYTES = 192 * 2**20  # of decoded segments, in a worker process
 VALIDATION_CLIPS = 48
-PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 Stretch = tuple[NDArray[np.uint8], NDArray[np.float32]]  # frames [T, H, W, 3] and normalised actions [T, A]
 
@@ -330,8 +329,3 @@ def begin_worker(_: int) -> None:
     die_with_parent()
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def die_with_parent() -> None:
-    """End this process when the one that started it ends, however it does."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

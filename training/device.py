@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What suits the machine that trains: number format, batch size, decoding processes."""
+"""What suits the machine that trains: number format, batch size, processes beside the one that trains."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from typing import Literal
 
 import torch
@@ -13,6 +15,7 @@ from dd_ros.device import native_dtype, resolve_device
 CPU_CLIPS = 8  # more clips per step are not faster on a CPU, and learn less per minute
 MOST_CLIPS = 64
 MOST_WORKERS = 8
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 CLIP_BYTES_PER_PIXEL = 40_000  # distillation of an 18-frame clip, measured at 128x96 in float32, rounded up
 
 
@@ -42,3 +45,8 @@ def loader_workers() -> int:
 def share_of_cores(jobs: int) -> int:
     """Cores for each of ``jobs`` that share those which this process may use, one at least."""
     return max(1, len(os.sched_getaffinity(0)) // jobs)
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends, however it does."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

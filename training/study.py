@@ -39,8 +39,7 @@ from dd_ros.evaluation.drift import MEASURES, drift
 from dd_ros.evaluation.evaluate import judge, write_json
 from dd_ros.evaluation.metrics import bootstrap_interval
 from dd_ros.predictor import Predictor
-from dd_ros_training.data import die_with_parent
-from dd_ros_training.device import share_of_cores
+from dd_ros_training.device import die_with_parent, share_of_cores
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import STAGES, Run
 
@@ -182,13 +181,14 @@ def row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> 
 
 
 def figures_of(study: Study, name: str, out: Path) -> dict[str, Any]:
-    """What ``row`` left of a variant and milliseconds, means over seeds; ``psnr_of_seeds`` has the means of each."""
+    """Means over seeds of what ``row`` left of a variant, its milliseconds, and ``psnr_of_seeds``, the mean of each."""
     folders = [folder_of(out, name, seed) for seed in range(study.seeds)]
-    found = [
-        json.loads((folder / FIGURES).read_text()) | times(Predictor.load(folder / CHECKPOINT))
-        for folder in folders
-    ]
-    return mean_of(found) | {"psnr_of_seeds": [figures["mean"]["model"]["psnr"] for figures in found]}
+    found = [json.loads((folder / FIGURES).read_text()) for folder in folders]
+    return {
+        **mean_of(found),
+        **times(Predictor.load(folders[0] / CHECKPOINT)),
+        "psnr_of_seeds": [figures["mean"]["model"]["psnr"] for figures in found],
+    }
 
 
 def mean_of(parts: Sequence[Any]) -> Any:

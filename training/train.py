@@ -195,7 +195,7 @@ class Run:
             model.load_state_dict(torch.load(before, weights_only=True)["weights"])
         return model
 
-    def go_on(self, name: str) -> Model:
+    def start_from(self, name: str) -> Model:
         """The networks of checkpoint ``name``, to be trained on; actions are normalised as there.
 
         Raises:
@@ -276,7 +276,7 @@ def main(
 ) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
     run = Run(read_yaml(recipe, Recipe), find_bags(bags), work or out.with_name(out.name + ".work"))
-    model = run.go_on(init) if init else None
+    model = run.start_from(init) if init else None
     made_by = f"`python -m dd_ros_training.train` from the weights of `{init}`" if init else MADE_BY
     run.save(out, run.train([name for name in STAGES if name in stages or not stages], model), made_by)
 

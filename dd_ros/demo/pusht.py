@@ -192,38 +192,46 @@ class Pusher:
 
 
 class Sweeper:
-    """Pushes the block about without end, from a start beside it: straight, hard, with sudden turns.
+    """A table whose pusher starts beside the block and pushes it about: straight, hard, with sudden turns.
 
     What planners try out, and the hardest thing to predict: the script of ``Pusher`` takes care, this does not.
 
     Args:
-        world: its table; the pusher is put beside the block.
-        rng: source of all choices.
+        seed: decides everything that happens.
     """
 
-    def __init__(self, world: World, rng: np.random.Generator):
-        self._world, self._rng = world, rng
-        centre = to_world(CENTRE, world.block)
+    def __init__(self, seed: int):
+        self.world = World(seed)
+        self._rng = np.random.default_rng([seed, 1])
+        centre = to_world(CENTRE, self.world.block)
         while True:
-            angle = rng.uniform(-np.pi, np.pi)
-            place = centre + rng.uniform(BESIDE, BESIDE + 20) * np.array([np.cos(angle), np.sin(angle)])
+            angle = self._rng.uniform(-np.pi, np.pi)
+            place = centre + self._rng.uniform(BESIDE, BESIDE + 20) * np.array([np.cos(angle), np.sin(angle)])
             if (np.clip(place, MARGIN, WORLD - MARGIN) == place).all():
                 break
-        world.pusher = self._target = place
-        self._left = 0
+        self.world.pusher = place
+        self._target: Vector = place
+        self._velocity: Vector = np.zeros(2)
+        self._left = 0  # steps to go before the next turn
 
-    def next(self) -> Vector:
-        """The next command [2]."""
+    @property
+    def over(self) -> bool:
+        """Nothing mends it once the block is lost."""
+        return self.world.lost
+
+    def step(self) -> Vector:
+        """Let the next command act for one step, and return it [2]."""
         if self._left == 0:
             self._turn()
         self._left -= 1
         self._target = np.clip(self._target + self._velocity, 0.0, WORLD)
-        return self._target.copy()
+        self.world.step(self._target)
+        return self._target
 
     def _turn(self) -> None:
         """Set out from where the pusher is, more or less towards the block."""
-        self._target = self._world.pusher
-        way = to_world(CENTRE, self._world.block) - self._target
+        self._target = self.world.pusher
+        way = to_world(CENTRE, self.world.block) - self._target
         way = _turned(way / max(float(np.linalg.norm(way)), 1e-9), self._rng.normal(0.0, 0.7))
         self._velocity = way * self._rng.uniform(6, 18)
         self._left = int(self._rng.integers(5, 24))
@@ -261,6 +269,11 @@ class Robot:
     def world(self) -> World:
         """The table now."""
         return self._world
+
+    @property
+    def over(self) -> bool:
+        """Never: a table whose block is lost is set anew."""
+        return False
 
     def plan(self) -> Vector:
         """The next commands [look_ahead, 2], the one about to act first."""

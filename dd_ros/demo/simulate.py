@@ -21,7 +21,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
-from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot, Sweeper, World
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot, Sweeper
 from dd_ros.errors import InputError
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
@@ -94,9 +94,8 @@ def _zstd() -> Any:
     return CompressionFormat.ZSTD
 
 
-def write_episode(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP_NS) -> None:
-    """Run the robot for ``steps`` pictures and write them and the commands to the bag ``path``."""
-    robot = Robot(seed)
+def write_episode(path: Path, robot: Robot | Sweeper, steps: int, start_ns: int = FIRST_STAMP_NS) -> None:
+    """Run ``robot`` for ``steps`` pictures, or until it is over, and write them and the commands to the bag ``path``."""
     with EpisodeWriter(path) as bag:
         # Before the first picture the pusher stands still: its own place is the command in force.
         bag.command(start_ns - STEP_NS + COMMAND_DELAY_NS, robot.world.pusher)
@@ -104,21 +103,7 @@ def write_episode(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP
             stamp = start_ns + step * STEP_NS
             bag.image(stamp, robot.world.image())
             bag.command(stamp + COMMAND_DELAY_NS, robot.step())
-
-
-def write_sweep(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP_NS) -> None:
-    """The same of a ``Sweeper``, whose first picture has it beside the block; ends early where the block is lost."""
-    world = World(seed)
-    sweeper = Sweeper(world, np.random.default_rng([seed, 1]))
-    with EpisodeWriter(path) as bag:
-        bag.command(start_ns - STEP_NS + COMMAND_DELAY_NS, world.pusher)
-        for step in range(steps):
-            stamp = start_ns + step * STEP_NS
-            bag.image(stamp, world.image())
-            command = sweeper.next()
-            bag.command(stamp + COMMAND_DELAY_NS, command)
-            world.step(command)
-            if world.lost:
+            if robot.over:
                 break
 
 
@@ -133,11 +118,11 @@ def write_sweep(path: Path, steps: int, seed: int, start_ns: int = FIRST_STAMP_N
 def main(out: Path, episodes: int, steps: int, seed: int, sweeps: bool) -> None:
     """Write episodes of the simulated PushT robot as rosbag2 bags."""
     out.mkdir(parents=True, exist_ok=True)
-    write = write_sweep if sweeps else write_episode
+    robot = Sweeper if sweeps else Robot
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9
-            write(out / f"episode_{number:06d}", steps, seed + number, start)
+            write_episode(out / f"episode_{number:06d}", robot(seed + number), steps, start)
 
 
 if __name__ == "__main__":

@@ -110,11 +110,13 @@ def frequencies(pairs: int, longest: float) -> Tensor:
 
 def rotated_by(angles: Tensor) -> Callable[[Tensor], Tensor]:
     """Function turning channel pairs (i, i + head / 2) of [N, heads, S, head] by ``angles`` [S, head / 2]."""
-    cos = angles.cos().repeat(1, 2)
-    sin = torch.cat((-angles.sin(), angles.sin()), dim=-1)
-    half = angles.shape[-1]
+    cos, sin = angles.cos(), angles.sin()
+    own, other = (
+        torch.cat((cos, cos), dim=-1),
+        torch.cat((-sin, sin), dim=-1),
+    )  # what a channel and its partner count
 
     def rotate(x: Tensor) -> Tensor:
-        return torch.addcmul(x * cos, x.roll(half, dims=-1), sin).to(x.dtype)
+        return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other).to(x.dtype)
 
     return rotate

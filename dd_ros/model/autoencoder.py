@@ -86,17 +86,15 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, reference: Reference) -> Tensor:
         count = len(latent) // len(reference.image)
-        x = self.stem(latent) + repeated(self.coarse_skip(reference.coarse), count)
-        x = F.pixel_shuffle(self.upsample(self.coarse(x)), 2)
-        x = self.head(self.fine(x + repeated(self.fine_skip(reference.fine), count)))
+        coarse_skip, fine_skip = self.coarse_skip(reference.coarse), self.fine_skip(reference.fine)
+        coarse_skip, fine_skip, image = (
+            part.repeat_interleave(count, dim=0) for part in (coarse_skip, fine_skip, reference.image)
+        )
+        x = self.coarse(self.stem(latent) + coarse_skip)
+        x = self.head(self.fine(F.pixel_shuffle(self.upsample(x), 2) + fine_skip))
         paint, flow = F.pixel_shuffle(x[:, :64], 4), x[:, 64:]
         keep = torch.sigmoid(paint[:, 3:] + 2.0)  # starts by trusting the reference
-        return keep * warp(repeated(reference.image, count), flow) + (1.0 - keep) * paint[:, :3]
-
-
-def repeated(features: Tensor, count: int) -> Tensor:
-    """[B, ...] -> [B * count, ...], each ``count`` times in a row."""
-    return features.repeat_interleave(count, dim=0)
+        return keep * warp(image, flow) + (1.0 - keep) * paint[:, :3]
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

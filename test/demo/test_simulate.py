@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from dd_ros.bags import find_bags, read_episodes
-from dd_ros.demo.pusht import Robot, Sweeper, World
-from dd_ros.demo.simulate import FIRST_STAMP_NS, STEP_NS, STREAMS, main, write_episode, write_sweep
+from dd_ros.demo.pusht import Robot, Sweeper
+from dd_ros.demo.simulate import FIRST_STAMP_NS, STEP_NS, STREAMS, main, write_episode
 from dd_ros.errors import InputError
 
 STEPS = 25
 
 
 def test_a_bag_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
-    write_episode(tmp_path / "bag", STEPS, seed=7)
+    write_episode(tmp_path / "bag", Robot(7), STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
     np.testing.assert_array_equal(episode.stamps, FIRST_STAMP_NS + STEP_NS * np.arange(STEPS))
@@ -31,17 +31,15 @@ def test_a_bag_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: P
 
 
 def test_a_bag_of_sweeps_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "bag", STEPS, seed=7)
+    write_episode(tmp_path / "bag", Sweeper(7), STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
-    world = World(7)
-    sweeper = Sweeper(world, np.random.default_rng([7, 1]))
-    command = world.pusher
+    sweeper = Sweeper(7)
+    command = sweeper.world.pusher
     for frame, action in zip(episode.frames, episode.actions, strict=True):
-        np.testing.assert_array_equal(frame, world.image())
+        np.testing.assert_array_equal(frame, sweeper.world.image())
         np.testing.assert_allclose(action, command, rtol=1e-6)
-        command = sweeper.next()
-        world.step(command)
+        command = sweeper.step()
 
 
 def test_the_generator_writes_numbered_bags_of_different_episodes(tmp_path: Path) -> None:
@@ -59,15 +57,9 @@ def test_the_generator_writes_sweeps_when_asked(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     (swept,) = read_episodes(tmp_path / "episode_000000", STREAMS)
-    assert np.array_equal(swept.frames[0], sweep_start(3))
-
-
-def sweep_start(seed: int) -> np.ndarray:
-    world = World(seed)
-    Sweeper(world, np.random.default_rng([seed, 1]))
-    return world.image()
+    assert np.array_equal(swept.frames[0], Sweeper(3).world.image())
 
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
-        write_episode(tmp_path, 2, seed=0)
+        write_episode(tmp_path, Robot(0), 2)

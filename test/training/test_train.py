@@ -113,7 +113,7 @@ def test_training_goes_on_from_a_checkpoint_with_its_normalisation(
     run = Run(tiny_recipe(2), find_bags([robot_bags]), tmp_path / "work")
     settings, weights = load_checkpoint(tiny_checkpoint)
     assert run.config.action != settings.action
-    model = run.go_on(str(tiny_checkpoint))
+    model = run.start_from(str(tiny_checkpoint))
     assert run.config.action == settings.action
     assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
     run.save(tmp_path / "on", run.train(["distillation"], model))
@@ -126,7 +126,7 @@ def test_training_does_not_go_on_with_other_networks(
     recipe = tiny_recipe(2)
     deeper = recipe.model_copy(update={"network": recipe.network.model_copy(update={"depth": 3})})
     with pytest.raises(InputError, match=r"expected the recipe's transformer .*depth=3.*got .*depth=2"):
-        Run(deeper, find_bags([robot_bags]), tmp_path / "work").go_on(str(tiny_checkpoint))
+        Run(deeper, find_bags([robot_bags]), tmp_path / "work").start_from(str(tiny_checkpoint))
 
 
 def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
