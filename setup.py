@@ -52,6 +52,7 @@ setup(
         "rosbags>=0.11,<0.12",
         "safetensors>=0.4.3,<1",
         "scipy>=1.11,<2",
+        "threadpoolctl>=3.5,<4",
         "torch>=2.11,<2.16",
         "zstandard>=0.22,<1",
     ],

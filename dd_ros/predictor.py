@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +21,12 @@ from torch import Tensor
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.device import lay_out, native_dtype, resolve_device
-from dd_ros.diffusion.rollout import rollout
+from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Present
+from dd_ros.overlap import Overlap
 from dd_ros.streams import FrameClock, StampsWentBack, missed_too_many, resize
 
 
@@ -73,6 +75,7 @@ class Predictor:
         lay_out(self.model, dtype)
         self.schedule = config.schedule
         self.seed(seed)
+        self._overlap = Overlap()
         self._clock = FrameClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
@@ -163,6 +166,7 @@ class Predictor:
 
     def reset(self) -> None:
         """Forget all observations."""
+        self._overlap.settle()
         self._cache.clear()
         self._clock.reset()
         self._observed: NDArray[np.uint8] | None = None
@@ -206,6 +210,7 @@ class Predictor:
             ticks = self._clock.accept(stamp_ns)
         if ticks == 0:
             return False
+        self._overlap.settle()
         if missed_too_many(ticks):
             self._cache.clear()
             self._present = None
@@ -242,6 +247,7 @@ class Predictor:
         if self._present is None or self._reference is None:
             raise InputError("predict: nothing observed yet; call observe first")
         batch = normalised.reshape(-1, *normalised.shape[-2:])
+        self._overlap.settle()
         self._cache.rollback()
         chunks = rollout(
             self.model.transformer,
@@ -253,18 +259,34 @@ class Predictor:
         )
         count = self.schedule.chunks(self.horizon)
         lead = normalised.shape[:-2]
-        for index in range(count):
-            with self._inference():  # per chunk: a generator must not keep it while suspended
-                chunk = next(chunks)
-                pixels = self.model.autoencoder.decode(chunk.latents.flatten(0, 1), self._reference)
-                frames = to_uint8(pixels).cpu().numpy()
+        decode, denoised = partial(self._decode, self._reference), self._denoised(chunks, count)
+        if len(batch) == 1 and self.device.type == "cpu":
+            decoded = self._overlap.map(decode, denoised, count)
+        else:  # fills the device as it is
+            decoded = map(decode, denoised)
+        for index, (frames, uncertainty) in enumerate(decoded):
             yield Chunk(
                 index,
                 count,
                 index * self.chunk_frames + 1,
                 frames.reshape(*lead, self.chunk_frames, *frames.shape[1:]),
-                chunk.uncertainty.cpu().numpy().reshape(*lead, self.chunk_frames),
+                uncertainty.reshape(*lead, self.chunk_frames),
             )
+
+    def _denoised(self, chunks: Iterator[RolloutChunk], count: int) -> Iterator[RolloutChunk]:
+        """The first ``count`` of ``chunks``."""
+        for _ in range(count):
+            with self._inference():  # per chunk: a generator must not keep it while suspended
+                chunk = next(chunks)
+            yield chunk
+
+    def _decode(
+        self, reference: Reference, chunk: RolloutChunk
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Frames uint8 RGB [N * c, H, W, 3] and uncertainty [N, c] of a chunk."""
+        with self._inference():
+            pixels = self.model.autoencoder.decode(chunk.latents.flatten(0, 1), reference)
+            return to_uint8(pixels).cpu().numpy(), chunk.uncertainty.cpu().numpy()
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from tiny import randomised, tiny_config
 
@@ -23,3 +25,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny_config()
     save_checkpoint(folder, config, randomised(Model(config)), "# tiny\nRandom weights for tests.\n")
     return folder
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """torch with two threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

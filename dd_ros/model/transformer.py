@@ -133,14 +133,11 @@ class Place(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """RMS norm of the channels of a head, with a weight each."""
+    """A weight for each channel of a head, by which RMS-normed queries or keys count; see ``Block.project``."""
 
     def __init__(self, head: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(head))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x / rms(x) * self.weight).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -156,11 +153,12 @@ class Block(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
-        """Tokens [N, S, width] -> query [N, heads, S, head] and keys and values of the same shape."""
-        n, s, _ = x.shape
-        q, k, v = self.qkv(x).view(n, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.query_norm(q), KeysValues(self.key_norm(k), v)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [N, F, tokens, width] -> normed queries and keys, one tensor [2, N, heads, F * tokens, head], and values."""
+        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        both, values = qkv[:2], qkv[2]  # at once: half as many kernels for norm and rotation
+        weights = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
+        return (both / rms(both) * weights).to(both.dtype), values
 
     def modulate(self, shared: Tensor) -> Sequence[Tensor]:
         """Shared modulation [N, F, 6, width] -> shift, scale and gate of attention and of MLP, [N, F, 1, width] each."""
@@ -217,19 +215,18 @@ class VideoTransformer(nn.Module):
         levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
         condition = self.conditioning(levels, actions[:, None], actions, 0, None)
         shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
-        tokens = self.patchify(latents)
+        tokens = self.patchify(latents)[:, None]
         x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1)) + self.place()
         rotate, memory = self.rotation.space(), []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
-            q, own = block.project(modulated(x, 1, shift, scale))
-            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in own)))
+            both, v = block.project(modulated(x, shift, scale))
+            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (both[1], v))))
             if block is self.blocks[-1]:
                 break  # its keys and values are all that is wanted; the rest would come to nothing
-            q, k = rotate(q), rotate(own.keys)
-            attended = attention(q, k, own.values)
-            x = added(x, 1, block.out(merge_heads(attended)), gate)
-            x = added(x, 1, block.mlp(modulated(x, 1, shift2, scale2)), gate2)
+            q, k = rotate(both)
+            x = torch.addcmul(x, block.out(merge_heads(attention(q, k, v), 1)), gate)
+            x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
         return memory
 
     def forward(
@@ -275,9 +272,7 @@ class VideoTransformer(nn.Module):
         if self.config.carry:
             before = self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1))
             before = before.repeat_interleave(chunk_frames, dim=1)
-        x = (self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.place()).flatten(
-            1, 2
-        )
+        x = self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.place()
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
         rotate = self.rotation.at(first_step, f)
@@ -285,8 +280,9 @@ class VideoTransformer(nn.Module):
         memory = []
         for index, block in enumerate(cast("list[Block]", self.blocks)):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
-            q, own = block.project(modulated(x, f, shift, scale))
-            q, own = rotate(q), KeysValues(rotate(own.keys), own.values)
+            both, v = block.project(modulated(x, shift, scale))
+            q, k = rotate(both)
+            own = KeysValues(k, v)
             memory.append(own)
             sink = KeysValues(rotate_observed(observed[index].keys), observed[index].values)
             history = [chunk[index] for chunk in past] + split_chunks(own, span)
@@ -295,10 +291,10 @@ class VideoTransformer(nn.Module):
                 last = len(past) + chunk
                 visible = history[max(0, last - window) : last + 1]
                 attended.append(attend(query, sink, visible))
-            x = added(x, f, block.out(merge_heads(torch.cat(attended, dim=2))), gate)
-            x = added(x, f, block.mlp(modulated(x, f, shift2, scale2)), gate2)
+            x = torch.addcmul(x, block.out(merge_heads(torch.cat(attended, dim=2), f)), gate)
+            x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-        out = self.head(modulated(x, f, shift, 1.0 + scale)).float().unflatten(1, (f, self.tokens))
+        out = self.head(modulated(x, shift, 1.0 + scale)).float()
         change, carry, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
         latents = self.unpatchify(reference + carry * (before - reference) + change)
         return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
@@ -322,21 +318,14 @@ def rms(x: Tensor) -> Tensor:
     return norm * x.shape[-1] ** -0.5 + EPSILON
 
 
-def modulated(x: Tensor, frames: int, shift: Tensor, scale: Tensor) -> Tensor:
-    """RMS norm of tokens [N, frames * tokens, width], scaled and shifted per frame."""
-    parts = x.unflatten(1, (frames, -1))
-    return torch.addcmul(shift, parts / rms(parts), scale).flatten(1, 2)
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """RMS norm of tokens [N, F, tokens, width], scaled and shifted per frame."""
+    return torch.addcmul(shift, x / rms(x), scale)
 
 
-def added(x: Tensor, frames: int, change: Tensor, gate: Tensor) -> Tensor:
-    """``x`` and ``change``, tokens [N, frames * tokens, width], which counts as much as ``gate`` says per frame."""
-    parts, changes = (tokens.unflatten(1, (frames, -1)) for tokens in (x, change))
-    return torch.addcmul(parts, changes, gate).flatten(1, 2)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    """[N, heads, S, head] -> [N, S, heads * head]."""
-    return x.transpose(1, 2).flatten(2)
+def merge_heads(x: Tensor, frames: int) -> Tensor:
+    """[N, heads, frames * tokens, head] -> [N, frames, tokens, heads * head]."""
+    return x.transpose(1, 2).flatten(2).unflatten(1, (frames, -1))
 
 
 def frames_to_sequence(x: Tensor, n: int) -> Tensor:

@@ -96,7 +96,7 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
         network.patchify(part.flatten(0, 1)).unflatten(0, (2, count))
         for part in (frames, reference, velocity, latest)
     ]
-    x = (network.embed(torch.cat(patches, dim=-1)) + network.place()).flatten(1, 2)
+    x = network.embed(torch.cat(patches, dim=-1)) + network.place()
     frame = torch.arange(count).repeat_interleave(tokens)
     block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
     observed = frame < CONTEXT
@@ -110,31 +110,27 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     ends = (block - CONTEXT + 1) * CHUNK  # last model step of a token's chunk
     for layer in network.blocks:
         shift, scale, gate, shift2, scale2, gate2 = layer.modulate(shared)
-        q, own = layer.project(normed(x, count, shift, scale))
+        (q, keys), values = layer.project(normed(x, shift, scale))
         attended = torch.zeros_like(q)
         for token in range(count * tokens):
             move = 0 if observed[token] else max(0, int(ends[token]) - reach)
-            keys = own.keys
             positions = time + move * observed
             rotated = turn(network, keys, positions)
             query = turn(network, q, time)[:, :, token]
             scores = torch.einsum("nhd,nhkd->nhk", query, rotated) * q.shape[-1] ** -0.5
             weights = scores.masked_fill(~seen[token], float("-inf")).softmax(dim=-1)
-            attended[:, :, token] = torch.einsum("nhk,nhkd->nhd", weights, own.values)
-        out = layer.out(merge_heads(attended)).unflatten(1, (count, tokens))
-        x = x + (out * (1 + gate)).flatten(1, 2)
-        out = layer.mlp(normed(x, count, shift2, scale2)).unflatten(1, (count, tokens))
-        x = x + (out * (1 + gate2)).flatten(1, 2)
+            attended[:, :, token] = torch.einsum("nhk,nhkd->nhd", weights, values)
+        x = x + layer.out(merge_heads(attended, count)) * (1 + gate)
+        x = x + layer.mlp(normed(x, shift2, scale2)) * (1 + gate2)
     shift, scale = network.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
-    out = network.head(normed(x, count, shift, scale)).unflatten(1, (count, tokens))
+    out = network.head(normed(x, shift, scale))
     estimate = patches[1] + out[..., -2:-1] * (patches[3] - patches[1]) + out[..., :-2]
     return network.unpatchify(estimate)[:, CONTEXT:]
 
 
-def normed(x: Tensor, frames: int, shift: Tensor, scale: Tensor) -> Tensor:
+def normed(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Adaptive RMS norm, by torch's own."""
-    parts = nn.functional.rms_norm(x, x.shape[-1:]).unflatten(1, (frames, -1))
-    return (parts * (1.0 + scale) + shift).flatten(1, 2)
+    return nn.functional.rms_norm(x, x.shape[-1:]) * (1.0 + scale) + shift
 
 
 def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
