@@ -52,8 +52,13 @@ def count_flops(run: Callable[[], object]) -> int:
         return int(sdpa_flop_count(query, key, value))
 
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={fused: attention}) as counter:
-        run()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # nothing runs beside it then; the counter sees its own thread alone
+    try:
+        with FlopCounterMode(display=False, custom_mapping={fused: attention}) as counter:
+            run()
+    finally:
+        torch.set_num_threads(threads)
     return int(counter.get_total_flops())
 
 

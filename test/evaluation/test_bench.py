@@ -98,8 +98,8 @@ def test_flops_are_those_of_a_count_by_hand():
     assert count_flops(run) == by_hand
 
 
-def test_flops_do_not_depend_on_the_attention_kernel(tiny_checkpoint):
-    """Two equal futures go through plain matrix products, one through the fused kernel."""
+def test_flops_of_chunks_denoised_in_another_thread_count(tiny_checkpoint, two_threads):
+    """One future is denoised beside its decoding, two are not."""
     predictor = Predictor.load(tiny_checkpoint, "cpu")
     stream = Stream(predictor)
     stream.observe()
