@@ -111,10 +111,8 @@ def frequencies(pairs: int, longest: float) -> Tensor:
 def rotated_by(angles: Tensor) -> Callable[[Tensor], Tensor]:
     """Function turning channel pairs (i, i + head / 2) of [N, heads, S, head] by ``angles`` [S, head / 2]."""
     cos, sin = angles.cos(), angles.sin()
-    own, other = (
-        torch.cat((cos, cos), dim=-1),
-        torch.cat((-sin, sin), dim=-1),
-    )  # what a channel and its partner count
+    own = torch.cat((cos, cos), dim=-1)  # what a channel counts
+    other = torch.cat((-sin, sin), dim=-1)  # what its partner counts
 
     def rotate(x: Tensor) -> Tensor:
         return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other).to(x.dtype)
