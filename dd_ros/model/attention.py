@@ -115,6 +115,6 @@ def rotated_by(angles: Tensor) -> Callable[[Tensor], Tensor]:
     other = torch.cat((-sin, sin), dim=-1)  # what its partner counts
 
     def rotate(x: Tensor) -> Tensor:
-        return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other).to(x.dtype)
+        return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other)
 
     return rotate

@@ -154,11 +154,14 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [N, F, tokens, width] -> normed queries and keys, one tensor [2, N, heads, F * tokens, head], and values."""
+        """Tokens [N, F, tokens, width] -> normed queries and keys, and values.
+
+        Both in one tensor [2, N, heads, F * tokens, head], which halves the kernels of norm and rotation; float32.
+        """
         qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        both, values = qkv[:2], qkv[2]  # at once: half as many kernels for norm and rotation
+        both, values = qkv[:2].float(), qkv[2]
         weights = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
-        return (both / rms(both) * weights).to(both.dtype), values
+        return both / rms(both) * weights, values
 
     def modulate(self, shared: Tensor) -> Sequence[Tensor]:
         """Shared modulation [N, F, 6, width] -> shift, scale and gate of attention and of MLP, [N, F, 1, width] each."""
@@ -221,10 +224,10 @@ class VideoTransformer(nn.Module):
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             both, v = block.project(modulated(x, shift, scale))
-            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (both[1], v))))
+            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (both[1].to(v.dtype), v))))
             if block is self.blocks[-1]:
                 break  # its keys and values are all that is wanted; the rest would come to nothing
-            q, k = rotate(both)
+            q, k = rotate(both).to(v.dtype)
             x = torch.addcmul(x, block.out(merge_heads(attention(q, k, v), 1)), gate)
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
         return memory
@@ -281,10 +284,10 @@ class VideoTransformer(nn.Module):
         for index, block in enumerate(cast("list[Block]", self.blocks)):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             both, v = block.project(modulated(x, shift, scale))
-            q, k = rotate(both)
+            q, k = rotate(both).to(v.dtype)
             own = KeysValues(k, v)
             memory.append(own)
-            sink = KeysValues(rotate_observed(observed[index].keys), observed[index].values)
+            sink = KeysValues(rotate_observed(observed[index].keys.float()).to(v.dtype), observed[index].values)
             history = [chunk[index] for chunk in past] + split_chunks(own, span)
             attended = []
             for chunk, query in enumerate(q.split(span, dim=2)):
