@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two small computations at once on a CPU: the next chunk is denoised while this one is decoded.
+"""Two computations at once on a CPU: the next chunk is denoised while this one is decoded.
 
-One future of a few hundred tokens does not fill two cores: its pass takes one core about as long. So each
-side gets half of the threads, and the decoder's time is hidden behind the denoiser's.
+The kernels of either are too small to keep all cores busy: a pass over one future takes one core about as long
+as two. So each side gets half of the threads, and the decoder's time is hidden behind the denoiser's.
 """
 
 from __future__ import annotations

@@ -260,9 +260,9 @@ class Predictor:
         count = self.schedule.chunks(self.horizon)
         lead = normalised.shape[:-2]
         decode, denoised = partial(self._decode, self._reference), self._denoised(chunks, count)
-        if len(batch) == 1 and self.device.type == "cpu":
+        if self.device.type == "cpu":
             decoded = self._overlap.map(decode, denoised, count)
-        else:  # fills the device as it is
+        else:
             decoded = map(decode, denoised)
         for index, (frames, uncertainty) in enumerate(decoded):
             yield Chunk(

@@ -287,7 +287,8 @@ class VideoTransformer(nn.Module):
             q, k = rotate(both).to(v.dtype)
             own = KeysValues(k, v)
             memory.append(own)
-            sink = KeysValues(rotate_observed(observed[index].keys.float()).to(v.dtype), observed[index].values)
+            keys, values = observed[index]
+            sink = KeysValues(rotate_observed(keys.float()).to(v.dtype), values)
             history = [chunk[index] for chunk in past] + split_chunks(own, span)
             attended = []
             for chunk, query in enumerate(q.split(span, dim=2)):
