@@ -134,7 +134,8 @@ def recipe_for(
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
     """The recipe for ``minutes`` with network and schedule of the checkpoint ``settings``.
 
-    Without scores: at this size matching distributions costs steps and brings nothing (docs/results.md).
+    Without scores: at this size matching distributions costs steps and brings nothing. Without ``carry``: what it
+    tells the network of few bags is learnt by heart (docs/results.md has figures for both).
     """
     budget = {stage: max(0.01, share * (minutes - START_MINUTES)) for stage, share in SHARES.items()}
     schedule = settings.schedule
@@ -144,7 +145,7 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     return Recipe(
         name=name,
         streams=settings.streams,
-        network=settings.transformer,
+        network=settings.transformer.model_copy(update={"carry": False}),
         image_network=settings.autoencoder,
         schedule="-".join(str(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)),
         chunk_frames=schedule.chunk_frames,

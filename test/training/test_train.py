@@ -154,6 +154,12 @@ def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
     assert set(new.state_dict()) - same == {"transformer.conditioning.action.0.weight"}
 
 
+def test_the_default_recipe_does_not_carry_frames_over() -> None:
+    assert CONFIG.transformer.carry
+    network = default_recipe("x", CONFIG, 20.0).network
+    assert network == CONFIG.transformer.model_copy(update={"carry": False})
+
+
 def test_the_default_recipe_leaves_time_to_judge() -> None:
     recipe = default_recipe("x", CONFIG, 20.0)
     assert recipe.schedule == "2-1-1-1"
