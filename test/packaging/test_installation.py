@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -103,3 +104,17 @@ def test_installed_package_finds_its_files_and_runs(colcon_prefix: Path) -> None
     for place in run(sys.executable, "-c", ask, **environment).split():
         assert place.startswith(str(colcon_prefix))
     assert "evaluate" in run(colcon_prefix / "lib/dd_ros/dd_ros", "--help", **environment)
+
+
+@pytest.mark.parametrize("module", ["dd_ros.ros.node", "dd_ros.predictor", "dd_ros_training.train"])
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_idle_threads_sleep_unless_told_otherwise(module: str, given: dict[str, str]) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import {module}"],
+        env=inherited | given | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    spins = re.search(r"GOMP_SPINCOUNT = '(\d+)'", loaded.stderr)
+    if spins is None:
+        pytest.skip("torch has another OpenMP library than GNU's, which alone tells how long it spins")
+    assert (spins[1] == "0") == (not given)
