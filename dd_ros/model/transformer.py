@@ -159,9 +159,9 @@ class Block(nn.Module):
         Both in one tensor [2, N, heads, F * tokens, head], which halves the kernels of norm and rotation; float32.
         """
         qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        both, values = qkv[:2].float(), qkv[2]
+        qk, values = qkv[:2].float(), qkv[2]
         weights = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
-        return both / rms(both) * weights, values
+        return qk / rms(qk) * weights, values
 
     def modulate(self, shared: Tensor) -> Sequence[Tensor]:
         """Shared modulation [N, F, 6, width] -> shift, scale and gate of attention and of MLP, [N, F, 1, width] each."""
@@ -223,11 +223,11 @@ class VideoTransformer(nn.Module):
         rotate, memory = self.rotation.space(), []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
-            both, v = block.project(modulated(x, shift, scale))
-            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (both[1].to(v.dtype), v))))
+            qk, v = block.project(modulated(x, shift, scale))
+            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (qk[1].to(v.dtype), v))))
             if block is self.blocks[-1]:
                 break  # its keys and values are all that is wanted; the rest would come to nothing
-            q, k = rotate(both).to(v.dtype)
+            q, k = rotate(qk).to(v.dtype)
             x = torch.addcmul(x, block.out(merge_heads(attention(q, k, v), 1)), gate)
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
         return memory
@@ -283,8 +283,8 @@ class VideoTransformer(nn.Module):
         memory = []
         for index, block in enumerate(cast("list[Block]", self.blocks)):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
-            both, v = block.project(modulated(x, shift, scale))
-            q, k = rotate(both).to(v.dtype)
+            qk, v = block.project(modulated(x, shift, scale))
+            q, k = rotate(qk).to(v.dtype)
             own = KeysValues(k, v)
             memory.append(own)
             keys, values = observed[index]
