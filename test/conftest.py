@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from tiny import randomised, tiny_config
+from tiny import random_model, tiny_config
 
-from dd_ros.checkpoint import Model, save_checkpoint
+from dd_ros.checkpoint import save_checkpoint
 
 # A busy machine is no reason to fail: no example has a deadline.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,8 +23,14 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a real checkpoint with random weights (untrained, hence only good for tests)."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     config = tiny_config()
-    save_checkpoint(folder, config, randomised(Model(config)), "# tiny\nRandom weights for tests.\n")
+    save_checkpoint(folder, config, random_model(config), "# tiny\nRandom weights for tests.\n")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same random numbers for a test whether it runs alone or after others."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny import randomised, tiny_config
+from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import Schedule
@@ -21,7 +21,7 @@ from dd_ros.shipped import CARD, CONFIG, WEIGHTS, find_checkpoint
 def test_round_trip(tmp_path: Path) -> None:
     schedule = Schedule(chunk_frames=2, levels=((1.0, 0.9, 0.3571), (1.0, 0.3571), (1.0,)), guidance=0.5)
     config = tiny_config(schedule=schedule)
-    model = randomised(Model(config))
+    model = random_model(config)
     save_checkpoint(tmp_path / "saved", config, model, "a card")
     loaded_config, loaded = load_checkpoint(tmp_path / "saved")
     assert loaded_config == config

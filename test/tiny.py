@@ -43,9 +43,10 @@ def tiny_config(**changes: object) -> CheckpointConfig:
     return CheckpointConfig(**(settings | changes))
 
 
-def randomised(model: Model) -> Model:
-    """Move every weight off zero, so that actions, noise and context all show in the output."""
+def random_model(config: CheckpointConfig) -> Model:
+    """The same random weights in every run, none zero, so that actions, noise and context all show in the output."""
     torch.manual_seed(0)
+    model = Model(config)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model

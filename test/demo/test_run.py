@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from bag_writer import COMPRESSED, IMAGE, compressed, picture, robot_messages, write_bag
-from tiny import randomised, tiny_config
+from tiny import random_model, tiny_config
 
-from dd_ros.checkpoint import Model, save_checkpoint
+from dd_ros.checkpoint import save_checkpoint
 from dd_ros.config import ActionSpec
 from dd_ros.demo.run import died, environment, interruptible, progress, recorded, run, simulated, started
 from dd_ros.errors import InputError
@@ -26,7 +26,7 @@ def logs(tmp_path: Path) -> Path:
 
 def test_a_checkpoint_of_another_robot_needs_a_bag(tmp_path: Path) -> None:
     config = tiny_config(action=ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3))
-    save_checkpoint(tmp_path / "three", config, randomised(Model(config)), "# three\n")
+    save_checkpoint(tmp_path / "three", config, random_model(config), "# three\n")
     with pytest.raises(InputError, match=r"expected 2 action values .* got 3; .* --bag"):
         simulated(str(tmp_path / "three"))
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny import randomised, tiny_config
+from tiny import random_model, tiny_config
 
 from dd_ros import Predictor
-from dd_ros.checkpoint import Model
 from dd_ros.errors import InputError
 from dd_ros.evaluation.drift import after_real_frames, brightness, drift, predicted, saturation, sharpness
 from dd_ros.evaluation.metrics import psnr
@@ -23,7 +22,7 @@ HORIZON, SEEN = CONFIG.horizon, CONFIG.context_frames
 
 @pytest.fixture
 def predictor() -> Predictor:
-    return Predictor(CONFIG, randomised(Model(CONFIG)))
+    return Predictor(CONFIG, random_model(CONFIG))
 
 
 def episode(length: int) -> Episode:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import randomised, tiny_config
+from tiny import random_model, tiny_config
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import Model
@@ -38,7 +38,7 @@ def random_clips() -> Clips:
 @pytest.fixture
 def stage() -> DistillationStage:
     config = tiny_config(schedule=preset("4-3-2-1", 2, 8))
-    stage = DistillationStage(config, randomised(Model(config)), DistillationRecipe(minutes=1), StageClock(1))
+    stage = DistillationStage(config, random_model(config), DistillationRecipe(minutes=1), StageClock(1))
     torch.manual_seed(1)
     for parameter in stage.critic.parameters():  # as after some critic steps
         parameter.data += 0.05 * torch.randn_like(parameter)
