@@ -13,11 +13,13 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rclpy
 from dd_ros_msgs.msg import ActionSequence, PredictedVideo
 from dd_ros_msgs.srv import PredictRollouts
@@ -38,6 +40,10 @@ RCLError = rclpy_implementation.RCLError
 ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
 PATIENCE = 150.0  # s; a limit for broken code, not a measure of speed
+needs_launch = pytest.mark.skipif(
+    find_spec("launch_ros") is None or not os.environ.get("AMENT_PREFIX_PATH"),
+    reason="needs launch_ros, which is not on PyPI, and AMENT_PREFIX_PATH, as a sourced ROS 2 has both",
+)
 
 
 def environment(domain: int) -> dict[str, str]:

@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bag_writer import robot_messages, write_bag
-from harness import PATIENCE, ROOT, environment, free_domain, started
+from harness import PATIENCE, ROOT, environment, free_domain, needs_launch, started
 
 from dd_ros.demo.report import FILES
 
@@ -83,7 +81,7 @@ def test_damaged_weights_end_the_demo_with_one_line(tiny_checkpoint: Path, tmp_p
     assert "model.safetensors: damaged" in result.stderr
 
 
-@pytest.mark.skipif(find_spec("launch_ros") is None, reason="launch_ros is not installed; it is not on PyPI")
+@needs_launch
 def test_the_launch_file_records_until_ctrl_c(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "launch.log"
     command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / "demo.launch.py")]

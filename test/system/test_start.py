@@ -7,7 +7,6 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from harness import (
     Robot,
     environment,
     free_domain,
+    needs_launch,
     pixels,
     predictor_command,
     robot_with_predictor,
@@ -80,7 +80,7 @@ def test_a_bad_checkpoint_ends_the_start_with_one_line_and_status_2(tmp_path: Pa
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.skipif(find_spec("launch_ros") is None, reason="launch_ros is not installed; it is not on PyPI")
+@needs_launch
 def test_the_launch_file_brings_the_node_up(tiny_checkpoint: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom launch import LaunchService\n"
