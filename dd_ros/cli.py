@@ -68,6 +68,10 @@ device_option = click.option(
     help="Where to run.",
 )
 
+horizon_option = click.option(
+    "--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's."
+)
+
 
 @click.group(
     cls=Group,
@@ -188,10 +192,11 @@ def finetune(
     help="Seed of sampling noise, shuffled actions, bootstrap.",
 )
 @click.option("--schedule", help="Denoising steps, such as 2-1-1-1 or teacher; default the checkpoint's.")
+@horizon_option
 def evaluate(
     checkpoint: str, bags: list[Path], json_path: Path, plots: Path | None, image_topic: str | None,
     action_topics: tuple[str, ...], stride: int, max_windows: int | None, split: str, device: str, seed: int,
-    schedule: str | None,
+    schedule: str | None, horizon: int | None,
 ) -> None:  # fmt: skip
     """Judge a checkpoint on bags against copy-last, optical flow and wrong actions.
 
@@ -213,6 +218,7 @@ def evaluate(
         device,
         seed,
         schedule,
+        horizon,
     )
 
 
@@ -223,7 +229,7 @@ def evaluate(
 )
 @device_option
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
-@click.option("--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's.")
+@horizon_option
 def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: int | None) -> None:
     """Measure latency, rivals on the same network, candidates, and how far from the floor it is.
 

@@ -77,6 +77,7 @@ def evaluate(
     device: str = "auto",
     seed: int = 0,
     schedule: str | None = None,
+    horizon: int | None = None,
 ) -> dict[str, Any]:
     """Judge a checkpoint on recorded bags; writes and returns the figures.
 
@@ -104,11 +105,14 @@ def evaluate(
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of the sampling noise, the shuffled actions and the bootstrap.
         schedule: denoising schedule instead of the checkpoint's, as ``schedule.preset`` names them.
+        horizon: frames to predict, in whole chunks; None: the checkpoint's.
 
     Raises:
         InputError: unusable checkpoint, bags, topics or settings; the message says what to do.
     """
     predictor = Predictor.load(checkpoint, device)
+    if horizon:
+        predictor = predictor.with_horizon(horizon)
     if schedule:
         predictor = predictor.with_schedule(preset(schedule, predictor.chunk_frames, predictor.horizon))
     predictor.seed(seed)

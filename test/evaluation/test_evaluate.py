@@ -130,6 +130,18 @@ def test_another_schedule(result, tiny_checkpoint, tiny_bags, tmp_path):
     assert other["predictors"]["copy_last"] == result[1]["predictors"]["copy_last"]
 
 
+def test_another_horizon(tiny_checkpoint, tiny_bags, tmp_path):
+    given = {"stride": 3, "device": "cpu", "schedule": "one_step"}
+    far = evaluate(
+        tiny_checkpoint, [tiny_bags], tmp_path / "far.json", tmp_path / "plots", horizon=12, **given
+    )
+    assert far["steps"] == list(range(1, 13))
+    assert far["passes"] == 6
+    assert all(len(values["psnr"]) == 12 for values in far["predictors"].values())
+    with pytest.raises(InputError, match="5 frames do not divide"):
+        evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "far.json", horizon=5)
+
+
 def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, tiny_bags):
     """One call of predict gives what observing and predicting by hand does, whatever came before."""
     predictor = Predictor.load(tiny_checkpoint, "cpu")
