@@ -91,7 +91,8 @@ class Decoder(nn.Module):
             part.repeat_interleave(count, dim=0) for part in (coarse_skip, fine_skip, reference.image)
         )
         x = self.coarse(self.stem(latent) + coarse_skip)
-        x = self.head(self.fine(F.pixel_shuffle(self.upsample(x), 2) + fine_skip)).to(image.dtype)
+        x = self.head(self.fine(F.pixel_shuffle(self.upsample(x), 2) + fine_skip))
+        x = x.to(image.dtype)  # lerp wants one number format, and a CPU resizes float32 sooner
         paint, flow = F.pixel_shuffle(x[:, :64], 4), x[:, 64:]
         keep = torch.sigmoid(paint[:, 3:] + 2.0)  # starts by trusting the reference
         return torch.lerp(paint[:, :3], warp(image, flow), keep)
