@@ -36,7 +36,7 @@ bench: setup
 
 study: setup
 	$(if $(BAGS),,$(error make study BAGS=<folder of the bags that config/study.yaml names>))
-	$(BIN)/python -m dd_ros_training.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md $(addprefix --with ,$(WITH))
+	$(BIN)/python -m dd_ros_training.experiments.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md $(addprefix --with ,$(WITH))
 
 clean:
 	rm -rf .venv build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ setup(
     packages=[
         *find_packages(include=["dd_ros", "dd_ros.*"]),
         "dd_ros_training",
-        "dd_ros_training.stages",
+        *(f"dd_ros_training.{name}" for name in find_packages("training")),
     ],
     package_dir={"dd_ros": "dd_ros", "dd_ros_training": "training"},
     data_files=[

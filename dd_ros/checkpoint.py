@@ -16,7 +16,7 @@ from dd_ros.config import CheckpointConfig, read_yaml, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
-from dd_ros.shipped import CARD, CONFIG, WEIGHTS, find_checkpoint
+from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint
 
 
 class Model(nn.Module):

@@ -104,7 +104,7 @@ def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) ->
 
     Example: dd_ros demo --seconds 30 --out out/demo
     """
-    from dd_ros.demo.run import run
+    from dd_ros.ros.demo.launcher import run
 
     sys.exit(run(seconds, out, bag, checkpoint))
 
@@ -202,7 +202,7 @@ def evaluate(
 
     Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation --json eval.json
     """
-    from dd_ros.bags import find_bags, select
+    from dd_ros.data.bags import find_bags, select
     from dd_ros.evaluation.evaluate import evaluate as run
 
     found = select(find_bags(bags), split)
@@ -235,7 +235,7 @@ def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: in
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
-    from dd_ros.evaluation.bench import bench as run
+    from dd_ros.benchmark.latency import bench as run
 
     run(checkpoint, json_path, device, node, horizon)
 

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.data.steps import FrameClock, StampsWentBack, missed_too_many, resize
 from dd_ros.device import lay_out, native_dtype, resolve_device
 from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Present
-from dd_ros.overlap import Overlap
-from dd_ros.streams import FrameClock, StampsWentBack, missed_too_many, resize
+from dd_ros.pipeline import Overlap
 
 
 class Chunk(NamedTuple):

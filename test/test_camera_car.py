@@ -12,10 +12,10 @@ import pytest
 from bag_writer import START, write_bag
 from click.testing import CliRunner
 
-from dd_ros.bags import read_episodes
 from dd_ros.cli import main
 from dd_ros.config import parse_actions
-from dd_ros.survey import describe_streams, inspect_bag
+from dd_ros.data.bags import read_episodes
+from dd_ros.data.survey import describe_streams, inspect_bag
 
 FIELDS = f"{camera_car.ACTION_TOPIC}.twist.linear.x,twist.angular.z"
 

@@ -15,7 +15,7 @@ from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import Schedule
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
-from dd_ros.shipped import CARD, CONFIG, WEIGHTS, find_checkpoint
+from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from dd_ros.bags import find_bags
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
+from dd_ros.data.bags import find_bags
+from dd_ros.data.survey import survey
 from dd_ros.errors import InputError
-from dd_ros.survey import survey
-from dd_ros_training.augment import Augment
+from dd_ros_training.data.augment import Augment
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run

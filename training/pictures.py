@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dd_ros.data.images import image_to_rgb
+from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
-from dd_ros.ros.conversions import image_to_rgb
-from dd_ros.streams import resize
 
 # Side of a decoded jpeg as a part of the whole -> OpenCV's flag for it; the smallest first.
 REDUCED = {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
-from dd_ros_training.augment import Augment
+from dd_ros_training.data.augment import Augment
 
 Weight = Annotated[float, Field(ge=0.0)]
 

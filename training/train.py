@@ -20,10 +20,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from dd_ros.bags import find_bags, split
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.console import Command
+from dd_ros.data.bags import find_bags, split
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import judge
@@ -31,9 +31,9 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
-from dd_ros_training.data import BagData, fit_actions
+from dd_ros_training.data.clips import BagData, fit_actions
+from dd_ros_training.data.index import TrainingEpisode, hold_back, index_bags
 from dd_ros_training.device import loader_workers, precision
-from dd_ros_training.index import TrainingEpisode, hold_back, index_bags
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage

@@ -16,7 +16,7 @@ from dd_ros.evaluation.metrics import psnr
 from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Present
-from dd_ros_training.draws import Draws
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.stages.base import Stage
 
 PICTURES = 4  # clips whose videos are logged

@@ -12,13 +12,10 @@ from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
-from dd_ros.bags import find_bags, read_episodes
 from dd_ros.config import StreamSpec, parse_actions
-from dd_ros.errors import InputError
-from dd_ros.lerobot import LeRobotSet, is_lerobot
-from dd_ros.progress import progress
-from dd_ros.shipped import CARD, CONFIG, find_checkpoint
-from dd_ros.survey import (
+from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.lerobot import LeRobotSet, is_lerobot
+from dd_ros.data.survey import (
     BagInfo,
     TopicInfo,
     choose_topics,
@@ -28,6 +25,9 @@ from dd_ros.survey import (
     only,
     tally,
 )
+from dd_ros.errors import InputError
+from dd_ros.progress import progress
+from dd_ros.resources import CARD, CONFIG, find_checkpoint
 
 
 @dataclass

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from dd_ros.bags import find_bags
+from dd_ros.data.bags import find_bags
+from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import check_actions, read_all
-from dd_ros.pictures import side_by_side, tile, write_video
+from dd_ros.evaluation.video import side_by_side, tile, write_video
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
-from dd_ros.streams import Episode
 
 
 def predict(

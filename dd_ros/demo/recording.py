@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_ros.data.steps import FrameClock, StampsWentBack, resize
 from dd_ros.evaluation.metrics import decibel
-from dd_ros.streams import FrameClock, StampsWentBack, resize
 
 Image = NDArray[np.uint8]
 T = TypeVar("T")

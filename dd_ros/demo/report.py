@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dd_ros.data.steps import FrameClock
 from dd_ros.demo.recording import Image, Recording
 from dd_ros.errors import InputError
 from dd_ros.evaluation.plots import filmstrip
-from dd_ros.pictures import side_by_side, tile, write_video
-from dd_ros.streams import FrameClock
+from dd_ros.evaluation.video import side_by_side, tile, write_video
 
 FILES = ("demo.mp4", "filmstrip.png", "psnr.png", "report.json", "report.md")
 # Brightening of the error pictures, so that people see small errors.

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from dd_ros.bags import find_bags, select
 from dd_ros.console import Command
+from dd_ros.data.bags import find_bags, select
+from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import read_all, write_json
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import Recorded
 from dd_ros.predictor import Predictor
-from dd_ros.streams import Episode
 
 SEGMENT = 52  # steps that a row of the table averages over
 

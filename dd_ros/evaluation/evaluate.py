@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dd_ros.bags import find_bags, read_episodes
 from dd_ros.config import StreamSpec
+from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.steps import Episode
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
@@ -25,7 +26,6 @@ from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, p
 from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
-from dd_ros.streams import Episode
 
 METRICS = ("psnr", "ssim", "psnr_moving", "features")
 ACTIONS = ("true", "zero", "shuffled", "hold")

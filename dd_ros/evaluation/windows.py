@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
-from dd_ros.streams import Episode
 
 
 class Recorded(Protocol):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from dd_ros.ros.problems import Level, Problem, Problems
-from dd_ros.ros.statistics import Rate, Statistics
+from dd_ros.live.problems import Level, Problem, Problems
+from dd_ros.live.statistics import Rate, Statistics
 
 # Seconds without a prediction that the diagnostics call a problem.
 SILENCE = 3.0

@@ -10,19 +10,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.data.actions import DEFAULT_FIELDS, action_values, fields_for, stamp_ns
+from dd_ros.data.clocks import JUMP_NS
+from dd_ros.data.commands import Commands
+from dd_ros.data.steps import FrameClock, StampsWentBack
 from dd_ros.errors import InputError
-from dd_ros.ros.actions import DEFAULT_FIELDS, action_values, fields_for, stamp_ns
-from dd_ros.ros.commands import Commands
+from dd_ros.live.problems import Level, Problems
+from dd_ros.live.settings import PredictorParameters
+from dd_ros.live.statistics import Rate, Statistics
+from dd_ros.live.worker import Frame, Worker
+from dd_ros.resources import shared_file
 from dd_ros.ros.messages import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
-from dd_ros.ros.parameters import PredictorParameters
-from dd_ros.ros.problems import Level, Problems
 from dd_ros.ros.publishers import Publishers
-from dd_ros.ros.statistics import Rate, Statistics
 from dd_ros.ros.topics import Input, variants
 from dd_ros.ros.transport import profile_variable
-from dd_ros.ros.worker import Frame, Worker
-from dd_ros.shipped import shared_file
-from dd_ros.streams import JUMP_NS, FrameClock, StampsWentBack
 
 IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 PLAN_TYPES = ("dd_ros_msgs/msg/ActionSequence", "trajectory_msgs/msg/JointTrajectory")

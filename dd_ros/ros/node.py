@@ -20,19 +20,20 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 
+from dd_ros.data.commands import Commands
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
+from dd_ros.live.problems import Level, Problems
+from dd_ros.live.settings import PredictorParameters, violation
+from dd_ros.live.statistics import Statistics
+from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
-from dd_ros.ros.commands import Commands
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
 from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
-from dd_ros.ros.parameters import PredictorParameters, declare, read, violation
-from dd_ros.ros.problems import Level, Problems
+from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.rollouts import answer
-from dd_ros.ros.statistics import Statistics
-from dd_ros.ros.worker import Worker
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s

@@ -12,12 +12,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from dd_ros.data.images import rgb_to_image
+from dd_ros.live.settings import PredictorParameters
+from dd_ros.live.statistics import Statistics
+from dd_ros.live.worker import Prediction
 from dd_ros.predictor import Chunk, Predictor
-from dd_ros.ros.conversions import rgb_to_image
 from dd_ros.ros.messages import header_at, predicted_video, rescaled
-from dd_ros.ros.parameters import PredictorParameters
-from dd_ros.ros.statistics import Statistics
-from dd_ros.ros.worker import Prediction
 
 RCLError = rclpy_implementation.RCLError
 # Small frames are enlarged to about this height for people.

@@ -9,12 +9,12 @@ from dd_ros_msgs.srv import PredictRollouts
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from dd_ros.data.commands import Commands
+from dd_ros.data.images import image_to_rgb
+from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
 from dd_ros.predictor import Chunk, Predictor
-from dd_ros.ros.commands import Commands
-from dd_ros.ros.conversions import image_to_rgb
 from dd_ros.ros.messages import predicted_video, sequence_actions, sequence_stamps
-from dd_ros.streams import resize
 
 
 def answer(

@@ -14,8 +14,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from dd_ros.errors import InputError
-from dd_ros.ros.problems import Problems
-from dd_ros.ros.statistics import Rate
+from dd_ros.live.problems import Problems
+from dd_ros.live.statistics import Rate
 
 RCLError = rclpy_implementation.RCLError
 

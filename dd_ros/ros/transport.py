@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from dd_ros.shipped import shared_file
+from dd_ros.resources import shared_file
 
 # Fast DDS 3 (Kilted and later) reads the first, Fast DDS 2 the second.
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

@@ -15,7 +15,7 @@ from streams_of_pictures import HORIZON, START, STEP, frame, live, pieces
 from dd_ros.demo.recording import Recording
 from dd_ros.demo.report import FILES, figures, percentiles, summary, video, write_report
 from dd_ros.errors import InputError
-from dd_ros.pictures import LABEL_HEIGHT, TILE_WIDTH
+from dd_ros.evaluation.video import LABEL_HEIGHT, TILE_WIDTH
 
 
 def test_all_files_are_written_and_agree(tmp_path: Path) -> None:

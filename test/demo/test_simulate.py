@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dd_ros.bags import find_bags, read_episodes
+from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.demo.pusht import Robot, Sweeper
 from dd_ros.demo.simulate import FIRST_STAMP_NS, STEP_NS, STREAMS, main, write_episode
 from dd_ros.errors import InputError

@@ -11,10 +11,10 @@ import pytest
 from tiny import random_model, tiny_config
 
 from dd_ros import Predictor
+from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.drift import after_real_frames, brightness, drift, predicted, saturation, sharpness
 from dd_ros.evaluation.metrics import psnr
-from dd_ros.streams import Episode
 
 CONFIG = tiny_config()
 HORIZON, SEEN = CONFIG.horizon, CONFIG.context_frames

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, write_bag
 
-from dd_ros.bags import read_episodes
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import ActionSpec
+from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
 from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict, uncertainty_figures
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import Window, clip_of, cut, foreign_actions
 from dd_ros.predictor import Predictor
-from dd_ros.shipped import read_config
+from dd_ros.resources import read_config
 
 HORIZON = 8
 PREDICTORS = {"model", "copy_last", "optical_flow"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.windows import Window, clip_of, cut, foreign_actions
-from dd_ros.streams import Episode
 
 
 def episode(steps: int, name: str = "e", offset: float = 0.0) -> Episode:

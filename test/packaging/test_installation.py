@@ -100,7 +100,7 @@ def test_installed_package_finds_its_files_and_runs(colcon_prefix: Path) -> None
         "PYTHONPATH": python_path(site),
         "AMENT_PREFIX_PATH": os.pathsep.join([str(colcon_prefix), sys.prefix]),
     }
-    ask = "import dd_ros, dd_ros_training.stages as t; from dd_ros.shipped import shared_file as f; print(dd_ros.__file__, t.__file__, f('config/fastdds.xml'))"
+    ask = "import dd_ros, dd_ros_training.stages as t; from dd_ros.resources import shared_file as f; print(dd_ros.__file__, t.__file__, f('config/fastdds.xml'))"
     for place in run(sys.executable, "-c", ask, **environment).split():
         assert place.startswith(str(colcon_prefix))
     assert "evaluate" in run(colcon_prefix / "lib/dd_ros/dd_ros", "--help", **environment)

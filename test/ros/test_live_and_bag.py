@@ -17,16 +17,16 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from dd_ros import Predictor
-from dd_ros.bags import read_episodes
 from dd_ros.config import ActionSource
+from dd_ros.data.bags import read_episodes
+from dd_ros.data.commands import Commands
+from dd_ros.live.problems import Problems
+from dd_ros.live.settings import PredictorParameters
+from dd_ros.live.statistics import Statistics
+from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictor import Chunk
-from dd_ros.ros.commands import Commands
 from dd_ros.ros.inputs import Inputs
-from dd_ros.ros.parameters import PredictorParameters
-from dd_ros.ros.problems import Problems
 from dd_ros.ros.publishers import Publishers
-from dd_ros.ros.statistics import Statistics
-from dd_ros.ros.worker import Prediction, Worker
 
 IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 TWIST = "geometry_msgs/msg/TwistStamped"
@@ -178,7 +178,7 @@ def test_array_data_reads_like_bag_data() -> None:
     """rclpy gives array.array where bags give NumPy; both must read alike."""
     from sensor_msgs.msg import Image
 
-    from dd_ros.ros.conversions import image_to_rgb
+    from dd_ros.data.images import image_to_rgb
 
     message = next(message for _, kind, message in recording() if kind == IMAGE)
     fields = {

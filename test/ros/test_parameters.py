@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dd_ros.ros.parameters import PredictorParameters, as_table, as_yaml, violation
+from dd_ros.live.settings import PredictorParameters, violation
+from dd_ros.ros.parameters import as_table, as_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 REMAKE = "python -m dd_ros.ros.parameters yaml > config/predictor.yaml"

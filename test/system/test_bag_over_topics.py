@@ -18,14 +18,14 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
 from tiny import tiny_config
 
-from dd_ros.bags import read_episodes
+from dd_ros.data.bags import read_episodes
+from dd_ros.data.rosbag import records
+from dd_ros.live.mailbox import Mailbox
+from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
 from dd_ros.ros.inputs import Inputs
-from dd_ros.ros.mailbox import Mailbox
 from dd_ros.ros.node import PredictorNode
 from dd_ros.ros.topics import message_class
-from dd_ros.ros.worker import Worker
-from dd_ros.storage import records
 
 MS = 1_000_000
 SPEC = tiny_config().streams

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from dd_ros_msgs.msg import PredictedVideo
 
+from dd_ros.benchmark.node import bench_node, figures
 from dd_ros.errors import InputError
-from dd_ros.ros.bench_node import bench_node, figures
+from dd_ros.resources import read_config
 from dd_ros.ros.messages import to_time
-from dd_ros.shipped import read_config
 
 
 def message(stamp: int, chunk: int, late: list[bool]) -> PredictedVideo:

@@ -15,8 +15,8 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.diffusion.schedule import preset
 from dd_ros.model.autoencoder import to_model_range
 from dd_ros.model.cache import KVCache
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.callbacks import StageClock
-from dd_ros_training.draws import Draws
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import Clips

@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import tiny_config
 
 from dd_ros import Predictor
-from dd_ros.bags import find_bags
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.data.bags import find_bags
+from dd_ros.data.survey import image_size
 from dd_ros.errors import InputError
-from dd_ros.survey import image_size
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import adopt, default_recipe, finetune
 from dd_ros_training.recipe import Recipe

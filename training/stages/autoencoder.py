@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.model.autoencoder import Autoencoder, to_model_range
-from dd_ros_training.draws import Draws
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.losses import log_error
 from dd_ros_training.recipe import StageRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
-from dd_ros_training.draws import Draws
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.recipe import StageRecipe
 
 WARM_UP_STEPS = 50

@@ -24,7 +24,7 @@ from dd_ros.diffusion.rollout import RolloutChunk, denoise_chunk, rollout
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Denoised, VideoTransformer
-from dd_ros_training.draws import Draws
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.losses import (
     distribution_matching,
     flow_matching,

@@ -15,7 +15,7 @@ from dd_ros.diffusion.path import add_noise, chunk_levels
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.transformer import Denoised, Present, VideoTransformer
-from dd_ros_training.draws import Draws
+from dd_ros_training.batch_random import Draws
 from dd_ros_training.losses import flow_matching, uncertainty
 from dd_ros_training.recipe import TeacherRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers

@@ -20,15 +20,15 @@ from dd_ros_msgs.msg import ActionSequence
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.serialization import deserialize_message
 
-from dd_ros.bags import find_bags, read_actions
 from dd_ros.config import CheckpointConfig
-from dd_ros.ros.actions import stamp_ns
+from dd_ros.data.actions import stamp_ns
+from dd_ros.data.bags import find_bags, read_actions
+from dd_ros.data.commands import JoinedActions
+from dd_ros.data.rosbag import Record, records
+from dd_ros.resources import read_config
 from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at, to_time
 from dd_ros.ros.topics import message_class
-from dd_ros.shipped import read_config
-from dd_ros.storage import Record, records
-from dd_ros.streams import JoinedActions
 
 # Horizons between two bags, or two rounds of one, so that nothing is predicted across.
 PAUSE = 1.5

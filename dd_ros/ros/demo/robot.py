@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from sensor_msgs.msg import Image, JointState
 
+from dd_ros.data.images import rgb_to_image
 from dd_ros.demo.pusht import Robot
 from dd_ros.demo.simulate import (
     CAMERA_FRAME,
@@ -27,7 +28,6 @@ from dd_ros.demo.simulate import (
     PLAN_TOPIC,
     STEP_NS,
 )
-from dd_ros.ros.conversions import rgb_to_image
 from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at
 

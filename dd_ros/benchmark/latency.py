@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dd_ros bench``: how long predictions take, beside other schedules of the same network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dd_ros.benchmark.roofline import floor, synchronise
+from dd_ros.diffusion.schedule import preset
+from dd_ros.errors import InputError
+from dd_ros.evaluation.evaluate import write_json
+from dd_ros.predictor import Predictor
+
+RIVALS = ("teacher", "uniform4_clean_context", "uniform2", "one_step")
+CAMERA = (640, 480)  # width and height of the images given to observe
+WARM_UP = 5  # runs before measuring
+LATENCY_RUNS = (30, 200)  # at least, at most
+PAIRED_RUNS = (3, 30)
+CANDIDATES = (1, 8, 64)
+CANDIDATE_RUNS = (2, 20)
+
+DEFINITIONS = {
+    "latency_ms": "from a 640x480 uint8 RGB camera image in memory to predicted uint8 frames in memory: "
+    "resizing, encoding and caching the observation, denoising, decoding, copy back from the device; "
+    "first_chunk up to the first chunk's frames, horizon up to the last one's",
+    "frames_per_second": "frames of the horizon over the median horizon latency",
+    "versus": "same network, weights and process; each run is paired with one of ours right before it; "
+    "medians of paired runs; speedups are medians of the pairs' ratios (that row's time over ours); "
+    "clean-context rows refresh a chunk before the next one begins: the first frame does not wait for it",
+    "candidates_ms": "median time of one predict call for N action sequences from one context, whole "
+    "horizon, without observe; null where it would have exceeded the time allowed",
+    "floor": "flops of matrix products, convolutions and attention; bytes of weights per pass and of cached "
+    "keys and values; ms is the larger of both at the rates measured here; ratio is the median horizon "
+    "latency over it",
+}
+
+T = TypeVar("T")
+
+
+class Stream:
+    """An endless camera in memory: every run observes the next image and predicts the horizon."""
+
+    def __init__(self, predictor: Predictor, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.predictor = predictor
+        self.images = rng.integers(0, 256, (2, CAMERA[1], CAMERA[0], 3), np.uint8)
+        self.mean = np.asarray(predictor.config.action.mean)
+        self.actions = self.mean + np.asarray(predictor.config.action.std) * rng.standard_normal(
+            (CANDIDATES[-1], predictor.horizon, predictor.action_dim)
+        )
+        self.tick = 0
+
+    def observe(self) -> None:
+        """Take in the next image, one model step later."""
+        self.predictor.observe(self.images[self.tick % 2], self.tick * self.predictor.step_ns, self.mean)
+        self.tick += 1
+
+    def run(self) -> tuple[float, float]:
+        """Milliseconds from image in to (first chunk, whole horizon) out."""
+        synchronise(self.predictor.device)
+        start = time.perf_counter()
+        self.observe()
+        times = [time.perf_counter() for _ in self.predictor.predict_chunks(self.actions[0])]
+        return 1e3 * (times[0] - start), 1e3 * (times[-1] - start)
+
+    def candidates(self, count: int) -> float:
+        """Milliseconds of one predict call for ``count`` action sequences."""
+        synchronise(self.predictor.device)
+        start = time.perf_counter()
+        self.predictor.predict(self.actions[:count])
+        return 1e3 * (time.perf_counter() - start)
+
+
+def bench(
+    checkpoint: str | Path,
+    json_path: str | Path,
+    device: str = "auto",
+    node: bool = False,
+    horizon: int | None = None,
+    seconds: float = 30.0,
+) -> dict[str, Any]:
+    """Measure a checkpoint's speed; writes and returns the figures.
+
+    Args:
+        checkpoint: folder or shipped name.
+        json_path: where the figures go.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        node: also run the real node, fed by a camera in another process, and measure through topics.
+        horizon: frames to predict; None: the checkpoint's.
+        seconds: aimed at for each of the three parts; the teacher may exceed its part, since one
+            run of it on a CPU takes long.
+
+    Raises:
+        InputError: unusable checkpoint, device or horizon; with ``node``, no ROS environment.
+    """
+    if node and horizon:
+        raise InputError(f"--horizon {horizon}: the node predicts as far as its checkpoint; leave out --node")
+    console = Console(stderr=True)
+    predictor = Predictor.load(checkpoint, device)
+    predictor = predictor.with_horizon(horizon) if horizon else predictor
+    stream = Stream(predictor)
+    with console.status("warming up") as status:
+        predictor.warm_up()
+        for _ in range(WARM_UP):
+            stream.run()
+        status.update("measuring latency")
+        runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds))
+        first, whole = quantiles(runs[:, 0]), quantiles(runs[:, 1])
+        status.update("counting operations")
+        least = floor(predictor, stream.run, whole["p50"])
+        versus = {}
+        for name in RIVALS:
+            status.update(f"comparing with {name}")
+            versus[name] = compare(predictor, stream, name, seconds / len(RIVALS))
+        status.update("measuring candidates")
+        candidates = measure_candidates(stream, seconds)
+    schedule = predictor.schedule
+    result: dict[str, Any] = {
+        "checkpoint": predictor.config.name,
+        "device": device_name(predictor.device),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "dtype": str(predictor.dtype).removeprefix("torch."),
+        "image": [predictor.width, predictor.height],
+        "horizon": predictor.horizon,
+        "chunk_frames": predictor.chunk_frames,
+        "schedule": [len(schedule.chunk_levels(i)) for i in range(schedule.chunks(predictor.horizon))],
+        "runs": len(runs),
+        "latency_ms": {"first_chunk": first, "horizon": whole},
+        "frames_per_second": round(predictor.horizon / whole["p50"] * 1e3, 2),
+        "versus": versus,
+        "candidates_ms": candidates,
+        "floor": least,
+        "definitions": DEFINITIONS,
+    }
+    if node:
+        result |= measure_node(checkpoint, predictor, console)
+    write_json(json_path, result)
+    summarise(result)
+    return result
+
+
+def repeated(run: Callable[[], T], bounds: tuple[int, int], seconds: float) -> list[T]:
+    """Results of ``run``, called at least and at most ``bounds`` times, for about ``seconds``."""
+    results: list[T] = []
+    start = time.perf_counter()
+    while len(results) < bounds[0] or (len(results) < bounds[1] and time.perf_counter() - start < seconds):
+        results.append(run())
+    return results
+
+
+def quantiles(values: Any) -> dict[str, float]:
+    """p50, p95, p99 and max of milliseconds."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return {"p50": ms(p50), "p95": ms(p95), "p99": ms(p99), "max": ms(np.max(values))}
+
+
+def ms(value: Any) -> float:
+    return round(float(value), 3)
+
+
+def compare(ours: Predictor, stream: Stream, name: str, seconds: float) -> dict[str, Any]:
+    """One row of ``versus``: the same network with schedule ``name``, alternating with ours."""
+    schedule = preset(name, ours.chunk_frames, ours.horizon)
+    rival = Stream(ours.with_schedule(schedule))
+    passes = schedule.passes(ours.horizon)
+    if passes <= 4 * ours.schedule.passes(ours.horizon):  # minutes of teacher need no warm-up
+        rival.run()
+    rival.observe()
+    pairs = np.array(repeated(lambda: (*stream.run(), *rival.run()), PAIRED_RUNS, seconds))
+    first, horizon, rival_first, rival_horizon = pairs.T
+    return {
+        "first_frame_ms": ms(np.median(rival_first)),
+        "horizon_ms": ms(np.median(rival_horizon)),
+        "speedup_first_frame": ms(np.median(rival_first / first)),
+        "speedup_horizon": ms(np.median(rival_horizon / horizon)),
+        "passes": passes,
+        "passes_ours": ours.schedule.passes(ours.horizon),
+        "runs": len(pairs),
+    }
+
+
+def measure_candidates(stream: Stream, seconds: float) -> dict[str, float | None]:
+    """Median milliseconds of a predict call per number of candidates; null where it would take too long."""
+    times: dict[str, float | None] = {}
+    per_candidate = 0.0
+    for count in CANDIDATES:
+        if per_candidate * count > 1e3 * seconds:
+            times[str(count)] = None
+            continue
+        stream.candidates(count)
+        runs = repeated(partial(stream.candidates, count), CANDIDATE_RUNS, seconds / len(CANDIDATES))
+        times[str(count)] = ms(np.median(runs))
+        per_candidate = float(np.median(runs)) / count
+    return times
+
+
+def device_name(device: torch.device) -> str:
+    """Kind and model of a device, such as ``cpu (x86_64, 2 cores)``."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"
+
+
+def measure_node(checkpoint: str | Path, predictor: Predictor, console: Console) -> dict[str, Any]:
+    """Figures of the real node; the only part that needs ROS, hence imported here."""
+    try:
+        from dd_ros.benchmark.node import bench_node
+    except ImportError as error:
+        raise InputError(
+            f"--node: no ROS 2 environment ({error}); run make setup or source a ROS installation"
+        ) from error
+    with console.status("measuring the node through real topics"):
+        return bench_node(checkpoint, predictor.config, predictor.device.type)
+
+
+def summarise(result: dict[str, Any]) -> None:
+    """Print a table and one line."""
+    latency = result["latency_ms"]
+    table = Table("schedule", "first chunk ms", "horizon ms", "first chunk", "horizon")
+    steps = "-".join(map(str, result["schedule"]))
+    table.add_row(
+        f"ours ({steps})",
+        f"{latency['first_chunk']['p50']:.1f}",
+        f"{latency['horizon']['p50']:.1f}",
+        "1x",
+        "1x",
+    )
+    for name, row in result["versus"].items():
+        speedups = (f"{row[key]:.2f}x" for key in ("speedup_first_frame", "speedup_horizon"))
+        table.add_row(name, f"{row['first_frame_ms']:.1f}", f"{row['horizon_ms']:.1f}", *speedups)
+    Console().print(table)
+    age = f", age in the node {result['age_ms']['p50']:.0f} ms" if "age_ms" in result else ""
+    print(
+        f"{result['checkpoint']} on {result['device']}: first chunk {latency['first_chunk']['p50']:.0f} ms, "
+        f"horizon of {result['horizon']} frames {latency['horizon']['p50']:.0f} ms (medians), "
+        f"{result['floor']['ratio']:.1f}x the floor{age}"
+    )

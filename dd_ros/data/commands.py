@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Actions by time: the commands of a topic, of several joined, and those planned behind the executed ones."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right, insort
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dd_ros.data.clocks import JUMP_NS
+from dd_ros.errors import InputError
+
+
+class ActionBuffer:
+    """The newest commands of an action stream, bounded, and their value at any time.
+
+    Args:
+        dim: length of an action vector; None takes the first one's.
+        mode: ``hold`` gives the newest command not after the time asked for; ``linear``
+            interpolates to the next command where that is known already.
+        capacity: commands kept.
+        name: topic named in errors.
+    """
+
+    def __init__(self, dim: int | None, mode: str = "hold", capacity: int = 4096, name: str = "action"):
+        self.dim, self.mode, self.capacity, self.name = dim, mode, capacity, name
+        self._items: list[tuple[int, int, NDArray[np.float64]]] = []
+        self._count = 0
+
+    def push(self, stamp_ns: int, values: ArrayLike) -> None:
+        """Add a command; late ones are sorted in, a step back of a second or more clears the rest.
+
+        Raises:
+            InputError: wrong length, NaN or infinity.
+        """
+        vector = np.asarray(values, np.float64).reshape(-1)
+        if self.dim is None:
+            self.dim = len(vector)
+        if len(vector) != self.dim:
+            raise InputError(f"{self.name}: expected {self.dim} action values, got {len(vector)}")
+        if not np.isfinite(vector).all():
+            raise InputError(f"{self.name}: expected finite action values, got NaN or infinity")
+        if self._items and stamp_ns <= self._items[-1][0] - JUMP_NS:
+            self._items.clear()
+        self._count += 1
+        insort(self._items, (stamp_ns, self._count, vector))
+        del self._items[: -self.capacity]
+
+    def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """Command in force at ``stamp_ns``, float32 [dim]; None before the first command."""
+        after = bisect_right(self._items, stamp_ns, key=lambda item: item[0])
+        if after == 0:
+            return None
+        start, _, value = self._items[after - 1]
+        if self.mode == "linear" and after < len(self._items):
+            end, _, next_value = self._items[after]
+            value = value + (next_value - value) * ((stamp_ns - start) / (end - start))
+        return value.astype(np.float32)
+
+    def clear(self) -> None:
+        self._items.clear()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the newest command."""
+        return self._items[-1][0] if self._items else None
+
+
+class JoinedActions:
+    """The commands of several topics on one time line: their vectors, joined in order.
+
+    Args:
+        parts: the commands of each topic.
+    """
+
+    def __init__(self, parts: Sequence[ActionBuffer]):
+        self.parts = list(parts)
+
+    def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """What each topic had in force at ``stamp_ns``, joined, float32 [dim]; None before all have spoken."""
+        values = [part.at(stamp_ns) for part in self.parts]
+        known = [value for value in values if value is not None]
+        return np.concatenate(known) if len(known) == len(values) else None
+
+    def clear(self) -> None:
+        for part in self.parts:
+            part.clear()
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp up to which the commands of all topics are known; None before all have spoken."""
+        newest = [part.newest_ns for part in self.parts]
+        known = [stamp for stamp in newest if stamp is not None]
+        return min(known) if len(known) == len(newest) else None
+
+
+class Commands:
+    """The action at any time: executed commands, then the plan, then the last command held. Thread safe.
+
+    Args:
+        dims: number of values from each action topic; the action vector is all of them, joined.
+        mode: ``hold`` or ``linear``, as in ``StreamSpec.action_mode``.
+    """
+
+    def __init__(self, dims: Sequence[int], mode: str = "hold"):
+        self._lock = threading.Condition()
+        self._dim, self._mode = sum(dims), mode
+        self._executed = JoinedActions([ActionBuffer(dim, mode, name="action") for dim in dims])
+        self._plan: ActionBuffer | None = None
+        self._plan_start = 0
+
+    def push(self, stamp_ns: int, values: NDArray[np.float64], part: int = 0) -> None:
+        """Add an executed command of action topic number ``part``; InputError for a wrong length, NaN or infinity."""
+        with self._lock:
+            self._executed.parts[part].push(stamp_ns, values)
+            self._lock.notify_all()
+
+    def set_plan(self, stamps_ns: Sequence[int], values: NDArray[np.float64]) -> None:
+        """Replace the plan by commands ``values`` [n, dim] that begin at ``stamps_ns``.
+
+        Raises:
+            InputError: no commands, wrong length, NaN or infinity; the old plan stays then.
+        """
+        if len(stamps_ns) == 0:
+            raise InputError("plan: expected at least one action, got none")
+        plan = ActionBuffer(self._dim, self._mode, name="plan")
+        for stamp, value in zip(stamps_ns, values, strict=True):
+            plan.push(stamp, value)
+        with self._lock:
+            self._plan, self._plan_start = plan, min(stamps_ns)
+
+    def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """Executed command in force at ``stamp_ns``, float32 [dim]; None before all topics have spoken."""
+        with self._lock:
+            return self._executed.at(stamp_ns)
+
+    def wait_newer(self, stamp_ns: int, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds for a command at or after ``stamp_ns`` from every topic.
+
+        Until there is one, a command for ``stamp_ns`` may still be under way.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: (self._executed.newest_ns or 0) >= stamp_ns, timeout)
+
+    def ahead(self, stamp_ns: int, step_ns: int, count: int, hold: bool) -> NDArray[np.float32] | None:
+        """Commands in force at ``stamp_ns + k * step_ns`` for k = 1..count, float32 [count, dim].
+
+        Executed commands come before planned ones, planned ones before the last one held. None if
+        some step has neither an executed nor a planned command and ``hold`` is off.
+        """
+        with self._lock:
+            stamps = [stamp_ns + k * step_ns for k in range(1, count + 1)]
+            values = [self._action(stamp, stamp_ns, hold) for stamp in stamps]
+        if any(value is None for value in values):
+            return None
+        return np.stack([value for value in values if value is not None])
+
+    def _action(self, stamp: int, now: int, hold: bool) -> NDArray[np.float32] | None:
+        executed, plan = self._executed, self._plan
+        if executed.newest_ns is not None and stamp <= executed.newest_ns:
+            return executed.at(stamp)
+        if (
+            plan is not None
+            and plan.newest_ns is not None
+            and self._plan_start <= stamp
+            and plan.newest_ns > now
+        ):
+            return plan.at(stamp)
+        return executed.at(stamp) if hold else None
+
+    def rewound(self, stamp_ns: int) -> None:
+        """The clock went back to ``stamp_ns``: forget what belongs to the time before."""
+        with self._lock:
+            for part in self._executed.parts:
+                if (part.newest_ns or 0) >= stamp_ns + JUMP_NS:
+                    part.clear()
+            if self._plan is not None and self._plan_start >= stamp_ns + JUMP_NS:
+                self._plan = None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._executed.clear()
+            self._plan = None
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp up to which the executed commands of all topics are known."""
+        return self._executed.newest_ns
+
+    def silent(self, stamp_ns: int) -> list[int]:
+        """Numbers of the action topics without a command as old as ``stamp_ns``."""
+        with self._lock:
+            return [number for number, part in enumerate(self._executed.parts) if part.at(stamp_ns) is None]
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is a plan, however old."""
+        return self._plan is not None

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures and actions of a LeRobot data set, and the episodes that ``streams`` makes of them.
+
+Stamps are the data set's own ``timestamp`` column, in nanoseconds from the start of the episode.
+LeRobot records a picture, and with it the command that the robot was sent next. So a command is in
+force just after its row's stamp, as if it had come over a topic, and the first picture has none yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.data.actions import element
+from dd_ros.data.commands import ActionBuffer, JoinedActions
+from dd_ros.data.lerobot.files import column_of, decode, parquet, video_frames
+from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
+from dd_ros.data.steps import Episode, FrameClock, model_steps, part_name, resample, resize
+from dd_ros.errors import InputError
+
+SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
+CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
+BATCH = 8  # pictures of a parquet file in memory at once, still encoded
+
+Numbered = Iterator[tuple[int, NDArray[np.uint8]]]  # frame number in its episode, uint8 RGB [H, W, 3]
+
+
+class LeRobotReader:
+    """Pictures of one camera of a data set, and its actions.
+
+    Args:
+        data: the data set.
+        image_key: the camera, such as ``observation.images.top``.
+        actions: features that make up the action vector, in order, whole or in part: ``action``,
+            ``action[0:7]``, ``action[6]``.
+
+    Attributes:
+        dim: length of the action vector.
+        names: of its values; where the data set has none, as in ``action[6]``.
+
+    Raises:
+        InputError: no such camera or feature (the message lists those there are), or a range outside it.
+    """
+
+    def __init__(self, data: LeRobotSet, image_key: str, actions: Sequence[str] = ("action",)):
+        if image_key not in data.image_keys:
+            there = ", ".join(data.image_keys) or "none"
+            raise InputError(f"{data.path}: no images {image_key}; it holds {there}")
+        self.data, self.image_key = data, image_key
+        self._parts = [choose(data, text) for text in actions]
+        self.names = tuple(
+            (data.info.features[key].labels or {column: f"{key}[{column}]" for column in columns})[column]
+            for key, columns in self._parts
+            for column in columns
+        )
+        self.dim = len(self.names)
+
+    @property
+    def path(self) -> Path:
+        return self.data.path
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.data.info.fps
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Frames of each episode, by its number."""
+        return {number: place.length for number, place in self.data.episodes.items()}
+
+    def actions(self, episode: int) -> NDArray[np.float32]:
+        """The command recorded with each frame, float32 [T, A]; InputError if they cannot be read."""
+        parts = [self._column(episode, key, np.float32)[:, columns] for key, columns in self._parts]
+        return np.concatenate(parts, axis=1)
+
+    def stamps(self, episode: int) -> NDArray[np.int64]:
+        """Time of each frame, int64 [T], nanoseconds from the start of the episode.
+
+        Raises:
+            InputError: they cannot be read, or do not increase.
+        """
+        stamps = np.rint(self._column(episode, "timestamp", np.float64)[:, 0] * 1e9)
+        if not (np.isfinite(stamps).all() and (np.diff(stamps) > 0).all()):
+            file = self.data.episodes[episode].data
+            raise InputError(f"{file}: episode {episode}: expected timestamps that increase")
+        return stamps.astype(np.int64)
+
+    def frames(self, episode: int, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Frames from ``start`` up to ``stop``, without it, uint8 RGB [H, W, 3], one in memory at a time.
+
+        Raises:
+            InputError: one of them cannot be read; those before it have come.
+        """
+        problems: list[str] = []
+        pictures = self.pictures(episode, range(start, stop), problems)
+        for expected, (number, rgb) in enumerate(pictures, start):
+            if number != expected:
+                raise InputError(f"{self.path}: episode {episode}: no frame {expected} of {self.image_key}")
+            yield rgb
+        if problems:
+            raise InputError(problems[0])
+
+    def pictures(self, episode: int, wanted: Sequence[int], problems: list[str]) -> Numbered:
+        """Those of the ``wanted`` frames that can be read, one in memory at a time.
+
+        Args:
+            episode: its number.
+            wanted: increasing numbers of frames in it.
+            problems: takes a line if some cannot be read.
+        """
+        place = self.data.episodes[episode]
+        in_video = self.image_key in place.videos
+        file = place.videos[self.image_key][0] if in_video else place.data
+        found, reason = 0, ""
+        try:
+            for picture in (self._from_video if in_video else self._from_table)(episode, wanted):
+                found += 1
+                yield picture
+        except InputError as error:
+            reason = f"; {str(error).removeprefix(f'{file}: ')}"
+        if found < len(wanted):
+            problems.append(
+                f"{file}: episode {episode}: {len(wanted) - found} of {len(wanted)} frames of "
+                f"{self.image_key} are missing or damaged{reason}"
+            )
+
+    def _from_video(self, episode: int, wanted: Sequence[int]) -> Numbered:
+        file, begin = self.data.episodes[episode].videos[self.image_key]
+        times = [begin + number / self.fps for number in wanted]
+        for position, rgb in video_frames(file, times, 0.5 / self.fps) if times else ():
+            yield wanted[position], rgb
+
+    def _from_table(self, episode: int, wanted: Sequence[int]) -> Numbered:
+        path, groups, rows = self._rows(episode)
+        numbers = set(wanted)
+        with parquet(path) as file:
+            batches = file.iter_batches(BATCH, row_groups=groups, columns=[self.image_key])
+            cells = (cell for batch in batches for cell in column_of(path, batch, self.image_key))
+            for number, cell in enumerate(cells, -rows.start):
+                if number in numbers and (rgb := decode(cell.as_py())) is not None:
+                    yield number, rgb
+                if number >= max(numbers, default=-1):
+                    return
+
+    def _column(self, episode: int, name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+        """Values of a feature in an episode, [T, dim]; InputError if they are not such."""
+        path, groups, rows = self._rows(episode)
+        with parquet(path) as file:
+            column = column_of(path, file.read_row_groups(groups, [name]), name)
+        feature = self.data.info.features.get(name)
+        dim = feature.dim if feature else 1
+        try:
+            return np.asarray(column.slice(rows.start, len(rows)).to_pylist(), dtype).reshape(len(rows), dim)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: episode {episode}: expected {dim} numbers of {name} per row"
+            ) from error
+
+    def _rows(self, episode: int) -> tuple[Path, list[int], range]:
+        """The file of an episode, its row groups there, and its rows counted from the first of these."""
+        path = self.data.episodes[episode].data
+        with parquet(path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            first, stop = 0, sum(sizes)
+            if self.data.is_v3:
+                numbers = column_of(path, file.read(["episode_index"]), "episode_index").to_numpy()
+                own = np.flatnonzero(numbers == episode)
+                first, stop = (int(own[0]), int(own[-1]) + 1) if len(own) else (0, 0)
+        if first == stop:
+            raise InputError(f"{path}: holds no row of episode {episode}")
+        ends = np.cumsum(sizes)
+        begin, end = np.searchsorted(ends, [first, stop - 1], side="right").tolist()
+        before = int(ends[begin] - sizes[begin])
+        return path, list(range(begin, end + 1)), range(first - before, stop - before)
+
+
+def choose(data: LeRobotSet, text: str) -> tuple[str, list[int]]:
+    """The feature that ``action[0:7]`` names, and the numbers of its chosen values."""
+    match = CHOICE.fullmatch(text)
+    key, index = match.groups() if match else (text, None)
+    if key not in data.vector_keys:
+        there = ", ".join(data.vector_keys) or "none"
+        raise InputError(f"{data.path}: no numbers {text}; it holds {there}, whole or [index] or [from:to]")
+    every = range(data.info.features[key].dim)
+    try:
+        columns = np.atleast_1d(element(every, index, text) if index else every).tolist()
+    except InputError:
+        columns = []
+    if not columns:
+        raise InputError(f"{data.path}: {text}: expected a range within the {len(every)} values of {key}")
+    return key, columns
+
+
+def reader_of(data: LeRobotSet, spec: StreamSpec) -> LeRobotReader:
+    """The reader of what ``spec`` names; InputError lists what there is."""
+    return LeRobotReader(data, spec.image_topic, [key for source in spec.actions for key in keys_of(source)])
+
+
+@lru_cache(maxsize=2)  # the episodes of a set are asked for one after the other
+def reader_at(path: Path, spec: StreamSpec) -> LeRobotReader:
+    """As ``reader_of``, of the data set at ``path``."""
+    return reader_of(LeRobotSet(path), spec)
+
+
+def read_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[Episode]:
+    """The episode that ``bag`` names in place of a bag; InputError if it holds no usable step."""
+    found = read_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
+    if not found:
+        raise InputError(f"{bag}: no usable step" + "".join(f"; {problem}" for problem in problems[-1:]))
+    return found
+
+
+def index_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
+    """As ``read_bag``, without pictures; an episode that cannot be used is named and left out."""
+    return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
+
+
+def keys_of(source: ActionSource) -> list[str]:
+    """The features that a source of actions means: ``action[0:7]``, or all of ``observation.state,effort``."""
+    return [f"{source.topic}.{field}" for field in source.fields] or [source.topic]
+
+
+def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
+    """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
+
+    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. A picture that cannot be
+    read is a missed model step.
+    """
+    found = time_line(reader, number, spec, problems)
+    if found is None:
+        return []
+    stamps, commands = found
+    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
+    due = [n for n, stamp in enumerate(stamps) if commands.at(stamp) is not None and clock.accept(stamp)]
+    images = ((stamps[n], rgb) for n, rgb in reader.pictures(number, due, problems))
+    return resample(images, commands, spec, name_of(reader, number))
+
+
+@dataclass(frozen=True)
+class LeRobotEpisode:
+    """Consecutive model steps of a recorded episode, whose pictures are decoded when they are asked for.
+
+    Attributes:
+        reader, number: the recorded episode.
+        name: where it comes from, as in ``read_episode``.
+        size: width and height of its pictures.
+        numbers: int64 [T], the recorded frame of each step; one is there twice where it bridges a missed step.
+        stamps: int64 [T], nanoseconds.
+        actions: float32 [T, A], the command in force at each step.
+    """
+
+    reader: LeRobotReader
+    number: int
+    name: str
+    size: tuple[int, int]
+    numbers: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+    actions: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> LeRobotEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        part, name = slice(start, stop), f"{self.name}[{start}:{stop}]"
+        return replace(
+            self, name=name, numbers=self.numbers[part], stamps=self.stamps[part], actions=self.actions[part]
+        )
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        part = slice(start, stop)
+        return Episode(self.frames(start, stop), self.actions[part], self.stamps[part], self.name)
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
+        wanted, problems = self.numbers[start:stop].tolist(), list[str]()
+        pictures = self.reader.pictures(self.number, list(dict.fromkeys(wanted)), problems)
+        found = {number: resize(rgb, *self.size) for number, rgb in pictures}
+        if problems:
+            raise InputError(problems[0])
+        return np.stack([found[number] for number in wanted])
+
+
+def index_episode(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> list[LeRobotEpisode]:
+    """One recorded episode as ``read_episode`` has it, without its pictures.
+
+    Of those only the first and the last are tried: an episode that lacks one is named and left out.
+    """
+    found = time_line(reader, number, spec, problems)
+    if found is None:
+        return []
+    stamps, commands = found
+    runs = model_steps(((stamp, n) for n, stamp in enumerate(stamps)), commands, spec.rate_hz)
+    ends = sorted({step.picture for run in runs for step in (run[0], run[-1])})
+    if len(list(reader.pictures(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
+        return []
+    name, size = name_of(reader, number), (spec.width, spec.height)
+    episodes = []
+    for index, run in enumerate(runs):
+        times, numbers, actions = (np.array(column) for column in zip(*run, strict=True))
+        part = part_name(name, index)
+        episodes.append(LeRobotEpisode(reader, number, part, size, numbers, times, actions))
+    return episodes
+
+
+def time_line(
+    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+) -> tuple[list[int], JoinedActions] | None:
+    """Stamps (ns) of an episode's frames, and its commands; None if they cannot be read."""
+    try:
+        stamps, actions = reader.stamps(number), reader.actions(number)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+    name = name_of(reader, number)
+    usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
+    if lost := len(actions) - len(usable):
+        problems.append(f"{name}: {lost} of {len(actions)} actions hold NaN or infinity; left out")
+    commands = ActionBuffer(reader.dim, spec.action_mode, len(actions), name)
+    for stamp, values in zip(stamps[usable], actions[usable], strict=True):
+        commands.push(int(stamp) + SENT_NS, values)
+    return stamps.tolist(), JoinedActions([commands])
+
+
+def name_of(reader: LeRobotReader, number: int) -> str:
+    return f"{reader.path.name}/episode_{number:06d}"

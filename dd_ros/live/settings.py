@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the node ``predictor``, each written once: type, default, range and description.
+
+Declaration, checks, ``config/predictor.yaml`` and the table in the documentation come from the dataclass
+below, by ``dd_ros.ros.parameters``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def parameter(
+    default: bool | int | float | str,
+    description: str,
+    *,
+    read_only: bool = False,
+    limits: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A parameter as a dataclass field; ``limits`` are the smallest and largest allowed value."""
+    details = {"description": description, "read_only": read_only, "limits": limits, "choices": choices}
+    return field(default=default, metadata=details)
+
+
+@dataclass(frozen=True)
+class PredictorParameters:
+    """Values of all parameters at one moment."""
+
+    checkpoint: str = parameter("pusht", "Checkpoint folder, or the name of a shipped one.", read_only=True)
+    device: str = parameter("auto", "Device for inference.", read_only=True, choices=("auto", "cpu", "cuda"))
+    image_transport: str = parameter(
+        "raw", "Type of the image topic: sensor_msgs/Image or CompressedImage.",
+        read_only=True, choices=("raw", "compressed"),
+    )  # fmt: skip
+    action_topic: str = parameter(
+        "", "Topics that make up the action vector, with spaces between, each with its fields or without: "
+        "'/arm.position[0:7] /cmd_vel.linear.x,angular.z'; empty takes the checkpoint's, as the names "
+        "action, action_2, ...", read_only=True,
+    )  # fmt: skip
+    autostart: bool = parameter(
+        True, "Configure and activate at start; off leaves that to a lifecycle manager.", read_only=True
+    )
+    max_candidates: int = parameter(
+        256,
+        "Most action sequences one call of predict_rollouts may ask for.",
+        read_only=True,
+        limits=(1, 4096),
+    )
+    rate: float = parameter(
+        0.0, "Most predictions per second; 0 predicts at every model step.", limits=(0.0, 1000.0)
+    )
+    schedule: str = parameter(
+        "", "Denoising steps per chunk, such as 4-3-2-2, or a preset name; empty takes the checkpoint's."
+    )
+    seed: int = parameter(
+        0, "Seed of the sampling noise; setting it restarts the noise.", limits=(0, 2**31 - 1)
+    )
+    preview_lead: float = parameter(
+        0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon.", limits=(0.0, 60.0)
+    )
+    hold_last_action: bool = parameter(
+        True, "Hold the last action where no plan covers the horizon; off predicts only with a plan."
+    )
+    action_wait: float = parameter(
+        0.01, "Longest time in seconds to wait for the command that belongs to a frame.", limits=(0.0, 1.0)
+    )
+    drop_late: bool = parameter(
+        False, "Leave out chunks all of whose target times have passed; off publishes them marked late."
+    )
+    deadline: float = parameter(
+        0.0, "Age of the image in seconds at which a published chunk counts as missed; 0 counts chunks "
+        "all of whose target times have passed.", limits=(0.0, 60.0),
+    )  # fmt: skip
+    input_timeout: float = parameter(
+        2.0, "Seconds without a message after which an input counts as stopped.", limits=(0.1, 3600.0)
+    )
+
+
+def violation(kind: type, name: str, value: object) -> str | None:
+    """Why ``value`` is not one of the named choices of a parameter; None if it may be.
+
+    Types, ranges and read-only parameters are checked by rclpy from the descriptors.
+    """
+    for item in fields(kind):
+        choices = item.metadata["choices"]
+        if item.name == name and choices and value not in choices:
+            return f"parameter {name}: expected {' or '.join(choices)}, got {value!r}"
+    return None

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference thread: observes waiting frames, predicts, hands on each chunk as it is decoded."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.data.commands import Commands
+from dd_ros.data.images import image_to_rgb
+from dd_ros.errors import InputError
+from dd_ros.live.mailbox import Mailbox
+from dd_ros.live.problems import Level, Problems
+from dd_ros.live.settings import PredictorParameters
+from dd_ros.live.statistics import Statistics
+from dd_ros.predictor import Chunk, Predictor
+
+
+class Frame(NamedTuple):
+    """A camera frame that is due as a model step.
+
+    Attributes:
+        message: Image or CompressedImage, not yet converted.
+        stamp_ns: its time.
+        frame_id: the camera's.
+    """
+
+    message: Any
+    stamp_ns: int
+    frame_id: str
+
+
+class Prediction(NamedTuple):
+    """What the chunks of one prediction have in common.
+
+    Attributes:
+        observed: last observed frame, uint8 RGB [H, W, 3].
+        stamp_ns: its stamp.
+        frame_id: the camera's.
+        actions: float32 [horizon, A], assumed.
+    """
+
+    observed: NDArray[np.uint8]
+    stamp_ns: int
+    frame_id: str
+    actions: NDArray[np.float32]
+
+
+class Output(Protocol):
+    """Takes chunks as they are decoded; called from the inference thread."""
+
+    def chunk(self, prediction: Prediction, chunk: Chunk) -> None: ...
+
+
+class Worker:
+    """Owns the predictor: nothing else may call it while the thread runs.
+
+    Args:
+        predictor: loaded and warm.
+        commands: executed and planned actions.
+        output: where chunks go.
+        problems, statistics: where to report.
+        settings: parameter values; replace the attribute to change them.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        commands: Commands,
+        output: Output,
+        problems: Problems,
+        statistics: Statistics,
+        settings: PredictorParameters,
+    ):
+        self.settings = settings
+        self.mailbox: Mailbox[Frame] = Mailbox(predictor.config.context_frames)
+        self.frame_id = ""
+        self._predictor, self._commands, self._output = predictor, commands, output
+        self._problems, self._statistics = problems, statistics
+        self._tasks: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._size: tuple[int, int] | None = None
+        self._predicted_ns: int | None = None
+
+    def start(self) -> None:
+        """Begin with empty hands: observations from before do not count."""
+        self._stopping.clear()
+        self.mailbox.clear()
+        self._reset()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the chunk under way; waiting tasks are cancelled."""
+        self._stopping.set()
+        self.mailbox.wake()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        while self._tasks:
+            self._tasks.popleft()[1]()
+
+    def submit(self, task: Callable[[], None], cancelled: Callable[[], None] = lambda: None) -> None:
+        """Run ``task`` on the inference thread between two predictions, or ``cancelled`` at its end."""
+        self._tasks.append((task, cancelled))
+        self.mailbox.wake()
+
+    def rewind(self) -> None:
+        """The clock was reset: forget waiting frames and all observations."""
+        self.mailbox.clear()
+        self.submit(self._reset)
+
+    def _reset(self) -> None:
+        self._predictor.reset()
+        self._predicted_ns = None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.mailbox.wait()
+            try:
+                self._turn()
+            except Exception as error:  # the thread must outlive whatever one frame brings
+                text = f"{type(error).__name__}: {error}"
+                self._problems.report("prediction", f"{text}\n{traceback.format_exc()}", kind=text)
+
+    def _turn(self) -> None:
+        while self._tasks:
+            self._tasks.popleft()[0]()
+        taken = [self._observe(frame) for frame in self.mailbox.take()]
+        if any(taken) and not self._stopping.is_set() and self._due():
+            self._predict()
+
+    def _observe(self, frame: Frame) -> bool:
+        try:
+            pixels = image_to_rgb(frame.message)
+        except InputError as error:
+            self._problems.report("image", str(error))
+            return False
+        self._note_size(pixels.shape[1], pixels.shape[0])
+        self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
+        action = self._commands.at(frame.stamp_ns)
+        if action is None:
+            self._statistics.add("unmatched_frames")
+            return False
+        self.frame_id = frame.frame_id
+        taken = self._predictor.observe(pixels, frame.stamp_ns, action)
+        self._statistics.add("observed_frames", taken)
+        self._problems.solved("image")
+        return taken
+
+    def _note_size(self, width: int, height: int) -> None:
+        if self._size not in (None, (width, height)):
+            before, model = (
+                f"{self._size[0]}x{self._size[1]}",
+                f"{self._predictor.width}x{self._predictor.height}",
+            )
+            self._problems.report(
+                "image size",
+                f"expected {before} as before, got {width}x{height}; stretched to {model}",
+                Level.WARN,
+            )
+        else:
+            self._problems.solved("image size")
+        self._size = (width, height)
+
+    def _due(self) -> bool:
+        """Whether the rate limit allows a prediction from the newest frame."""
+        stamp, step = self._predictor.stamp_ns, self._predictor.step_ns
+        if stamp is None:
+            return False
+        rate, last = self.settings.rate, self._predicted_ns
+        if rate > 0.0 and last is not None and stamp - last < 1e9 / rate - step / 4:
+            return False
+        self._predicted_ns = stamp
+        return True
+
+    def _predict(self) -> None:
+        predictor = self._predictor
+        stamp, observed = predictor.stamp_ns, predictor.observed
+        if stamp is None or observed is None:
+            return
+        actions = self._commands.ahead(
+            stamp, predictor.step_ns, predictor.horizon, self.settings.hold_last_action
+        )
+        if actions is None:
+            self._problems.report(
+                "plan horizon",
+                "expected commands for the whole horizon (hold_last_action is off), got none",
+                Level.WARN,
+            )
+            return
+        self._problems.solved("plan horizon")
+        prediction = Prediction(observed, stamp, self.frame_id, actions)
+        began = time.perf_counter()
+        for chunk in predictor.predict_chunks(actions):
+            if chunk.index == 0:
+                self._statistics.sample("first_chunk", 1e3 * (time.perf_counter() - began))
+            self._output.chunk(prediction, chunk)
+            if self._stopping.is_set():
+                return
+        self._statistics.sample("horizon", 1e3 * (time.perf_counter() - began))
+        self._statistics.predictions.count()
+        self._problems.solved("prediction")

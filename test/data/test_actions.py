@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fields of action messages, against a slow reading of the same words."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dd_ros.data.actions import action_values, fields_for
+from dd_ros.errors import InputError
+
+NAMES = ["hip", "knee", "left_ankle", "neck.yaw", "arm-1"]
+JOINTS = "sensor_msgs/msg/JointState"
+
+
+@given(st.permutations(NAMES), st.lists(st.sampled_from(NAMES), min_size=1, max_size=6))
+def test_joints_by_name_whatever_their_order_in_the_message(order: list[str], wanted: list[str]) -> None:
+    value = {name: float(number) for number, name in enumerate(NAMES)}
+    state = SimpleNamespace(name=order, position=[value[name] for name in order])
+    point = SimpleNamespace(positions=state.position)
+    trajectory = SimpleNamespace(joint_names=order, points=[point])
+    picked = [value[name] for name in wanted]
+    assert action_values(state, JOINTS, [f"position[{','.join(wanted)}]"]).tolist() == picked
+    assert action_values(trajectory, "", [f"points[0].positions[{', '.join(wanted)}]"]).tolist() == picked
+
+
+@given(st.integers(0, 6), st.one_of(st.none(), st.integers(-8, 8)), st.one_of(st.none(), st.integers(-8, 8)))
+def test_slices_and_numbers(count: int, start: int | None, stop: int | None) -> None:
+    message = SimpleNamespace(data=np.arange(count, dtype=np.float32))
+    index = f"{'' if start is None else start}:{'' if stop is None else stop}"
+    if stop is not None and stop > count:
+        with pytest.raises(InputError, match=f"has only {count} values"):
+            action_values(message, "", [f"data[{index}]"])
+    else:
+        assert action_values(message, "", [f"data[{index}]"]).tolist() == list(range(count))[start:stop]
+    if start is not None and -count <= start < count:
+        assert action_values(message, "", [f"data[{start}]"]).tolist() == [list(range(count))[start]]
+    elif start is not None:
+        with pytest.raises(InputError, match=f"has only {count} values"):
+            action_values(message, "", [f"data[{start}]"])
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("velocity", "no field 'velocity'"),
+        ("position[", "expected names with"),
+        ("position[0:1:2]", "expected joint '0:1:2'"),
+        ("position[toe]", "expected joint 'toe' with a value, the message has hip, knee"),
+        ("position[knee]", "expected joint 'knee' with a value"),
+        ("header.frame_id", "expected numbers"),
+        ("time[0]", "expected several values"),
+    ],
+)
+def test_fields_that_are_not_there(field: str, words: str) -> None:
+    header = SimpleNamespace(frame_id="base")
+    message = SimpleNamespace(name=["hip", "knee"], position=[1.0], header=header, time=1.0)
+    with pytest.raises(InputError) as error:
+        action_values(message, JOINTS, [field])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_fields_mean_something_on_their_own_type_only() -> None:
+    assert fields_for(JOINTS, JOINTS, ["position[0]"]) == ("position[0]",)
+    assert fields_for(JOINTS, None, ["position[0]"]) == ("position[0]",)
+    assert fields_for("geometry_msgs/msg/Twist", JOINTS, ["position[0]"]) == ()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executed commands, the plan and the last command held, on one time line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dd_ros.data.commands import Commands
+from dd_ros.errors import InputError
+
+STEP = 100_000_000
+NOW = 1_700_000_000_000_000_000
+
+
+@pytest.fixture
+def commands() -> Commands:
+    commands = Commands((1,))
+    commands.push(NOW - STEP, np.array([1.0]))
+    commands.push(NOW, np.array([2.0]))
+    return commands
+
+
+def row(values: np.ndarray | None) -> list[float] | None:
+    return None if values is None else values[:, 0].tolist()
+
+
+def test_without_a_plan_the_last_command_is_held_or_nothing_is_known(commands: Commands) -> None:
+    assert row(commands.ahead(NOW, STEP, 3, hold=True)) == [2.0, 2.0, 2.0]
+    assert commands.ahead(NOW, STEP, 3, hold=False) is None
+
+
+def test_the_plan_counts_from_its_start_and_its_end_is_held(commands: Commands) -> None:
+    commands.set_plan([NOW + 2 * STEP, NOW + 3 * STEP], np.array([[5.0], [6.0]]))
+    assert row(commands.ahead(NOW, STEP, 5, hold=True)) == [2.0, 5.0, 6.0, 6.0, 6.0]
+    assert commands.ahead(NOW, STEP, 5, hold=False) is None, "the first step is in no plan"
+    assert row(commands.ahead(NOW + STEP, STEP, 2, hold=False)) == [5.0, 6.0]
+
+
+def test_what_was_executed_comes_before_what_was_planned(commands: Commands) -> None:
+    commands.set_plan([NOW + STEP, NOW + 2 * STEP], np.array([[5.0], [6.0]]))
+    commands.push(NOW + STEP, np.array([3.0]))
+    assert row(commands.ahead(NOW, STEP, 3, hold=True)) == [3.0, 6.0, 6.0]
+
+
+def test_a_plan_that_is_over_counts_no_more(commands: Commands) -> None:
+    commands.set_plan([NOW - 3 * STEP, NOW - 2 * STEP], np.array([[5.0], [6.0]]))
+    assert row(commands.ahead(NOW, STEP, 2, hold=True)) == [2.0, 2.0]
+
+
+def test_linear_plans_are_interpolated() -> None:
+    commands = Commands((1,), mode="linear")
+    commands.set_plan([NOW, NOW + 4 * STEP], np.array([[0.0], [4.0]]))
+    assert row(commands.ahead(NOW, STEP, 5, hold=False)) == [1.0, 2.0, 3.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([[1.0, 2.0]], "expected 1 action values, got 2"), ([[np.nan]], "NaN"), ([[np.inf]], "inf")],
+)
+def test_a_bad_plan_is_refused_and_the_old_one_stays(commands: Commands, values: list, words: str) -> None:
+    commands.set_plan([NOW + STEP, NOW + 2 * STEP], np.array([[5.0], [6.0]]))
+    with pytest.raises(InputError, match=f"plan: .*{words}"):
+        commands.set_plan([NOW + STEP], np.array(values))
+    assert row(commands.ahead(NOW, STEP, 2, hold=True)) == [5.0, 6.0]
+
+
+def test_an_empty_plan_is_refused(commands: Commands) -> None:
+    with pytest.raises(InputError, match="at least one action"):
+        commands.set_plan([], np.zeros((0, 1)))
+
+
+def test_a_reset_clock_forgets_the_time_before_but_not_what_came_after_it(commands: Commands) -> None:
+    commands.rewound(NOW - 100 * STEP)
+    assert commands.at(NOW) is None
+    commands.push(NOW - 100 * STEP, np.array([7.0]))
+    commands.rewound(NOW - 100 * STEP)
+    assert commands.at(NOW - 99 * STEP) == pytest.approx([7.0])
+
+
+def test_waiting_ends_with_the_command(commands: Commands) -> None:
+    commands.wait_newer(NOW, timeout=60.0)  # there already
+    commands.wait_newer(NOW + STEP, timeout=0.0)
+    assert commands.newest_ns == NOW

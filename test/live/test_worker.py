@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference thread with a real network and no ROS communication; rollouts beside it."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dd_ros_msgs.msg import ActionSequence
+from dd_ros_msgs.srv import PredictRollouts
+from sensor_msgs.msg import Image
+
+from dd_ros import Predictor
+from dd_ros.data.commands import Commands
+from dd_ros.live.problems import Problems
+from dd_ros.live.settings import PredictorParameters
+from dd_ros.live.statistics import Statistics
+from dd_ros.live.worker import Frame, Prediction, Worker
+from dd_ros.predictor import Chunk
+from dd_ros.ros.messages import header_at, to_ns, video_frames
+from dd_ros.ros.rollouts import answer
+
+STEP = 100_000_000
+START = 1_700_000_000_000_000_000
+
+
+class Collected:
+    """Output that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.chunks: list[tuple[Prediction, Chunk]] = []
+        self.whole = threading.Semaphore(0)
+
+    def chunk(self, prediction: Prediction, chunk: Chunk) -> None:
+        self.chunks.append((prediction, chunk))
+        if chunk.index + 1 == chunk.count:
+            self.whole.release()
+
+
+@pytest.fixture
+def predictor(tiny_checkpoint: Path) -> Predictor:
+    return Predictor.load(tiny_checkpoint, "cpu", seed=3)
+
+
+class Bench:
+    """A worker and all it talks to."""
+
+    def __init__(self, predictor: Predictor, settings: PredictorParameters) -> None:
+        self.output, self.statistics, self.said = Collected(), Statistics(), []
+        self.problems = Problems(lambda level, text: self.said.append(text))
+        self.commands = Commands((predictor.action_dim,))
+        parts = (predictor, self.commands, self.output, self.problems, self.statistics)
+        self.worker = Worker(*parts, settings)
+
+    def feed(self, k: int, **changes: object) -> None:
+        """Command and picture of model step ``k``."""
+        self.commands.push(START + k * STEP, np.array([0.1 * k, -0.1 * k]))
+        self.worker.mailbox.put(Frame(image(k, **changes), START + k * STEP, "camera"))
+
+
+def pixels(k: int) -> np.ndarray:
+    return np.random.default_rng(k).integers(0, 256, (32, 48, 3), np.uint8)
+
+
+def image(k: int, **changes: object) -> Image:
+    fields = {
+        "height": 32,
+        "width": 48,
+        "encoding": "rgb8",
+        "step": 144,
+        "data": array("B", pixels(k).tobytes()),
+    }
+    return Image(header=header_at(START + k * STEP, "camera"), **(fields | changes))
+
+
+@pytest.fixture
+def bench(predictor: Predictor) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**settings: object) -> Bench:
+        made.append(Bench(predictor, PredictorParameters(action_wait=0.0, **settings)))
+        made[-1].worker.start()
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.worker.stop()
+
+
+def test_predicts_what_the_predictor_predicts(bench, tiny_checkpoint: Path) -> None:
+    live, twin = bench(), Predictor.load(tiny_checkpoint, "cpu", seed=3)
+    for k in range(4):
+        live.feed(k)
+        live.output.whole.acquire()
+        twin.observe(pixels(k), START + k * STEP, [0.1 * k, -0.1 * k])
+        wanted = twin.predict(np.tile([0.1 * k, -0.1 * k], (8, 1)))
+        chunks = [
+            chunk for prediction, chunk in live.output.chunks if prediction.stamp_ns == START + k * STEP
+        ]
+        assert [chunk.first_step for chunk in chunks] == [1, 3, 5, 7]
+        assert np.array_equal(np.concatenate([chunk.frames for chunk in chunks]), wanted)
+
+
+def test_rate_limits_predictions_not_observations(bench) -> None:
+    live = bench(rate=5.0)
+    for k in range(6):
+        live.feed(k)
+        if k % 2 == 0:
+            live.output.whole.acquire()
+    done = threading.Event()
+    live.worker.submit(done.set)
+    done.wait()
+    stamps = {prediction.stamp_ns for prediction, _ in live.output.chunks}
+    assert stamps == {START, START + 2 * STEP, START + 4 * STEP}
+
+
+def test_bad_pictures_are_reported_once_and_good_ones_go_on(bench) -> None:
+    live = bench()
+    for k in range(3):
+        live.feed(k, encoding="32FC1")
+    live.feed(3)
+    live.output.whole.acquire()
+    assert sum("32FC1" in text for text in live.said) == 1
+
+
+def test_no_plan_and_nothing_held_means_no_prediction(bench) -> None:
+    live = bench(hold_last_action=False)
+    live.feed(0)
+    done = threading.Event()
+    live.worker.submit(done.set)
+    done.wait()
+    assert live.output.chunks == []
+    live.commands.set_plan([START + k * STEP for k in range(1, 12)], np.zeros((11, 2)))
+    live.feed(1)
+    live.output.whole.acquire()
+
+
+def test_stop_cancels_waiting_tasks(bench) -> None:
+    live = bench()
+    live.worker.stop()
+    cancelled = threading.Event()
+    live.worker.submit(lambda: None, cancelled.set)
+    live.worker.stop()
+    assert cancelled.is_set()
+
+
+def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
+    data = array("f", np.asarray(rows, np.float32).ravel().tolist())
+    return ActionSequence(header=header_at(stamp, ""), count=len(rows), dim=len(rows[0]), data=data)
+
+
+def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
+    request = PredictRollouts.Request(candidates=list(candidates), **fields)
+    return answer(request, predictor, "camera", START, max_candidates=8)
+
+
+def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    left, right = candidate([-1.0, 0.5]), candidate([1.0, -0.5], [0.5, 0.0])
+    result = ask(predictor, left, left, right, return_frames=True, goal=image(5))
+    assert result.success, result.message
+    frames = [video_frames(future) for future in result.futures]
+    assert frames[0].shape == (8, 32, 48, 3)
+    assert np.array_equal(frames[0], frames[1])
+    assert not np.array_equal(frames[0], frames[2])
+    wanted = [np.mean((f[-1] / 255.0 - pixels(5) / 255.0) ** 2) for f in frames]
+    assert np.allclose(result.costs, wanted, atol=1e-6)
+    rows = np.reshape(result.futures[2].actions, (8, 2))
+    assert rows.tolist() == [[1.0, -0.5], *[[0.5, 0.0]] * 7]
+    assert to_ns(result.futures[0].target_stamps[-1]) == START + 8 * STEP
+
+
+def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None:
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    result = ask(predictor, candidate([0.0, 0.0]))
+    assert (result.success, list(result.costs), result.futures) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "fields", "words"),
+    [
+        ([], {}, "expected 1 to 8 action sequences, got 0"),
+        ([candidate([0.0, 0.0])] * 9, {}, "got 9"),
+        (
+            [candidate([0.0, 0.0]), candidate([0.0, 0.0, 0.0])],
+            {},
+            r"candidates[1]: expected 2 action values, got 3",
+        ),
+        ([candidate([0.0, float("nan")])], {}, "NaN"),
+        ([candidate([0.0, 0.0], stamp=START + 5 * STEP)], {}, "begins later"),
+        ([candidate([0.0, 0.0])], {"goal": image(0, encoding="32FC1")}, "goal: image encoding"),
+    ],
+)
+def test_bad_requests_say_why(predictor: Predictor, candidates: list, fields: dict, words: str) -> None:
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    result = ask(predictor, *candidates, **fields)
+    assert not result.success
+    assert words in result.message
+
+
+def test_rollouts_before_any_picture(predictor: Predictor) -> None:
+    assert "none yet" in ask(predictor, candidate([0.0, 0.0])).message

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index of a bag: time lines, actions, and where each picture lies. No pixels.
+
+An index is built once and kept in a work folder, a folder per bag: ``steps.npy`` with a row for
+each model step, and ``index.json``. Pictures are read from the bag itself when they are wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.config import StreamSpec
+from dd_ros.data import lerobot
+from dd_ros.data.bags import note_size, read_runs
+from dd_ros.data.random_access import records_between
+from dd_ros.data.rosbag import Record, storage_files
+from dd_ros.data.steps import Episode, Step, part_name
+from dd_ros.errors import InputError
+from dd_ros.progress import progress
+from dd_ros_training.data.unpacked import plain_file
+from dd_ros_training.pictures import check_picture, read_picture
+
+VERSION = 1  # of the rules by which an index is made
+
+
+class TrainingEpisode(Protocol):
+    """What training needs of an episode, wherever it comes from: length, actions, pictures of a stretch."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def actions(self) -> NDArray[np.float32]:
+        """float32 [T, A], the command in force at each model step."""
+        ...
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 RGB [stop - start, H, W, 3], pictures of the model steps ``start`` to ``stop``."""
+        ...
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        ...
+
+    def part(self, start: int, stop: int) -> TrainingEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        ...
+
+
+def hold_back(
+    episodes: Sequence[TrainingEpisode], clip_frames: int
+) -> tuple[list[TrainingEpisode], list[TrainingEpisode]]:
+    """Training and validation parts of one recording: its last sixth, a clip at least, is held back.
+
+    Where that leaves no clip on either side the whole is both.
+    """
+    left = max(sum(map(len, episodes)) // 6, clip_frames)
+    train, held = list(episodes), list[TrainingEpisode]()
+    while train and left > 0:
+        episode = train.pop()
+        cut = max(0, len(episode) - left)
+        left -= len(episode) - cut
+        held.insert(0, episode.part(cut, len(episode)) if cut else episode)
+        if cut:
+            train.append(episode.part(0, cut))
+    if all(any(len(episode) >= clip_frames for episode in part) for part in (train, held)):
+        return train, held
+    return list(episodes), list(episodes)
+
+
+class Place(NamedTuple):
+    """Where the image record of a model step lies: number of the storage file, receive time (ns), twin number."""
+
+    file: int
+    received: int
+    twin: int
+
+
+@dataclass(frozen=True)
+class BagEpisode:
+    """Consecutive model steps of a bag; a TrainingEpisode.
+
+    Attributes:
+        bag: the indexed bag.
+        name: where it comes from.
+        first, last: its rows in the index.
+    """
+
+    bag: IndexedBag
+    name: str
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    @property
+    def stamps(self) -> NDArray[np.int64]:
+        """int64 [T], ns; a repeated picture has the stamp it stands for."""
+        return self.bag.rows(self.first, self.last)["stamp"]
+
+    @property
+    def actions(self) -> NDArray[np.float32]:
+        return self.bag.rows(self.first, self.last)["action"]
+
+    def clip(self, start: int, stop: int) -> Episode:
+        """The model steps ``start`` to ``stop``, decoded now."""
+        rows = self.bag.rows(self.first + start, self.first + stop)
+        return Episode(self.frames(start, stop), rows["action"], rows["stamp"], self.name)
+
+    def part(self, start: int, stop: int) -> BagEpisode:
+        """The model steps ``start`` to ``stop`` as an episode of their own."""
+        return BagEpisode(self.bag, f"{self.name}[{start}:{stop}]", self.first + start, self.first + stop)
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 RGB [stop - start, H, W, 3], decoded now.
+
+        Raises:
+            InputError: the bag is no longer what it was when it was indexed.
+        """
+        rows = self.bag.rows(self.first + start, self.first + stop)
+        places = [Place(*map(int, row)) for row in rows[["file", "received", "twin"]]]
+        pictures = self.bag.pictures(places)
+        return np.stack([pictures[place] for place in places])
+
+
+@dataclass(frozen=True)
+class IndexedBag:
+    """A bag and its index.
+
+    Attributes:
+        folder: holds the index.
+        files: storage files of the bag.
+        spec: the streams it was indexed for.
+        problems: what could not be used, one line each.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    spec: StreamSpec
+    problems: tuple[str, ...]
+
+    def rows(self, first: int, last: int) -> NDArray[np.void]:
+        """Rows of the index, copied; see ``row_type``."""
+        return np.load(self.folder / "steps.npy", mmap_mode="r")[first:last].copy()
+
+    def pictures(self, places: Sequence[Place]) -> dict[Place, NDArray[np.uint8]]:
+        """Pictures at ``places`` (uint8 RGB [H, W, 3]); one that does not decode after all repeats its neighbour."""
+        found: dict[Place, NDArray[np.uint8]] = {}
+        for number in sorted({place.file for place in places}):
+            wanted = {place for place in places if place.file == number}
+            found |= self._decode(number, wanted)
+        last = next((found[place] for place in places if place in found), None)
+        if last is None:
+            raise InputError(f"{self.files[places[0].file]}: changed since it was indexed; start again")
+        for place in places:
+            last = found.setdefault(place, last)
+        return found
+
+    def _decode(self, number: int, wanted: set[Place]) -> dict[Place, NDArray[np.uint8]]:
+        file = plain_file(self.files[number], self.folder.parent / "unpacked")
+        times = [place.received for place in wanted]
+        found = {}
+        for record in records_between(file, self.spec.image_topic, min(times), max(times)):
+            place = Place(number, record.received_ns, record.twin)
+            if place in wanted:
+                try:
+                    found[place] = read_picture(record.msg, self.spec.width, self.spec.height)
+                except InputError:
+                    continue  # the neighbour stands in
+        return found
+
+
+def index_bags(
+    bags: Sequence[Path], spec: StreamSpec, cache: Path, problems: list[str]
+) -> list[TrainingEpisode]:
+    """Episodes of all usable ``bags``, indexed under ``cache``; LeRobot data sets have an index of their own.
+
+    Args:
+        problems: takes one line for everything that could not be used, whole bags too.
+    """
+    episodes: list[TrainingEpisode] = []
+    for bag in progress(bags, "looking through bags"):
+        if lerobot.set_of(bag):
+            episodes += lerobot.index_bag(bag, spec, problems)
+            continue
+        indexed, found = index_bag(bag, spec, cache)
+        problems += indexed.problems
+        episodes += found
+    return episodes
+
+
+def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, list[BagEpisode]]:
+    """The index of one bag, kept under ``cache`` until bag or settings change, and its episodes.
+
+    A bag that cannot be used has no episodes, and its problems say why.
+
+    Raises:
+        InputError: ``cache`` cannot be written.
+    """
+    files = storage_files(bag)
+    folder = cache / f"{bag.stem}-{key(bag, files, spec)}"
+    if not folder.exists():
+        try:
+            build(bag, files, spec, folder)
+        except OSError as error:
+            raise InputError(f"{cache}: cannot be written ({error.strerror}); make room there") from error
+    about = json.loads((folder / "index.json").read_text())
+    indexed = IndexedBag(folder, tuple(files), spec, tuple(about["problems"]))
+    bounds = np.concatenate([[0], np.cumsum(about["lengths"], dtype=int)]).tolist()
+    return indexed, [
+        BagEpisode(indexed, part_name(bag.stem, index), first, last)
+        for index, (first, last) in enumerate(pairwise(bounds))
+    ]
+
+
+def key(bag: Path, files: Sequence[Path], spec: StreamSpec) -> str:
+    """Changes with the bag's place and files and with what is made of them."""
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    text = f"{VERSION} {bag.resolve()} {states} {spec.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build(bag: Path, files: Sequence[Path], spec: StreamSpec, folder: Path) -> None:
+    """Write the index of a bag, whole or not at all."""
+    problems: list[str] = []
+    try:
+        runs = read_runs(bag, spec, place_in(bag, files, spec, problems), problems)
+    except InputError as error:
+        runs, problems = [], [*problems, f"left out: {error}"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+    try:
+        np.save(staging / "steps.npy", rows_of(runs))
+        about = {"bag": str(bag), "lengths": [len(run) for run in runs], "problems": problems}
+        (staging / "index.json").write_text(json.dumps(about))
+        os.replace(staging, folder)
+    except OSError:
+        if not folder.exists():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def place_in(
+    bag: Path, files: Sequence[Path], spec: StreamSpec, problems: list[str]
+) -> Callable[[Record], Place]:
+    """What the index keeps of an image record: its place; InputError if the image does not decode."""
+    numbers = {file: number for number, file in enumerate(files)}
+    size: list[str] = []
+
+    def place(record: Record) -> Place:
+        note_size(bag, spec, check_picture(record.msg), size, problems)
+        return Place(numbers[record.file], record.received_ns, record.twin)
+
+    return place
+
+
+def row_type(action_dim: int) -> np.dtype:
+    """A model step in an index: stamp and receive time in ns, storage file and twin number, action."""
+    return np.dtype(
+        [("stamp", "i8"), ("received", "i8"), ("file", "i4"), ("twin", "i4"), ("action", "f4", (action_dim,))]
+    )
+
+
+def rows_of(runs: Sequence[Sequence[Step[Place]]]) -> NDArray[np.void]:
+    steps = [step for run in runs for step in run]
+    rows = np.zeros(len(steps), row_type(len(steps[0].action) if steps else 1))
+    if steps:
+        rows["stamp"] = [step.stamp for step in steps]
+        rows["action"] = [step.action for step in steps]
+        for field in Place._fields:
+            rows[field] = [getattr(step.picture, field) for step in steps]
+    return rows
