@@ -10,7 +10,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
-	@echo "make demo    a simulated robot, its camera predicted live: pictures and report in out/demo"
+	@echo "make demo    a simulated robot, its camera predicted live: images and report in out/demo"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"

@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dd_ros.config import CheckpointConfig, read_yaml, write_yaml
+from dd_ros.config import CheckpointConfig, load_yaml, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
-from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint
+from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
+from dd_ros.upgrades import format_of, upgraded_weight
 
 
 class Model(nn.Module):
@@ -32,17 +33,19 @@ class Model(nn.Module):
 
 
 def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
-    """Rebuild the networks of a checkpoint, on the CPU, in float32, in eval mode.
+    """Rebuild the networks of a checkpoint of any format, on the CPU, in float32, in eval mode.
 
     Raises:
         InputError: missing or damaged folder, or weights that do not fit the settings.
     """
     folder = find_checkpoint(name)
-    config = read_yaml(folder / CONFIG, CheckpointConfig)
+    config = read_config(folder)
+    number = format_of(load_yaml(folder / CONFIG), folder / CONFIG)
     model = Model(config)
     weights = folder / WEIGHTS
     try:
-        model.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+        found = load_file(weights)
+        model.load_state_dict({upgraded_weight(name, number): value.float() for name, value in found.items()})
     except FileNotFoundError as error:
         raise InputError(f"{weights}: missing; copy or train the checkpoint again") from error
     except (SafetensorError, OSError) as error:
@@ -54,11 +57,11 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: Model, card: str, pictures: Sequence[Path] = ()
+    folder: Path, config: CheckpointConfig, model: Model, card: str, images: Sequence[Path] = ()
 ) -> None:
     """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one.
 
-    ``pictures`` are copied beside the card, which may show them.
+    ``images`` are copied beside the card, which may show them.
 
     Raises:
         InputError: it cannot be written (no permission, a full disk); what was there is untouched.
@@ -75,8 +78,8 @@ def save_checkpoint(
         save_file(state, staging / WEIGHTS)
         (staging / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
         (staging / CARD).write_text(card)
-        for picture in pictures:
-            shutil.copy(picture, staging)
+        for image in images:
+            shutil.copy(image, staging)
         staging.chmod(0o755)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))

@@ -95,7 +95,7 @@ def main() -> None:
     type=PATH,
     default=Path("out/demo"),
     show_default=True,
-    help="Folder for video, pictures, report.",
+    help="Folder for video, images, report.",
 )
 @click.option("--bag", type=PATH, help="Play this bag instead of the simulated robot.")
 @checkpoint_option(default=None)
@@ -150,7 +150,7 @@ def predict(
     type=click.FloatRange(0.0, 0.5),
     default=0.05,
     show_default=True,
-    help="Move training pictures by up to this share of their size; 0 where actions are places in the picture.",
+    help="Move training images by up to this share of their size; 0 where actions are places in the image.",
 )
 def finetune(
     bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str,
@@ -172,7 +172,7 @@ def finetune(
 @click.option(
     "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
 )
-@click.option("--plots", type=PATH, help="Folder for curves and pictures.")
+@click.option("--plots", type=PATH, help="Folder for curves and images.")
 @topic_options("; default the checkpoint's")
 @click.option(
     "--stride",

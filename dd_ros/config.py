@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dd_ros.errors import InputError
+from dd_ros.upgrades import FORMAT
 
 Positive = Annotated[int, Field(gt=0)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -175,9 +176,9 @@ class TransformerConfig(Settings):
         patch: side of a token in latent cells.
         window_frames: generated frames of the past that a chunk can see; observed context frames
             (the sink) are always visible.
-        reach: model steps from the last observed frame that training covers; in longer rollouts the
+        max_trained_step: model steps from the last observed frame that training covers; in longer rollouts the
             observed frames are held at this distance.
-        carry: whether all blocks are told the frame before a chunk, and may carry it over. Where things are pushed about
+        condition_on_previous_frame: whether all blocks are told the frame before a chunk, and may carry it over. Where things are pushed about
             for long, as in PushT, nothing else keeps them whole; on few minutes of a robot's logs it is learnt by heart.
     """
 
@@ -186,8 +187,8 @@ class TransformerConfig(Settings):
     heads: Positive = 6
     patch: Positive = 2
     window_frames: Positive = 4
-    reach: Positive = 16
-    carry: bool = False
+    max_trained_step: Positive = 16
+    condition_on_previous_frame: bool = False
 
     @model_validator(mode="after")
     def _heads(self) -> TransformerConfig:
@@ -244,6 +245,7 @@ class CheckpointConfig(Settings):
     """Everything needed to rebuild a predictor.
 
     Attributes:
+        format: number of the checkpoint format that this is written in, see ``upgrades``.
         name: name of the checkpoint.
         streams: topics, fields, rate and image size.
         action: action dimension and normalisation.
@@ -253,6 +255,7 @@ class CheckpointConfig(Settings):
         context_frames: observed frames kept as context.
     """
 
+    format: int = FORMAT
     name: str
     streams: StreamSpec
     action: ActionSpec
@@ -288,12 +291,17 @@ def read_yaml(path: Path, kind: type[SettingsT], on_top: Sequence[Path] = ()) ->
     entries: Any = {}
     for file in (path, *on_top):
         entries = merged(entries, load_yaml(file))
+    return validated(entries, kind, " with ".join(map(str, (path, *on_top))))
+
+
+def validated(entries: Any, kind: type[SettingsT], source: str) -> SettingsT:
+    """``entries`` as settings of type ``kind``; InputError names ``source`` and the first wrong entry."""
     try:
         return kind.model_validate(entries)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{' with '.join(map(str, (path, *on_top)))}: {place}: {first['msg']}") from error
+        raise InputError(f"{source}: {place}: {first['msg']}") from error
 
 
 def load_yaml(path: Path) -> Any:

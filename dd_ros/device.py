@@ -31,7 +31,7 @@ def native_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def lay_out(module: nn.Module, dtype: torch.dtype) -> None:
+def prepare_for_inference(module: nn.Module, dtype: torch.dtype) -> None:
     """Make the weights of matrix products and convolutions as predictions want them.
 
     In ``dtype``, so that autocast need not cast them; and channels last, as camera images lie in memory: a third

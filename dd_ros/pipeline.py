@@ -31,7 +31,7 @@ class Overlap:
     def map(self, work: Callable[[S], T], items: Iterator[S], count: int) -> Iterator[T]:
         """``work`` of the first ``count`` of ``items``; item k + 1 is made while ``work`` has item k.
 
-        Whoever stops before the end calls ``settle`` before touching what ``items`` uses.
+        Whoever stops before the end calls ``drain`` before touching what ``items`` uses.
         """
         half = torch.get_num_threads() // 2
         if half == 0:
@@ -44,7 +44,7 @@ class Overlap:
             item = ahead.result()
         yield work(item)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait for the item under way, if there is one."""
         if self._ahead is not None:
             wait([self._ahead])

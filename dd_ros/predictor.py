@@ -2,7 +2,7 @@
 """The predictor: observe camera frames, predict the frames that commands will lead to.
 
 image -> latent -> KV cache -> chunk by chunk denoising -> frames. No ROS here: the node, the
-evaluation, the benchmark and the trainer's pictures all use this class.
+evaluation, the benchmark and the trainer's images all use this class.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import Tensor
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.steps import FrameClock, StampsWentBack, missed_too_many, resize
-from dd_ros.device import lay_out, native_dtype, resolve_device
+from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
 from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Present
+from dd_ros.model.transformer import LastObservation
 from dd_ros.pipeline import Overlap
 
 
@@ -55,7 +55,7 @@ class Predictor:
         config: settings of the checkpoint.
         model: its networks.
         device: torch device to run on.
-        dtype: number format of matrix products; bfloat16 changes pictures by less than a grey level
+        dtype: number format of matrix products; bfloat16 changes images by less than a grey level
             on average, and is kept for the whole life of ``model``, as its layout in memory is.
         seed: seed of the sampling noise. All action sequences of one call share their noise, so
             that their futures differ by the actions alone.
@@ -72,7 +72,7 @@ class Predictor:
         self.config, self.dtype = config, dtype
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
-        lay_out(self.model, dtype)
+        prepare_for_inference(self.model, dtype)
         self.schedule = config.schedule
         self.seed(seed)
         self._overlap = Overlap()
@@ -166,12 +166,12 @@ class Predictor:
 
     def reset(self) -> None:
         """Forget all observations."""
-        self._overlap.settle()
+        self._overlap.drain()
         self._cache.clear()
         self._clock.reset()
         self._observed: NDArray[np.uint8] | None = None
         self._stamp_ns: int | None = None
-        self._present: Present | None = None
+        self._last_observation: LastObservation | None = None
         self._reference: Reference | None = None
 
     def warm_up(self) -> None:
@@ -210,20 +210,20 @@ class Predictor:
             ticks = self._clock.accept(stamp_ns)
         if ticks == 0:
             return False
-        self._overlap.settle()
+        self._overlap.drain()
         if missed_too_many(ticks):
             self._cache.clear()
-            self._present = None
+            self._last_observation = None
         elif ticks > 1:
-            self._remember()
+            self._cache_observation()
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
         with self._inference():
             pixels = torch.from_numpy(self._observed).to(self.device)[None]
             latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
-            before = self._present.latent if self._present else latent
-            self._present = Present(latent, latent - before, normalised[None])
-        self._remember()
+            before = self._last_observation.latent if self._last_observation else latent
+            self._last_observation = LastObservation(latent, latent - before, normalised[None])
+        self._cache_observation()
         return True
 
     def predict(self, actions: ArrayLike) -> NDArray[np.uint8]:
@@ -244,17 +244,17 @@ class Predictor:
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        if self._present is None or self._reference is None:
+        if self._last_observation is None or self._reference is None:
             raise InputError("predict: nothing observed yet; call observe first")
         batch = normalised.reshape(-1, *normalised.shape[-2:])
-        self._overlap.settle()
+        self._overlap.drain()
         self._cache.rollback()
         chunks = rollout(
             self.model.transformer,
             self._cache,
-            self._present,
+            self._last_observation,
             batch,
-            self._noise(len(batch), self._present.latent.shape[1:]),
+            self._noise(len(batch), self._last_observation.latent.shape[1:]),
             self.schedule,
         )
         count = self.schedule.chunks(self.horizon)
@@ -295,13 +295,13 @@ class Predictor:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             yield
 
-    def _remember(self) -> None:
+    def _cache_observation(self) -> None:
         """Put the last observed frame into the cache."""
-        assert self._present is not None
+        assert self._last_observation is not None
         with self._inference():
-            latent, action = self._present.latent[:, None], self._present.action[:, None]
-            memory = self.model.transformer.observe(latent, action)
-            self._cache.observe(memory)
+            latent, action = self._last_observation.latent[:, None], self._last_observation.action[:, None]
+            keys_values = self.model.transformer.observe(latent, action)
+            self._cache.observe(keys_values)
 
     def _noise(self, futures: int, latent: torch.Size) -> Tensor:
         shape = (1, self.horizon, *latent)

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from dd_ros.config import CheckpointConfig, read_yaml
+from dd_ros.config import CheckpointConfig, load_yaml, validated
 from dd_ros.errors import InputError
+from dd_ros.upgrades import upgraded_config
 
 CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
 
@@ -46,5 +47,6 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def read_config(name: str | Path) -> CheckpointConfig:
-    """Settings of a checkpoint; InputError names the file and what is wrong in it."""
-    return read_yaml(find_checkpoint(name) / CONFIG, CheckpointConfig)
+    """Settings of a checkpoint of any format; InputError names the file and what is wrong in it."""
+    file = find_checkpoint(name) / CONFIG
+    return validated(upgraded_config(load_yaml(file), file), CheckpointConfig, str(file))

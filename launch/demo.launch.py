@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "checkpoint": (str, "pusht", "checkpoint folder, or the name of a shipped one"),
     "device": (str, "auto", "auto, cpu or cuda"),
     "seconds": (float, "0.0", "time to record from the first prediction on; 0 records until Ctrl-C"),
-    "out": (str, "out/demo", "folder for video, pictures and report"),
+    "out": (str, "out/demo", "folder for video, images and report"),
     "seed": (int, "1", "what the simulated robot does"),
     "namespace": (str, "", "namespace of all nodes"),
 }

@@ -28,8 +28,8 @@ def header(stamp: int) -> Any:
     return make("std_msgs/msg/Header", stamp=time, frame_id="camera")
 
 
-def picture(number: int, width: int = 48, height: int = 32) -> np.ndarray:
-    """A smooth picture that differs from number to number, so that jpeg keeps it."""
+def make_frame(number: int, width: int = 48, height: int = 32) -> np.ndarray:
+    """A smooth image that differs from number to number, so that jpeg keeps it."""
     y, x = np.mgrid[:height, :width]
     return np.stack([(3 * x + 5 * number) % 256, (4 * y + 2 * number) % 256, 0 * x + number], -1).astype(
         np.uint8
@@ -86,10 +86,10 @@ def write_bag(
 def robot_messages(
     count: int = 30, topic: str = "/camera/image_raw", width: int = 48, height: int = 32
 ) -> list[tuple[str, str, int, Any]]:
-    """``count`` rgb8 pictures at 10 Hz, each just after the command in force at it."""
+    """``count`` rgb8 images at 10 Hz, each just after the command in force at it."""
     found = []
     for number in range(count):
         stamp = START + number * STEP
         found.append(("/action", JOINTS, stamp - 1000, joints(stamp - 1000, (0.1 * number, -0.1 * number))))
-        found.append((topic, IMAGE, stamp, image(stamp, picture(number, width, height))))
+        found.append((topic, IMAGE, stamp, image(stamp, make_frame(number, width, height))))
     return found

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of a robot nobody has trained on: a small car that looks down on the ground it drives over.
 
-jpeg pictures at 20 Hz, TwistStamped commands at 10 Hz, both with header stamps, in sqlite3 bags. The
-picture is the ground around the car, so it moves as the commands say.
+jpeg images at 20 Hz, TwistStamped commands at 10 Hz, both with header stamps, in sqlite3 bags. The
+image is the ground around the car, so it moves as the commands say.
 
 Example:
     python test/camera_car.py OUT --bags 8 --seconds 60
@@ -59,7 +59,7 @@ def ground(seed: int, side: int = 1024) -> NDArray[np.uint8]:
 
 
 def placed(pose: Pose) -> NDArray[np.float64]:
-    """Affine [2, 3] from a pixel of the picture to one of the floor, of which (0, 0) is the picture's corner."""
+    """Affine [2, 3] from a pixel of the image to one of the floor, of which (0, 0) is the image's corner."""
     cos, sin = np.cos(pose.heading), np.sin(pose.heading)
     turn = np.array([[cos, -sin], [sin, cos]])
     middle = np.array([WIDTH / 2, HEIGHT / 2])
@@ -68,8 +68,8 @@ def placed(pose: Pose) -> NDArray[np.float64]:
 
 def view(floor: NDArray[np.uint8], pose: Pose) -> NDArray[np.uint8]:
     """What the car sees, uint8 RGB [HEIGHT, WIDTH, 3]: the floor around it, its nose to the right."""
-    picture = cv2.warpAffine(floor, placed(pose), (WIDTH, HEIGHT), flags=WARP, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(picture, np.uint8)
+    image = cv2.warpAffine(floor, placed(pose), (WIDTH, HEIGHT), flags=WARP, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(image, np.uint8)
 
 
 def commands(seconds: float, seed: int) -> NDArray[np.float64]:

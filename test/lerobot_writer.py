@@ -27,15 +27,15 @@ V3_PATHS = {
 }
 
 
-def picture(number: int) -> np.ndarray:
-    """A picture that shows ``number`` as black and white fields, so that it is known after any encoding."""
+def image(number: int) -> np.ndarray:
+    """An image that shows ``number`` as black and white fields, so that it is known after any encoding."""
     bits = [(number >> bit) & 1 for bit in range(BITS)]
     fields = np.array(bits, np.uint8).reshape(3, 4) * 255
     return cv2.resize(fields, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)[..., None].repeat(3, -1)
 
 
 def number_in(rgb: np.ndarray) -> int:
-    """The number that a ``picture`` of any size shows."""
+    """The number that a ``image`` of any size shows."""
     height, width = rgb.shape[:2]
     y = (np.arange(3) * 2 + 1) * height // 6
     x = (np.arange(4) * 2 + 1) * width // 8
@@ -49,7 +49,7 @@ def write_video(path: Path, numbers: Iterable[int], fps: int, codec: str = "libx
         stream = container.add_stream(codec, rate=fps, options={"g": "2"} | options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in numbers:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image(number), format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -122,7 +122,7 @@ class Writer:
 
     @staticmethod
     def _png(number: int) -> dict[str, Any]:
-        return {"bytes": cv2.imencode(".png", picture(number))[1].tobytes(), "path": f"frame_{number}.png"}
+        return {"bytes": cv2.imencode(".png", image(number))[1].tobytes(), "path": f"frame_{number}.png"}
 
     def table(self, episodes: Iterable[int]) -> pyarrow.Table:
         kind = pyarrow.list_(pyarrow.float32())

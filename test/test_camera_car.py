@@ -28,8 +28,8 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_picture_moves_with_the_commands(bags: Path) -> None:
-    """A picture, moved as commanded, is nearly the next one: what a model is to learn."""
+def test_the_image_moves_with_the_commands(bags: Path) -> None:
+    """An image, moved as commanded, is nearly the next one: what a model is to learn."""
     sources = parse_actions([FIELDS])
     spec = describe_streams([inspect_bag(bags / "drive_0", sources)], camera_car.IMAGE_TOPIC, sources, [])
     whole = spec.model_copy(update={"width": camera_car.WIDTH, "height": camera_car.HEIGHT})
@@ -71,7 +71,7 @@ def test_inspect_says_what_training_would_use(bags: Path) -> None:
 
 
 def test_a_drive_with_everything_wrong_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
-    """A pause, a clock that was reset, a message twice, pictures that do not decode, NaN as a command."""
+    """A pause, a clock that was reset, a message twice, images that do not decode, NaN as a command."""
     found = camera_car.drive(10.0)
     images = [message for topic, *_, message in found if topic == camera_car.IMAGE_TOPIC]
     twists = [message for topic, *_, message in found if topic == camera_car.ACTION_TOPIC]

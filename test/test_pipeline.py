@@ -68,11 +68,11 @@ def test_settle_waits_for_the_item_under_way(two_threads: None) -> None:
         ended.set()
         yield 1
 
-    overlap.settle()  # nothing is under way yet
+    overlap.drain()  # nothing is under way yet
     results = overlap.map(lambda item: item, items(), 2)
     next(results)
     del results
     assert not ended.is_set()
     go_on.set()
-    overlap.settle()
+    overlap.drain()
     assert ended.is_set()

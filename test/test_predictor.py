@@ -94,7 +94,7 @@ def test_candidates_equal_single_predictions(tiny_checkpoint: Path) -> None:
     assert np.abs(both[1] - single).max() > 1
 
 
-def test_the_native_number_format_changes_pictures_little(tiny_checkpoint: Path) -> None:
+def test_the_native_number_format_changes_images_little(tiny_checkpoint: Path) -> None:
     exact, native = (
         Predictor(*load_checkpoint(tiny_checkpoint)),
         Predictor.load(tiny_checkpoint, device="cpu"),

@@ -35,7 +35,9 @@ def tiny_config(**changes: object) -> CheckpointConfig:
         "autoencoder": AutoencoderConfig(
             latent_channels=4, fine_width=16, coarse_width=16, encoder_blocks=1, decoder_blocks=1
         ),
-        "transformer": TransformerConfig(width=32, depth=2, heads=2, window_frames=4, reach=8, carry=True),
+        "transformer": TransformerConfig(
+            width=32, depth=2, heads=2, window_frames=4, max_trained_step=8, condition_on_previous_frame=True
+        ),
         "schedule": preset("2-1", chunk_frames=2, horizon=8),
         "horizon": 8,
         "context_frames": 2,

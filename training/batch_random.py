@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class BatchRandom:
     """Random numbers of one step: drawn for the global batch, handed out for this process's rows.
 
     Process r of W holds rows r * B to (r + 1) * B of the global batch of W * B clips, so that one
@@ -37,17 +37,17 @@ class Draws:
         drawn = torch.randn(self.world * rows, *shape, generator=self._generator, device=self.device)
         return drawn[self.rank * rows : (self.rank + 1) * rows]
 
-    def below(self, count: int) -> int:
+    def randint(self, count: int) -> int:
         """An integer in [0, count), the same in all processes."""
         return self._common.randrange(count)
 
-    def fraction(self) -> float:
+    def random(self) -> float:
         """A number in [0, 1), the same in all processes."""
         return self._common.random()
 
-    def chance(self, share: float) -> bool:
+    def bernoulli(self, share: float) -> bool:
         """True in a ``share`` of the calls, the same in all processes."""
-        return self.fraction() < share
+        return self.random() < share
 
     def sample(self, count: int, size: int) -> list[int]:
         """``size`` different integers in [0, count), the same in all processes."""

@@ -39,7 +39,7 @@ def card(config: CheckpointConfig, recipe: Recipe, facts: Facts, figures: dict[s
     """Markdown text of the card; ``figures`` as ``dd_ros evaluate`` gives them, or None."""
     streams = config.streams
     stages = "\n".join(
-        f"| {name} | {stage.minutes:.3g} | {stage.batch_size} | {stage.rate:g} |"
+        f"| {name} | {stage.minutes:.3g} | {stage.batch_size} | {stage.learning_rate:g} |"
         for name, stage in (
             ("autoencoder", recipe.autoencoder),
             ("teacher", recipe.teacher),

@@ -38,7 +38,7 @@ def clips_within(memory: int, pixels: int) -> int:
 
 
 def loader_workers() -> int:
-    """Processes that decode pictures: half of the cores that this process may use, one at least."""
+    """Processes that decode images: half of the cores that this process may use, one at least."""
     return min(MOST_WORKERS, share_of_cores(2))
 
 

@@ -134,7 +134,7 @@ def recipe_for(
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
     """The recipe for ``minutes`` with network and schedule of the checkpoint ``settings``.
 
-    Without scores: at this size matching distributions costs steps and brings nothing. Without ``carry``: what it
+    Without scores: at this size matching distributions costs steps and brings nothing. Without ``condition_on_previous_frame``: what it
     tells the network of few bags is learnt by heart (docs/results.md has figures for both).
     """
     budget = {stage: max(0.01, share * (minutes - START_MINUTES)) for stage, share in SHARES.items()}
@@ -145,18 +145,20 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
     return Recipe(
         name=name,
         streams=settings.streams,
-        network=settings.transformer.model_copy(update={"carry": False}),
+        network=settings.transformer.model_copy(update={"condition_on_previous_frame": False}),
         image_network=settings.autoencoder,
         schedule="-".join(str(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)),
         chunk_frames=schedule.chunk_frames,
         horizon=settings.horizon,
         context_frames=settings.context_frames,
-        autoencoder=StageRecipe(minutes=budget["autoencoder"], batch_size=clips, rate=1.5e-3, **often),
-        teacher=TeacherRecipe(minutes=budget["teacher"], batch_size=clips, rate=1.5e-3, **often),
+        autoencoder=StageRecipe(
+            minutes=budget["autoencoder"], batch_size=clips, learning_rate=1.5e-3, **often
+        ),
+        teacher=TeacherRecipe(minutes=budget["teacher"], batch_size=clips, learning_rate=1.5e-3, **often),
         distillation=DistillationRecipe(
             minutes=budget["distillation"],
             batch_size=clips // 2,
-            rate=5e-4,
+            learning_rate=5e-4,
             matching=0.0,
             motion=0.0,
             **often,

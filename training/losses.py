@@ -11,12 +11,12 @@ from dd_ros.diffusion.path import velocity_weight
 from dd_ros.model.transformer import Denoised
 
 EPSILON = 1e-6
-LEAST_ERROR = 1e-4  # of pixels in [-1, 1] that is 46 dB
+ERROR_FLOOR = 1e-4  # of pixels in [-1, 1] that is 46 dB
 COARSE = 16  # pixels of a side that colours are averaged over
-LEAST_COLOUR = 1e-6  # an eighth of a grey level
+COLOUR_FLOOR = 1e-6  # an eighth of a grey level
 COLOUR_WEIGHT = 0.3
 WINDOW = 7  # pixels of a side that structure is compared in
-LEAST_STRUCTURE = 1e-3  # a similarity of 0.999
+SSIM_FLOOR = 1e-3  # a similarity of 0.999
 
 
 def differences(latents: Tensor) -> Tensor:
@@ -74,12 +74,12 @@ def motion_matching(generated: Tensor, fake: Tensor, real: Tensor) -> Tensor:
     return towards(motion, gradient, weight / weight.mean())
 
 
-def regression(generated: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Tensor:
+def regression(generated: Tensor, logged: Tensor, least: float = ERROR_FLOOR) -> Tensor:
     """Log error against the logged future, of frames and of their temporal differences."""
     return log_error(generated, logged, least) + log_error(differences(generated), differences(logged), least)
 
 
-def log_error(values: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Tensor:
+def log_error(values: Tensor, logged: Tensor, least: float = ERROR_FLOOR) -> Tensor:
     """Logarithm of each frame's mean squared error, [B, F, ...], mean over clips and frames.
 
     A decibel counts as much in an easy frame as in a hard one, so that early frames, in which little
@@ -90,14 +90,14 @@ def log_error(values: Tensor, logged: Tensor, least: float = LEAST_ERROR) -> Ten
     return (error + least).log().mean()
 
 
-def picture_error(images: Tensor, logged: Tensor) -> Tensor:
-    """Log error of pictures [B, F, 3, H, W] in [-1, 1], and of their colours at large.
+def image_error(images: Tensor, logged: Tensor) -> Tensor:
+    """Log error of images [B, F, 3, H, W] in [-1, 1], and of their colours at large.
 
-    A tint of half a grey level costs nothing in a picture, but long rollouts on own output add it up; and squared
+    A tint of half a grey level costs nothing in an image, but long rollouts on own output add it up; and squared
     errors like the blur of two colours best where it is not known which of them comes: it is paler than both.
     """
     (tint, saturation), (true_tint, true_saturation) = colours(images), colours(logged)
-    at_large = log_error(tint, true_tint, LEAST_COLOUR) + log_error(saturation, true_saturation, LEAST_COLOUR)
+    at_large = log_error(tint, true_tint, COLOUR_FLOOR) + log_error(saturation, true_saturation, COLOUR_FLOOR)
     return log_error(images, logged) + COLOUR_WEIGHT * at_large
 
 
@@ -112,8 +112,8 @@ def colours(images: Tensor) -> tuple[Tensor, Tensor]:
     return coarse[:, :, :3], coarse[:, :, 3:]
 
 
-def structure_error(images: Tensor, logged: Tensor) -> Tensor:
-    """Logarithm of each picture's 1 - SSIM, [B, F, 3, H, W] in [-1, 1], mean over clips and frames.
+def ssim_error(images: Tensor, logged: Tensor) -> Tensor:
+    """Logarithm of each image's 1 - SSIM, [B, F, 3, H, W] in [-1, 1], mean over clips and frames.
 
     Squared errors hardly notice that faint texture is lost; structural similarity (Wang et al. 2004,
     section III.B; even windows of ``WINDOW`` pixels, each colour by itself) compares it to its own contrast.
@@ -128,7 +128,7 @@ def structure_error(images: Tensor, logged: Tensor) -> Tensor:
         (2.0 * means + steady_mean) * (2.0 * covariance + steady_contrast)
         / ((squares + steady_mean) * (variances + steady_contrast))
     )  # fmt: skip
-    return (1.0 - similarity.mean(dim=(1, 2, 3)) + LEAST_STRUCTURE).log().mean()
+    return (1.0 - similarity.mean(dim=(1, 2, 3)) + SSIM_FLOOR).log().mean()
 
 
 def window_means(values: Tensor) -> Tensor:

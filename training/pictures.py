@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages -> pictures at the model's size, as fast as that goes."""
+"""Image messages -> images at the model's size, as fast as that goes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REDUCED = {
 }
 
 
-def read_picture(msg: Any, width: int, height: int) -> NDArray[np.uint8]:
+def read_image(msg: Any, width: int, height: int) -> NDArray[np.uint8]:
     """Pixels of an Image or CompressedImage message, uint8 RGB [height, width, 3].
 
     A jpeg is decoded at a half, a quarter or an eighth of its size where that is enough.
@@ -41,7 +41,7 @@ def read_picture(msg: Any, width: int, height: int) -> NDArray[np.uint8]:
     return resize(image_to_rgb(msg) if pixels is None else pixels, width, height)
 
 
-def check_picture(msg: Any) -> tuple[int, int]:
+def check_image(msg: Any) -> tuple[int, int]:
     """Width and height of the image in a message, of a jpeg at little cost; InputError if it does not decode."""
     if is_jpeg(msg) and decode(msg, cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None:
         return jpeg_size(msg)

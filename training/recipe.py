@@ -20,8 +20,8 @@ class StageRecipe(Settings):
         minutes: share of the time; the stage ends after this long or after ``steps``.
         steps: optimiser steps at most.
         batch_size: clips per step and process.
-        rate: peak learning rate.
-        average: decay per step of the averaged weights, which are the ones that ship.
+        learning_rate: of AdamW at its peak.
+        ema_decay: decay per step of the averaged weights, which are the ones that ship.
         validate_every: steps between two looks at validation clips.
         seed: of all random draws.
     """
@@ -29,8 +29,8 @@ class StageRecipe(Settings):
     minutes: Annotated[float, Field(gt=0.0)]
     steps: Positive = 1_000_000
     batch_size: Positive = 8
-    rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     validate_every: Positive = 400
     seed: int = 0
 
@@ -54,15 +54,15 @@ class DistillationRecipe(StageRecipe):
         motion: distribution matching of temporal differences.
         regression: error against the logged future and its temporal differences, on a logarithmic
             scale; changes linearly to ``regression_end``.
-        least_error: squared error of latents that the regression does not go below. The larger it is, the more
+        error_floor: squared error of latents that the regression does not go below. The larger it is, the more
             count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; teaches student and decoder.
-        structure: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
+        ssim: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
         uncertainty: likelihood of the errors under the expected error that comes with predictions; teaches that alone.
-        pictures_from: share of the stage after which pixels and structure join; before it nothing is decoded, so that
+        pixel_loss_start: share of the stage after which pixels and structure join; before it nothing is decoded, so that
             a step takes less time.
         critic_steps: critic updates per generator update.
-        scores_from: share of the stage after which critic, matching and motion join the regression; 1 is never.
+        dmd_start: share of the stage after which critic, matching and motion join the regression; 1 is never.
         guidance: action guidance of the real score.
         context_noise: as the teacher's, for the student.
         long_rollouts: share of the steps that go on with a rollout far beyond the horizon, with observed frames
@@ -73,13 +73,13 @@ class DistillationRecipe(StageRecipe):
     motion: Weight = 0.1
     regression: Weight = 0.3
     regression_end: Weight = 0.3
-    least_error: Annotated[float, Field(gt=0.0)] = 1e-4
+    error_floor: Annotated[float, Field(gt=0.0)] = 1e-4
     pixels: Weight = 0.3
-    structure: Weight = 0.3
+    ssim: Weight = 0.3
     uncertainty: Weight = 0.1
-    pictures_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    pixel_loss_start: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     critic_steps: Positive = 1
-    scores_from: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    dmd_start: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     guidance: Weight = 0.0
     context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     long_rollouts: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

@@ -26,13 +26,13 @@ from dd_ros.console import Command
 from dd_ros.data.bags import find_bags, split
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import judge
+from dd_ros.evaluation.evaluate import evaluate_episodes
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data.clips import BagData, fit_actions
-from dd_ros_training.data.index import TrainingEpisode, hold_back, index_bags
+from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 from dd_ros_training.device import loader_workers, precision
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
@@ -63,7 +63,7 @@ def checkpoint_config(recipe: Recipe, episodes: Sequence[TrainingEpisode]) -> Ch
     )
 
 
-def hush_lightning() -> None:
+def silence_lightning() -> None:
     """No tips and no advice on what is meant: networks in eval mode, few loader workers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for advice in ("Found .* in eval mode", ".* does not have many workers", ".*treespec, LeafSpec"):
@@ -75,7 +75,7 @@ def run_stage(
     interrupt: Interrupt,
 ) -> Model:  # fmt: skip
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
-    hush_lightning()
+    silence_lightning()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
     settings: StageRecipe = getattr(recipe, name)
@@ -147,9 +147,9 @@ class Run:
         self.problems = list(problems)
         cache, length = work / "index", recipe.context_frames + recipe.horizon
         self.episodes = index_bags(self.training_bags, recipe.streams, cache, self.problems)
-        self.held_back = index_bags(self.validation_bags, recipe.streams, cache, self.problems)
-        if not any(len(episode) >= length for episode in self.held_back):
-            self.episodes, self.held_back = hold_back(self.episodes, length)
+        self.validation_episodes = index_bags(self.validation_bags, recipe.streams, cache, self.problems)
+        if not any(len(episode) >= length for episode in self.validation_episodes):
+            self.episodes, self.validation_episodes = split_validation(self.episodes, length)
         self.problems = list(dict.fromkeys(self.problems))  # several readers may have met the same
         say(self.problems)
         self.config = checkpoint_config(recipe, self.episodes)
@@ -169,7 +169,7 @@ class Run:
                     continue
                 length = self.recipe.context_frames + self.recipe.horizon
                 data = BagData(
-                    self.episodes, self.held_back, self.config.action, length, recipe.batch_size,
+                    self.episodes, self.validation_episodes, self.config.action, length, recipe.batch_size,
                     loader_workers(), self.recipe.augment, recipe.seed, self.recipe.shards,
                     earlier=self.recipe.context_frames,
                 )  # fmt: skip
@@ -228,7 +228,9 @@ class Run:
         if not facts.interrupted:
             plots = self.work / "evaluation"
             json_path = plots / "evaluate.json"
-            figures = judge(Predictor.load(out), self.held_back, json_path, plots, max_windows=windows)
+            figures = evaluate_episodes(
+                Predictor.load(out), self.validation_episodes, json_path, plots, max_windows=windows
+            )
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
 
@@ -241,7 +243,7 @@ class Run:
             f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
             validation=f"{len(self.validation_bags)} bags"
             if self.validation_bags
-            else f"the last {sum(map(len, self.held_back))} model steps",
+            else f"the last {sum(map(len, self.validation_episodes))} model steps",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
             problems=self.problems,
             interrupted=self.interrupted,

@@ -15,11 +15,11 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Present
-from dd_ros_training.batch_random import Draws
+from dd_ros.model.transformer import LastObservation
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.stages.base import Stage
 
-PICTURES = 4  # clips whose videos are logged
+IMAGES = 4  # clips whose videos are logged
 
 
 class RolloutCheck:
@@ -42,15 +42,17 @@ class RolloutCheck:
         for index in range(seen):
             part = slice(index, index + 1)
             cache.observe(model.transformer.observe(latents[:, part], actions[:, part]))
-        draws = Draws(len(self.rows), device=latents.device)  # the same noise at every validation
-        noise = draws.normal(len(frames), config.horizon, *latents.shape[2:])
+        batch_random = BatchRandom(
+            len(self.rows), device=latents.device
+        )  # the same noise at every validation
+        noise = batch_random.normal(len(frames), config.horizon, *latents.shape[2:])
         predictions = []
         for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
             cache.rollback()
             chunks = rollout(
                 model.transformer,
                 cache,
-                Present.last_of(latents, actions[:, :seen]),
+                LastObservation.last_of(latents, actions[:, :seen]),
                 future,
                 noise,
                 config.schedule,
@@ -67,7 +69,7 @@ class RolloutCheck:
             torch.stack([mean_psnr(true, candidate) for candidate in (*predictions, last)], dim=1)
         )
         if len(self.rows) == 1:
-            self.log_video(stage, true[:PICTURES], predictions[0][:PICTURES])
+            self.log_video(stage, true[:IMAGES], predictions[0][:IMAGES])
 
     def finish(self, stage: Stage) -> None:
         """Log the means over all batches; skill tells which weights are best."""
@@ -82,10 +84,10 @@ class RolloutCheck:
             prog_bar=True,
             sync_dist=True,
         )
-        stage.judge((model - last).mean())
+        stage.track_best((model - last).mean())
 
     def log_video(self, stage: Stage, true: Tensor, predicted: Tensor) -> None:
-        """True above predicted, clips side by side, as an animated picture in TensorBoard."""
+        """True above predicted, clips side by side, as an animated image in TensorBoard."""
         if stage.logger is None or not stage.trainer.is_global_zero:
             return
         rows = [clips.permute(1, 2, 0, 3, 4).flatten(2, 3) for clips in (true, predicted)]  # [F, H, B * W, 3]

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dd_ros.benchmark.roofline import floor, synchronise
+from dd_ros.benchmark.roofline import roofline, synchronise
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import write_json
@@ -118,7 +118,7 @@ def bench(
         runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds))
         first, whole = quantiles(runs[:, 0]), quantiles(runs[:, 1])
         status.update("counting operations")
-        least = floor(predictor, stream.run, whole["p50"])
+        least = roofline(predictor, stream.run, whole["p50"])
         versus = {}
         for name in RIVALS:
             status.update(f"comparing with {name}")

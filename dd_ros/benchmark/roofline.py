@@ -18,7 +18,7 @@ COPY_BYTES = 256 * 2**20  # bytes whose copy measures bytes per second; more tha
 REPEATS = 5
 
 
-def floor(predictor: Predictor, run: Callable[[], object], measured_ms: float) -> dict[str, Any]:
+def roofline(predictor: Predictor, run: Callable[[], object], measured_ms: float) -> dict[str, Any]:
     """Lower bound of one horizon, against what was measured.
 
     Args:

@@ -105,7 +105,7 @@ def show_bags(
 
 
 def use_of(bag: Path, spec: StreamSpec) -> Use:
-    """What reading a bag for training yields; its pictures are decoded, and not kept."""
+    """What reading a bag for training yields; its images are decoded, and not kept."""
     use = Use()
     try:
         episodes = read_episodes(bag, spec.model_copy(update={"width": 1, "height": 1}), use.problems)

@@ -39,7 +39,7 @@ def predict(
     if not episodes:
         raise InputError(f"{bag}: too short: expected more than {predictor.horizon} model steps without gap")
     total = sum(len(episode) for episode in episodes)
-    frames = progress(pictures(predictor, episodes), "predicting", total)
+    frames = progress(images(predictor, episodes), "predicting", total)
     write_video(out, frames, spec.rate_hz)
     text = f"{out}: {total} frames, {total / spec.rate_hz:.1f} s"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -50,8 +50,8 @@ def leads(horizon: int) -> tuple[int, int, int]:
     return max(1, horizon // 4), max(1, horizon // 2), horizon
 
 
-def pictures(predictor: Predictor, episodes: list[Episode]) -> Iterator[NDArray[np.uint8]]:
-    """One picture per frame: the frame, and what had been predicted for it at three lead times."""
+def images(predictor: Predictor, episodes: list[Episode]) -> Iterator[NDArray[np.uint8]]:
+    """One image per frame: the frame, and what had been predicted for it at three lead times."""
     step = predictor.step_ns / 1e9
     for episode in episodes:
         predictor.reset()

@@ -33,7 +33,7 @@ from dd_ros.data.steps import (
 )
 from dd_ros.errors import InputError
 
-Picture = TypeVar("Picture")
+Item = TypeVar("Item")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -131,8 +131,8 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
 
 
 def read_runs(
-    bag: Path, spec: StreamSpec, picture: Callable[[Record], Picture], problems: list[str]
-) -> list[list[Step[Picture]]]:
+    bag: Path, spec: StreamSpec, picture: Callable[[Record], Item], problems: list[str]
+) -> list[list[Step[Item]]]:
     """The model steps of a bag, an inner list for each episode; what is kept of a picture is the caller's choice.
 
     Args:
@@ -143,7 +143,7 @@ def read_runs(
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
     recording = read_actions(bag, spec, problems)
-    runs: list[list[Step[Picture]]] = []
+    runs: list[list[Step[Item]]] = []
     images = read_images(bag, spec, recording, picture, problems)
     for segment, part in groupby(images, key=lambda image: image[0]):
         kept = ((stamp, image) for _, stamp, image in part)
@@ -274,9 +274,9 @@ def read_images(
     bag: Path,
     spec: StreamSpec,
     recording: Recording,
-    picture: Callable[[Record], Picture],
+    picture: Callable[[Record], Item],
     problems: list[str],
-) -> Iterator[tuple[int, int, Picture]]:
+) -> Iterator[tuple[int, int, Item]]:
     """The second pass: what ``picture`` makes of images that are due, as (segment, stamp, it) in recorded order.
 
     As in the live node, an image that is due but does not decode is a missed model step.

@@ -174,7 +174,7 @@ class Commands:
             return plan.at(stamp)
         return executed.at(stamp) if hold else None
 
-    def rewound(self, stamp_ns: int) -> None:
+    def on_time_jump(self, stamp_ns: int) -> None:
         """The clock went back to ``stamp_ns``: forget what belongs to the time before."""
         with self._lock:
             for part in self._executed.parts:

@@ -146,7 +146,7 @@ def _bridge() -> Any:
 
 
 def _decode(msg: Any) -> RgbImage:
-    """Pixels of a CompressedImage; by OpenCV, since PyPI's cv_bridge fails on grey pictures."""
+    """Pixels of a CompressedImage; by OpenCV, since PyPI's cv_bridge fails on grey images."""
     raw = np.frombuffer(msg.data, np.uint8)
     pixels = None
     if len(raw) and "compressedDepth" not in msg.format:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rosbags.rosbag2 import Reader
 
-from dd_ros.data.recovery import CutMcap, open_sqlite, sqlite_messages, standard_types
+from dd_ros.data.recovery import UnindexedMcap, open_sqlite, sqlite_messages, standard_types
 from dd_ros.data.rosbag import Record, inflated
 
 OPEN_FILES = 16  # kept open, with their chunk indices, by each process
@@ -23,7 +23,7 @@ Messages = Iterator[tuple[str, int, bytes]]  # type, receive time, bytes
 def records_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Iterator[Record]:
     """Messages of ``topic`` received from ``first_ns`` to ``last_ns``, both included.
 
-    They come in the order, and with the ``twin`` numbers, that ``storage.records`` gives them. Whole
+    They come in the order, and with the ``duplicate_index``, that ``storage.records`` gives them. Whole
     files are read by their index, cut-off ones from a list of their chunks (mcap) or from end to end
     (sqlite3).
 
@@ -34,8 +34,10 @@ def records_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Iter
     read = sqlite_between if file.suffix == ".db3" else mcap_between
     before = None
     for msgtype, received, raw in read(file, topic, first_ns, last_ns):
-        twin = before.twin + 1 if before is not None and before.received_ns == received else 0
-        before = Record(topic, msgtype, received, inflated(raw), standard_types(), file, twin)
+        duplicate_index = (
+            before.duplicate_index + 1 if before is not None and before.received_ns == received else 0
+        )
+        before = Record(topic, msgtype, received, inflated(raw), standard_types(), file, duplicate_index)
         yield before
 
 
@@ -51,7 +53,7 @@ def open_mcap(file: Path, _changed: int, _process: int) -> Callable[[str, int, i
         reader = Reader(file)
         reader.open()
     except Exception:  # the library raises many kinds for a damaged file
-        cut = CutMcap(file)
+        cut = UnindexedMcap(file)
         return lambda topic, first_ns, last_ns: (
             (msgtype, received, raw)
             for name, msgtype, received, raw, _ in cut.messages(first_ns, last_ns)

@@ -27,7 +27,7 @@ def standard_types() -> Typestore:
 def read_damaged(file: Path) -> Iterator[Found]:
     """Messages of a .mcap or .db3 file in the order of the file; raises where it breaks off."""
     if file.suffix == ".mcap":
-        cut = CutMcap(file)
+        cut = UnindexedMcap(file)
         yield from cut.messages(0, 2**63)
         if cut.error is not None:
             raise cut.error
@@ -36,7 +36,7 @@ def read_damaged(file: Path) -> Iterator[Found]:
             yield from sqlite_messages(connection)
 
 
-class CutMcap:
+class UnindexedMcap:
     """An mcap file without its index: where its chunks lie, found by one pass over it.
 
     Args:

@@ -37,7 +37,7 @@ class Record:
         raw: its bytes, not compressed.
         types: the types they are of.
         file: storage file it lies in.
-        twin: how many messages of its topic and receive time come right before it in that file.
+        duplicate_index: how many messages of its topic and receive time come right before it in that file.
     """
 
     topic: str
@@ -46,7 +46,7 @@ class Record:
     raw: bytes = field(repr=False)
     types: Typestore = field(repr=False)
     file: Path = field(default=Path(), repr=False)
-    twin: int = field(default=0, repr=False)
+    duplicate_index: int = field(default=0, repr=False)
 
     @cached_property
     def msg(self) -> Any:
@@ -84,7 +84,7 @@ def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Ite
         for record in file_records(file, topics, problems):
             before = last.get(record.topic)
             if before is not None and before.received_ns == record.received_ns:
-                record.twin = before.twin + 1
+                record.duplicate_index = before.duplicate_index + 1
             last[record.topic] = record
             yield record
 

@@ -26,7 +26,7 @@ from dd_ros.config import StreamSpec
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import JoinedActions
 
-Picture = TypeVar("Picture")
+Item = TypeVar("Item")
 MAX_HOLD = 1  # missed model steps that repeating a frame may bridge
 
 
@@ -75,11 +75,11 @@ class FrameClock:
         return ticks
 
 
-class Step(NamedTuple, Generic[Picture]):
-    """A model step: stamp in ns, its picture or what stands for it, the action in force, float32 [A]."""
+class Step(NamedTuple, Generic[Item]):
+    """A model step: stamp in ns, its image or what stands for it, the action in force, float32 [A]."""
 
     stamp: int
-    picture: Picture
+    image: Item
     action: NDArray[np.float32]
 
 
@@ -115,8 +115,8 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def steps(images: Iterable[tuple[int, Picture]], rate_hz: float) -> Iterator[tuple[int, int, Picture]]:
-    """Images (stamp, picture) that become model steps, as (ticks, stamp, picture); ticks -1 after a reset."""
+def steps(images: Iterable[tuple[int, Item]], rate_hz: float) -> Iterator[tuple[int, int, Item]]:
+    """Images (stamp, image) that become model steps, as (ticks, stamp, image); ticks -1 after a reset."""
     clock = FrameClock(rate_hz)
     for stamp, image in images:
         try:
@@ -130,17 +130,17 @@ def steps(images: Iterable[tuple[int, Picture]], rate_hz: float) -> Iterator[tup
 
 
 def model_steps(
-    images: Iterable[tuple[int, Picture]], actions: JoinedActions, rate_hz: float
-) -> list[list[Step[Picture]]]:
+    images: Iterable[tuple[int, Item]], actions: JoinedActions, rate_hz: float
+) -> list[list[Step[Item]]]:
     """The model steps of a recording, an inner list for each episode.
 
     Args:
-        images: (stamp, picture) in recorded order; pictures, or whatever stands for them, are passed on.
+        images: (stamp, image) in recorded order; images, or whatever stands for them, are passed on.
         actions: all its actions. Frames before the first one are left out.
         rate_hz: model steps per second.
     """
     step_ns = round(1e9 / rate_hz)
-    runs: list[list[Step[Picture]]] = [[]]
+    runs: list[list[Step[Item]]] = [[]]
     known = (image for image in images if actions.at(image[0]) is not None)
     for ticks, stamp, image in steps(known, rate_hz):
         action = actions.at(stamp)

@@ -2,7 +2,7 @@
 """What would happen if: predictions of several command sequences from one start, beside the simulator's own futures.
 
 Example:
-    python -m dd_ros.demo.counterfactuals --checkpoint pusht --json out/counterfactuals.json --picture out/counterfactuals.png
+    python -m dd_ros.demo.counterfactuals --checkpoint pusht --json out/counterfactuals.json --image out/counterfactuals.png
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def start(seed: int, context: int, horizon: int) -> Start:
 
 
 def replayed(seed: int, steps: int) -> tuple[Robot, list[Images], list[Vector]]:
-    """The robot after ``steps`` steps, always the same, with the pictures and the commands that led to them."""
+    """The robot after ``steps`` steps, always the same, with the images and the commands that led to them."""
     robot = Robot(seed)
     images, commands = [robot.world.image()], [robot.world.pusher]
     for _ in range(steps):
@@ -113,7 +113,7 @@ def branch(seed: int, steps: int, commands: Vector) -> Future:
 
 
 def block_pose(image: Images) -> Vector | None:
-    """Pose of the block in a picture, uint8 [96, 96, 3]: the outline that covers it best; None if it is gone."""
+    """Pose of the block in an image, uint8 [96, 96, 3]: the outline that covers it best; None if it is gone."""
     seen = likeness(image)
     if seen.sum() < FEWEST_PIXELS:
         return None
@@ -182,10 +182,10 @@ def predict(predictor: Predictor, table: Start) -> Images:
 def compare(tables: Sequence[Start], predictions: Sequence[Images], step: int) -> dict[str, Any]:
     """Errors of the block's pose after ``step`` commands: as predicted, and of what it compares with.
 
-    That is: the pose if the block had not moved, the pose read off the true picture, and where the block comes to
+    That is: the pose if the block had not moved, the pose read off the true image, and where the block comes to
     from a start that is NUDGE off.
     """
-    names = ("predicted", "unmoved", "read_off_true_picture", "nudged_start")
+    names = ("predicted", "unmoved", "read_off_true_image", "nudged_start")
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     moved, index = [], step - 1
     for table, images in zip(tables, predictions, strict=True):
@@ -193,7 +193,7 @@ def compare(tables: Sequence[Start], predictions: Sequence[Images], step: int) -
             true = future.blocks[index]
             rows["predicted"].append(error(block_pose(predicted[index]), true))
             rows["unmoved"].append(error(table.block, true))
-            rows["read_off_true_picture"].append(error(block_pose(future.images[index]), true))
+            rows["read_off_true_image"].append(error(block_pose(future.images[index]), true))
             rows["nudged_start"].append(error(future.nudged[index], true))
             moved.append(rows["unmoved"][-1][0] > MOVED)
     pushed = np.array(moved)
@@ -221,7 +221,7 @@ def summary(values: Vector, pushed: NDArray[np.bool_]) -> dict[str, dict[str, fl
     }
 
 
-def picture(table: Start, images: Images) -> Images:
+def image(table: Start, images: Images) -> Images:
     """Last frames of a start: the simulator's above the predicted ones, the start to the left, enlarged."""
     true = [table.images[-1], *(future.images[-1] for future in table.futures)]
     predicted = [np.full_like(table.images[-1], 255), *images[:, -1]]
@@ -237,9 +237,9 @@ def picture(table: Start, images: Images) -> Images:
     "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
 )
 @click.option(
-    "--picture", "picture_path", type=click.Path(path_type=Path), help="Last frames of the first tables."
+    "--image", "image_path", type=click.Path(path_type=Path), help="Last frames of the first tables."
 )
-def main(checkpoint: str, starts: int, seed: int, json_path: Path, picture_path: Path | None) -> None:
+def main(checkpoint: str, starts: int, seed: int, json_path: Path, image_path: Path | None) -> None:
     """Compare predicted and simulated outcomes of several command sequences from one start."""
     predictor = Predictor.load(checkpoint)
     if predictor.action_dim != 2 or (predictor.width, predictor.height) != (IMAGE_SIZE, IMAGE_SIZE):
@@ -250,9 +250,9 @@ def main(checkpoint: str, starts: int, seed: int, json_path: Path, picture_path:
     result = compare(tables, predictions, horizon)
     on_the_way = [compare(tables, predictions, step) for step in (horizon // 2, horizon * 3 // 4)]
     write_json(json_path, {"checkpoint": predictor.config.name, **result, "on_the_way": on_the_way})
-    if picture_path:
-        shown = [picture(table, images) for table, images in zip(tables[:4], predictions[:4], strict=True)]
-        cv2.imwrite(str(picture_path), np.concatenate(shown)[..., ::-1])
+    if image_path:
+        shown = [image(table, images) for table, images in zip(tables[:4], predictions[:4], strict=True)]
+        cv2.imwrite(str(image_path), np.concatenate(shown)[..., ::-1])
     print(
         f"{result['sequences']} sequences, {result['pushed']} move the block: its centre is predicted to "
         f"{result['predicted'].get('pushed', {}).get('centre')} units (unmoved: {result['unmoved'].get('pushed', {}).get('centre')})"

@@ -2,7 +2,7 @@
 """PushT as a small robot: a camera, a round pusher and a T-shaped block. No ROS here.
 
 Positions are PushT's own units, 0 to 512 to the right and down; one model step is 0.1 s. Step ``k``:
-the picture shows the state at time t_k; then command ``k`` (where the pusher shall go) acts until
+the image shows the state at time t_k; then command ``k`` (where the pusher shall go) acts until
 t_(k+1). The commands are chosen ``look_ahead`` steps early on a twin of the world that runs ahead,
 so that the robot knows its next commands, as a planner's robot would.
 """
@@ -91,7 +91,7 @@ class World:
         self._env.space.reindex_shapes_for_body(self._env.block)
 
     def image(self) -> NDArray[np.uint8]:
-        """The camera's picture now, uint8 RGB [96, 96, 3]."""
+        """The camera's image now, uint8 RGB [96, 96, 3]."""
         return np.ascontiguousarray(self._env._render())
 
     @property
@@ -191,7 +191,7 @@ class Pusher:
             self._add(centre + 105 * np.array([np.cos(angle), np.sin(angle)]), 16, 22)
 
 
-class Sweeper:
+class HardPusher:
     """A table whose pusher starts beside the block and pushes it about: straight, hard, with sudden turns.
 
     What planners try out, and the hardest thing to predict: the script of ``Pusher`` takes care, this does not.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was predicted beside what came to pass, scored as it comes in. No ROS here.
 
-Memory is bounded: scores are kept for the whole run, pictures for its last ``keep_seconds``.
+Memory is bounded: scores are kept for the whole run, images for its last ``keep_seconds``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Timeline(Generic[T]):
 
 @dataclass
 class Recording:
-    """Takes camera frames and predicted chunks; keeps scores, and pictures of the newest time.
+    """Takes camera frames and predicted chunks; keeps scores, and images of the newest time.
 
     Args:
         keep_seconds: how much of the end is kept for the video.
@@ -194,7 +194,7 @@ class Recording:
         self._keep_for_video(piece)
 
     def copy(self) -> Recording:
-        """What was recorded so far, apart from what comes; pictures are shared."""
+        """What was recorded so far, apart from what comes; images are shared."""
         other = copy(self)
         other.frames = self.frames.copy()
         other.shown = {lead: timeline.copy() for lead, timeline in self.shown.items()}

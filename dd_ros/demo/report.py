@@ -20,7 +20,7 @@ from dd_ros.evaluation.plots import filmstrip
 from dd_ros.evaluation.video import side_by_side, tile, write_video
 
 FILES = ("demo.mp4", "filmstrip.png", "psnr.png", "report.json", "report.md")
-# Brightening of the error pictures, so that people see small errors.
+# Brightening of the error images, so that people see small errors.
 ERROR_GAIN = 2.0
 
 
@@ -126,7 +126,7 @@ def write_report(recording: Recording, folder: Path, checkpoint: str, node: dict
 
 
 def video(recording: Recording) -> Iterator[Image]:
-    """One picture per model step: the camera, what had been predicted for that time, and the error."""
+    """One image per model step: the camera, what had been predicted for that time, and the error."""
     leads, step = recording.leads(), recording.step_ns
     clock = FrameClock(1e9 / step)
     for stamp in recording.frames.stamps:
@@ -146,12 +146,12 @@ def video(recording: Recording) -> Iterator[Image]:
 
 
 def blank(like: Image) -> Image:
-    """A grey picture: nothing was predicted for this time."""
+    """A grey image: nothing was predicted for this time."""
     return np.full_like(like, 128)
 
 
 def difference(real: Image, predicted: Image) -> Image:
-    """Absolute difference of two pictures, brightened."""
+    """Absolute difference of two images, brightened."""
     error = np.abs(real.astype(np.int16) - predicted.astype(np.int16))
     return np.minimum(ERROR_GAIN * error, 255).astype(np.uint8)
 
@@ -174,7 +174,7 @@ def curve(result: dict[str, Any]) -> Figure:
 def markdown(result: dict[str, Any], folder: Path) -> str:
     """The report for people."""
     missed, quality = result["missed"], result["psnr"]
-    pictures = [name for name in FILES if name.endswith(".png") and (folder / name).exists()]
+    images = [name for name in FILES if name.endswith(".png") and (folder / name).exists()]
     lines = [
         f"# {result['checkpoint']}: predictions of a live camera",
         "",
@@ -201,7 +201,7 @@ def markdown(result: dict[str, Any], folder: Path) -> str:
     for step, model, copy, gain, count in rows:
         values = " | ".join("-" if value is None else f"{value:.2f}" for value in (model, copy, gain))
         lines.append(f"| {step * result['step_s']:.2f} | {values} | {count} |")
-    lines += ["", *(f"![{Path(name).stem}]({name})\n" for name in pictures)]
+    lines += ["", *(f"![{Path(name).stem}]({name})\n" for name in images)]
     return "\n".join(lines)
 
 

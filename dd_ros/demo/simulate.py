@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes of the simulated robot as rosbag2 bags, with the topics of the live robot node.
 
-Stamps, live and in bags: picture ``k`` carries t_k, the time of the state it shows; command ``k``,
+Stamps, live and in bags: image ``k`` carries t_k, the time of the state it shows; command ``k``,
 which acts from t_k to t_(k+1), carries t_k + 1 ms, because the robot looks and then acts. So the
-command in force at a picture's stamp is the one that led to that picture.
+command in force at an image's stamp is the one that led to that image.
 
     python -m dd_ros.demo.simulate --out bags --episodes 150 --steps 200 --seed 0
 """
@@ -21,7 +21,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
-from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, Robot, Sweeper
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, HardPusher, Robot
 from dd_ros.errors import InputError
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
@@ -30,7 +30,7 @@ PLAN_TOPIC = "/pusher/plan"
 CAMERA_FRAME = "camera"
 JOINTS = ("x", "y")
 STEP_NS = round(1e9 / RATE_HZ)
-# From the picture to the moment its successor's command acts.
+# From the image to the moment its successor's command acts.
 COMMAND_DELAY_NS = 1_000_000
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
 
@@ -42,7 +42,7 @@ STREAMS = StreamSpec(
 
 
 class EpisodeWriter:
-    """Writes pictures and commands of one episode into a new bag (mcap, zstd).
+    """Writes images and commands of one episode into a new bag (mcap, zstd).
 
     Args:
         path: folder of the bag; must not exist.
@@ -65,7 +65,7 @@ class EpisodeWriter:
         self._bag.close()
 
     def image(self, stamp_ns: int, rgb: NDArray[np.uint8]) -> None:
-        """Write the picture ``rgb`` uint8 [H, W, 3]."""
+        """Write the image ``rgb`` uint8 [H, W, 3]."""
         height, width, _ = rgb.shape
         message = self._types.types[IMAGE_TYPE](
             header=self._header(stamp_ns, CAMERA_FRAME), height=height, width=width, encoding="rgb8",
@@ -94,10 +94,10 @@ def _zstd() -> Any:
     return CompressionFormat.ZSTD
 
 
-def write_episode(path: Path, robot: Robot | Sweeper, steps: int, start_ns: int = FIRST_STAMP_NS) -> None:
-    """Run ``robot`` for ``steps`` pictures, or until it is over, and write them and the commands to the bag ``path``."""
+def write_episode(path: Path, robot: Robot | HardPusher, steps: int, start_ns: int = FIRST_STAMP_NS) -> None:
+    """Run ``robot`` for ``steps`` images, or until it is over, and write them and the commands to the bag ``path``."""
     with EpisodeWriter(path) as bag:
-        # Before the first picture the pusher stands still: its own place is the command in force.
+        # Before the first image the pusher stands still: its own place is the command in force.
         bag.command(start_ns - STEP_NS + COMMAND_DELAY_NS, robot.world.pusher)
         for step in range(steps):
             stamp = start_ns + step * STEP_NS
@@ -110,15 +110,15 @@ def write_episode(path: Path, robot: Robot | Sweeper, steps: int, start_ns: int 
 @click.command(cls=Command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bags.")
 @click.option("--episodes", default=150, show_default=True, help="Number of bags.")
-@click.option("--steps", default=200, show_default=True, help="Pictures per bag, 10 a second.")
+@click.option("--steps", default=200, show_default=True, help="Images per bag, 10 a second.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first episode.")
 @click.option(
-    "--sweeps", is_flag=True, help="Hard pushes from beside the block, instead of the robot at work."
+    "--hard-pushes", is_flag=True, help="Hard pushes from beside the block, instead of the robot at work."
 )
-def main(out: Path, episodes: int, steps: int, seed: int, sweeps: bool) -> None:
+def main(out: Path, episodes: int, steps: int, seed: int, hard_pushes: bool) -> None:
     """Write episodes of the simulated PushT robot as rosbag2 bags."""
     out.mkdir(parents=True, exist_ok=True)
-    robot = Sweeper if sweeps else Robot
+    robot = HardPusher if hard_pushes else Robot
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9

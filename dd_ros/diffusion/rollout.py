@@ -14,7 +14,7 @@ from dd_ros.config import Schedule
 from dd_ros.diffusion.path import step
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Denoised, Present, VideoTransformer
+from dd_ros.model.transformer import Denoised, LastObservation, VideoTransformer
 
 
 class RolloutChunk(NamedTuple):
@@ -35,7 +35,7 @@ class RolloutChunk(NamedTuple):
 def rollout(
     network: VideoTransformer,
     cache: KVCache,
-    present: Present,
+    last_observation: LastObservation,
     actions: Tensor,
     noise: Tensor,
     schedule: Schedule,
@@ -53,7 +53,7 @@ def rollout(
         network: the denoiser.
         cache: holds the observed frames of B contexts; a generated chunk is appended when the next one is
             asked for, so that nobody waits for a refresh pass.
-        present: the last observed frame of those contexts.
+        last_observation: the last observed frame of those contexts.
         actions: [N, F, A] normalised action of every future frame; N a multiple of B.
         noise: [N, F, c, h, w] standard normal.
         schedule: noise levels per chunk.
@@ -67,7 +67,7 @@ def rollout(
     """
     size = schedule.chunk_frames
     if latest is None:
-        latest = present.repeated(len(actions) // len(present.latent)).latent
+        latest = last_observation.repeated(len(actions) // len(last_observation.latent)).latent
     for chunk in range(schedule.chunks(actions.shape[1])):
         part = slice(chunk * size, (chunk + 1) * size)
 
@@ -78,7 +78,7 @@ def rollout(
                 noisy,
                 level,
                 actions[:, part],
-                present,
+                last_observation,
                 latest,
                 schedule,
                 first_step + part.start,
@@ -100,16 +100,16 @@ def rollout(
         latest = clean[:, -1]
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
-        memory = result.memory
+        keys_values = result.keys_values
         if schedule.clean_context:
             with gradient_only_at(len(levels), trained_step):
-                memory = denoise(clean, 0.0).memory
-        cache.append(memory if trained_step is None else detached(memory))
+                keys_values = denoise(clean, 0.0).keys_values
+        cache.append(keys_values if trained_step is None else detached(keys_values))
 
 
-def detached(memory: list[KeysValues]) -> list[KeysValues]:
+def detached(keys_values: list[KeysValues]) -> list[KeysValues]:
     """The same keys and values without their history: no gradient crosses chunks."""
-    return [KeysValues(kv.keys.detach(), kv.values.detach()) for kv in memory]
+    return [KeysValues(kv.keys.detach(), kv.values.detach()) for kv in keys_values]
 
 
 def gradient_only_at(index: int, trained: int | None):
@@ -123,7 +123,7 @@ def denoise_chunk(
     noisy: Tensor,
     level: float,
     actions: Tensor,
-    present: Present,
+    last_observation: LastObservation,
     latest: Tensor,
     schedule: Schedule,
     first_step: int,
@@ -134,7 +134,7 @@ def denoise_chunk(
         noisy,
         levels,
         actions,
-        present,
+        last_observation,
         latest[:, None],
         cache.observed,
         list(cache.generated),

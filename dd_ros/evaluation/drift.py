@@ -2,7 +2,7 @@
 """Long rollouts: hundreds of steps on own output, and what one real frame mends.
 
 Example:
-    python -m dd_ros.evaluation.drift --checkpoint g1_pick --bags BAGS --json out/drift.json --picture out/drift.png
+    python -m dd_ros.evaluation.drift --checkpoint g1_pick --bags BAGS --json out/drift.json --image out/drift.png
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def drift(
         predictor: used from one episode to the next, reset before each.
         episodes: recorded ones.
         steps: model steps of a rollout.
-        strip: picture to make of the first usable episode, true frames above own ones.
+        strip: image to make of the first usable episode, true frames above own ones.
 
     Returns:
         ``segments``: per SEGMENT steps the means of ``psnr`` in dB and of the three ratios to the real video;
@@ -153,15 +153,15 @@ MEASURES = {"brightness": brightness, "saturation": saturation, "sharpness": sha
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="True frames above own ones.")
+@click.option("--image", type=click.Path(path_type=Path), help="True frames above own ones.")
 def main(
-    checkpoint: str, bags: tuple[Path, ...], part: str, steps: int, json_path: Path, picture: Path | None
+    checkpoint: str, bags: tuple[Path, ...], part: str, steps: int, json_path: Path, image: Path | None
 ) -> None:
     """Let a checkpoint predict for long, chunk after chunk on its own output, and compare with what the camera saw."""
     predictor = Predictor.load(checkpoint)
     chosen = select(find_bags(bags), part)
     episodes = read_all(chosen, predictor.config.streams, Console(stderr=True))
-    result = drift(predictor, episodes, steps, picture)
+    result = drift(predictor, episodes, steps, image)
     write_json(json_path, {"checkpoint": predictor.config.name, "steps": steps, **result})
     last = result["segments"][-1]
     print(", ".join(f"{name} {last[name]:.2f}" for name in MEASURES), f"of the real video's at step {steps}")

@@ -23,14 +23,14 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.features import feature_distance
 from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
-from dd_ros.evaluation.windows import Recorded, Window, clip_of, cut, foreign_actions
+from dd_ros.evaluation.windows import Recorded, Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
 METRICS = ("psnr", "ssim", "psnr_moving", "features")
 ACTIONS = ("true", "zero", "shuffled", "hold")
 RIVALS = ("zero", "shuffled")  # what true actions must beat; "hold" is reported only
-PICTURES = 4  # windows kept for the filmstrip
+EXAMPLES = 4  # windows kept for the filmstrip
 
 Values = NDArray[np.float64]
 Images = NDArray[np.uint8]
@@ -45,14 +45,14 @@ class Scores:
         actions: name -> rows [K] of PSNR.
         uncertainty: rows [K], the error that the model expects of its frames for true actions.
         episodes: index of each window's episode.
-        pictures: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
+        examples: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
     """
 
     predictors: dict[str, dict[str, list[Values]]] = field(default_factory=dict)
     actions: dict[str, list[Values]] = field(default_factory=dict)
     uncertainty: list[Values] = field(default_factory=list)
     episodes: list[int] = field(default_factory=list)
-    pictures: list[tuple[Images, Images, Images]] = field(default_factory=list)
+    examples: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
     def judge(self, true: Images, last: Images, predictions: dict[str, Images]) -> None:
         """Add the metrics of all predictors on one window."""
@@ -97,7 +97,7 @@ def evaluate(
         checkpoint: folder or shipped name.
         bags: bags, or folders of bags.
         json_path: where the figures go.
-        plots: folder for pictures; None makes none.
+        plots: folder for images; None makes none.
         image_topic, action_topics: instead of those the checkpoint names; actions as
             ``config.parse_actions`` takes them.
         stride: frames between the starts of two windows.
@@ -119,10 +119,10 @@ def evaluate(
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
     episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
     check_actions(episodes, predictor, spec)
-    return judge(predictor, episodes, json_path, plots, stride, max_windows, seed)
+    return evaluate_episodes(predictor, episodes, json_path, plots, stride, max_windows, seed)
 
 
-def judge(
+def evaluate_episodes(
     predictor: Predictor,
     episodes: Sequence[Recorded],
     json_path: str | Path,
@@ -132,7 +132,7 @@ def judge(
     seed: int = 0,
 ) -> dict[str, Any]:
     """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint."""
-    windows = cut(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
+    windows = make_windows(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
     scores = score(predictor, episodes, windows, seed)
     result = {
         "checkpoint": predictor.config.name,
@@ -151,7 +151,7 @@ def judge(
     if plots is not None:
         from dd_ros.evaluation.plots import draw  # matplotlib is slow to import
 
-        draw(result, scores.pictures, Path(plots))
+        draw(result, scores.examples, Path(plots))
     summarise(result)
     return result
 
@@ -182,20 +182,20 @@ def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[
     """Run the model and the baselines on every window."""
     scores, horizon = Scores(), predictor.horizon
     rng = np.random.default_rng(seed)
-    pictured = set(np.linspace(0, len(windows) - 1, PICTURES + 2).round().astype(int)[1:-1])
+    example_windows = set(np.linspace(0, len(windows) - 1, EXAMPLES + 2).round().astype(int)[1:-1])
     predictor.warm_up()
     for number, window in enumerate(progress(windows, "evaluating")):
         clip = clip_of(episodes[window.episode], window, predictor.config.context_frames, horizon)
         before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
-        predictions, expected = predict(predictor, clip, foreign_actions(episodes, window, horizon, rng))
+        predictions, expected = predict(predictor, clip, shuffled_actions(episodes, window, horizon, rng))
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
         scores.judge(true, last, {"model": predictions["true"], **guesses})
         scores.uncertainty.append(expected)
         scores.episodes.append(window.episode)
-        if number in pictured:
-            scores.pictures.append((last, true, predictions["true"]))
+        if number in example_windows:
+            scores.examples.append((last, true, predictions["true"]))
     return scores
 
 

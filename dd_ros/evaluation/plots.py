@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of an evaluation: skill and PSNR against the horizon, and a filmstrip."""
+"""Images of an evaluation: skill and PSNR against the horizon, and a filmstrip."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_
 
 
 def draw(
-    result: dict[str, Any], pictures: Sequence[tuple[Images, Images, Images]], folder: Path
+    result: dict[str, Any], examples: Sequence[tuple[Images, Images, Images]], folder: Path
 ) -> list[Path]:
     """Write ``skill.png``, ``psnr.png`` and ``filmstrip.png`` into ``folder``.
 
     Args:
         result: what ``evaluate`` returns.
-        pictures: (last observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) per window.
+        examples: (last observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) per window.
         folder: made if it does not exist.
 
     Raises:
@@ -35,7 +35,7 @@ def draw(
     drawings = {
         SKILL: skill(result),
         CURVES: curves(result),
-        FILMSTRIP: filmstrip(result, pictures),
+        FILMSTRIP: filmstrip(result, examples),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,18 +92,18 @@ def curves(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def filmstrip(result: dict[str, Any], pictures: Sequence[tuple[Images, Images, Images]]) -> Figure:
+def filmstrip(result: dict[str, Any], examples: Sequence[tuple[Images, Images, Images]]) -> Figure:
     """For each window: true frames, predicted ones, and their difference, along the horizon."""
     horizon = len(result["steps"])
     shown = np.unique(np.linspace(0, horizon, min(6, horizon) + 1).round().astype(int)[1:] - 1)
-    height, width = pictures[0][0].shape[:2]
-    rows, columns = 3 * len(pictures), len(shown) + 1
+    height, width = examples[0][0].shape[:2]
+    rows, columns = 3 * len(examples), len(shown) + 1
     size = (1.5 * columns, 1.5 * rows * height / width + 0.3)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
-    for index, (observed, true, predicted) in enumerate(pictures):
+    for index, (observed, true, predicted) in enumerate(examples):
         block = grid[3 * index : 3 * index + 3]
         block[0, 0].imshow(observed)
         difference = np.abs(true.astype(np.int16) - predicted.astype(np.int16)).astype(np.uint8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and videos for people: labelled tiles side by side, mp4."""
+"""Images and videos for people: labelled tiles side by side, mp4."""
 
 from __future__ import annotations
 

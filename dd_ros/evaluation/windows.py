@@ -15,7 +15,7 @@ from dd_ros.errors import InputError
 
 
 class Recorded(Protocol):
-    """An episode to judge on; its pictures may be decoded only when a clip is asked for."""
+    """An episode to judge on; its images may be decoded only when a clip is asked for."""
 
     @property
     def name(self) -> str: ...
@@ -45,7 +45,7 @@ class Window:
     last: int
 
 
-def cut(
+def make_windows(
     episodes: Sequence[Recorded], context: int, horizon: int, stride: int, limit: int | None = None
 ) -> list[Window]:
     """Windows every ``stride`` frames, at most ``limit`` of them, spread evenly over all episodes.
@@ -86,7 +86,7 @@ def clip_of(episode: Recorded, window: Window, context: int, horizon: int) -> Ep
     return episode.clip(first, window.last + 1 + horizon)
 
 
-def foreign_actions(
+def shuffled_actions(
     episodes: Sequence[Recorded], window: Window, horizon: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Commands recorded elsewhere, float32 [horizon, A]: a random stretch of another episode.

@@ -51,15 +51,15 @@ class SpaceTimeRotation(nn.Module):
 
     Time is counted in model steps from the last observed frame, which stands at 0, so positions
     are bounded by the length of one rollout however long the stream runs. In a rollout beyond
-    ``reach`` steps the observed frames are held at that distance: no farther than training went.
+    ``max_trained_step`` steps the observed frames are held at that distance: no farther than training went.
     """
 
     space_angles: Tensor
     time_frequencies: Tensor
 
-    def __init__(self, head: int, rows: int, columns: int, reach: int):
+    def __init__(self, head: int, rows: int, columns: int, max_trained_step: int):
         super().__init__()
-        self.reach = reach
+        self.max_trained_step = max_trained_step
         pairs = head // 2
         self.time_pairs = pairs * 3 // 8
         row_pairs = (pairs - self.time_pairs) // 2
@@ -97,7 +97,7 @@ class SpaceTimeRotation(nn.Module):
     ) -> Callable[[Tensor], Tensor]:
         """Rotation for observed frames as seen from a chunk that ends at ``last_step``."""
         frames = observed[0].keys.shape[2] // tokens
-        shift = max(0, last_step - self.reach)
+        shift = max(0, last_step - self.max_trained_step)
         steps = torch.arange(shift - frames + 1, shift + 1, device=self.space_angles.device)
         return rotated_by(self.angles(steps))
 

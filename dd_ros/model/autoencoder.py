@@ -3,7 +3,7 @@
 
 A robot's background hardly moves, so the latent only has to carry what the last observed frame (the
 reference) cannot tell: the decoder warps the reference and paints where that does not explain the
-picture.
+image.
 """
 
 from __future__ import annotations

@@ -23,21 +23,21 @@ class KVCache:
         self.observed: list[KeysValues] = []
         self.generated: deque[list[KeysValues]] = deque(maxlen=window_chunks)
 
-    def observe(self, memory: list[KeysValues]) -> None:
+    def observe(self, keys_values: list[KeysValues]) -> None:
         """Append one observed frame (per block [B, heads, tokens, head]); drop the oldest."""
         if not self.observed:
             self.observed = [
-                KeysValues(*(part.repeat(1, 1, self.context_frames, 1) for part in kv)) for kv in memory
+                KeysValues(*(part.repeat(1, 1, self.context_frames, 1) for part in kv)) for kv in keys_values
             ]
             return
-        for old, new in zip(self.observed, memory, strict=True):
+        for old, new in zip(self.observed, keys_values, strict=True):
             for kept, part in zip(old, new, strict=True):
                 tokens = part.shape[2]
                 kept.copy_(torch.cat((kept[:, :, tokens:], part), dim=2))  # in place: one address for good
 
-    def append(self, memory: list[KeysValues]) -> None:
+    def append(self, keys_values: list[KeysValues]) -> None:
         """Add a generated chunk; the oldest leaves the window."""
-        self.generated.append(memory)
+        self.generated.append(keys_values)
 
     def rollback(self) -> None:
         """Forget every generated chunk."""

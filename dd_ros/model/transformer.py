@@ -23,10 +23,12 @@ from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend, attent
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
 EPSILON = 1e-6
-STEP_WAVES = 5  # Fourier frequencies of the model step; the slowest makes a quarter turn within reach
+STEP_WAVES = (
+    5  # Fourier frequencies of the model step; the slowest makes a quarter turn within max_trained_step
+)
 
 
-class Present(NamedTuple):
+class LastObservation(NamedTuple):
     """What the network is told outright of the last observed frame of B contexts.
 
     Attributes:
@@ -40,13 +42,13 @@ class Present(NamedTuple):
     action: Tensor
 
     @classmethod
-    def last_of(cls, latents: Tensor, actions: Tensor) -> Present:
+    def last_of(cls, latents: Tensor, actions: Tensor) -> LastObservation:
         """The last of C >= 1 observed frames: latents [B, C, c, h, w], actions [B, C, A]."""
         return cls(latents[:, -1], latents[:, -1] - latents[:, -2:][:, 0], actions[:, -1])
 
-    def repeated(self, count: int) -> Present:
+    def repeated(self, count: int) -> LastObservation:
         """Each context ``count`` times in a row."""
-        return Present(*(part.repeat_interleave(count, dim=0) for part in self))
+        return LastObservation(*(part.repeat_interleave(count, dim=0) for part in self))
 
 
 class Denoised(NamedTuple):
@@ -55,27 +57,27 @@ class Denoised(NamedTuple):
     Attributes:
         latents: [N, F, c, h, w], the estimate of the clean latents.
         log_variance: [N, F, h / patch, w / patch], log of the expected squared error per token.
-        memory: one KeysValues per block, of these frames, for the cache.
+        keys_values: one KeysValues per block, of these frames, for the cache.
     """
 
     latents: Tensor
     log_variance: Tensor
-    memory: list[KeysValues]
+    keys_values: list[KeysValues]
 
 
 class Conditioning(nn.Module):
     """Embeds noise level, action and model step of each frame into one vector.
 
     The action enters as it is and as its difference to the action of the last observed frame, since
-    what moves in the picture is what the command changes; and as Fourier features, which multiply
-    with those of ``Place`` to point at a spot in the picture.
+    what moves in the image is what the command changes; and as Fourier features, which multiply
+    with those of ``PositionEmbedding`` to point at a spot in the image.
     """
 
     frequencies: Tensor
     action_frequencies: Tensor
     step_frequencies: Tensor
 
-    def __init__(self, width: int, action_dim: int, reach: int):
+    def __init__(self, width: int, action_dim: int, max_trained_step: int):
         super().__init__()
         frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), 32))
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -85,8 +87,8 @@ class Conditioning(nn.Module):
         features = (2 + 2 * ACTION_WAVES) * action_dim
         self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         self.no_action = nn.Parameter(torch.zeros(width))
-        self.reach = reach
-        turns = torch.pi / (2.0 * reach) * 2.0 ** torch.arange(STEP_WAVES)
+        self.max_trained_step = max_trained_step
+        turns = torch.pi / (2.0 * max_trained_step) * 2.0 ** torch.arange(STEP_WAVES)
         self.register_buffer("step_frequencies", turns, persistent=False)
         self.step = nn.Linear(2 * STEP_WAVES, width, bias=False)
         nn.init.zeros_(self.step.weight)
@@ -102,13 +104,13 @@ class Conditioning(nn.Module):
         if drop is not None:
             action = torch.where(drop[:, None, None], self.no_action, action)
         steps = torch.arange(first_step, first_step + levels.shape[1], device=levels.device)
-        turn = steps.clamp(max=self.reach)[:, None] * self.step_frequencies
+        turn = steps.clamp(max=self.max_trained_step)[:, None] * self.step_frequencies
         step = self.step(torch.cat((turn.sin(), turn.cos()), dim=-1))
         return F.silu(level + action + step)
 
 
-class Place(nn.Module):
-    """Where in the picture a token lies: commands are absolute, and rotary positions are not.
+class PositionEmbedding(nn.Module):
+    """Where in the image a token lies: commands are absolute, and rotary positions are not.
 
     Fourier features of row and column, so that weights fit any grid.
     """
@@ -187,16 +189,20 @@ class VideoTransformer(nn.Module):
         self.tokens = self.rows * self.columns
         token = latent_channels * config.patch**2
         self.embed = nn.Linear(4 * token, config.width)
-        self.place = Place(config.width, self.rows, self.columns)
-        self.conditioning = Conditioning(config.width, action_dim, config.reach)
+        self.position_embedding = PositionEmbedding(config.width, self.rows, self.columns)
+        self.conditioning = Conditioning(config.width, action_dim, config.max_trained_step)
         self.modulation = nn.Linear(config.width, 6 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.last_modulation = nn.Linear(config.width, 2 * config.width)
-        self.head = nn.Linear(config.width, token + 2)  # a change, how much to carry, an uncertainty
+        self.head = nn.Linear(
+            config.width, token + 2
+        )  # a change, how much of the previous frame to keep, an uncertainty
         shift, scale, gate = 0.0, 1.0, 1.0  # of a block that has learnt nothing
         identity = torch.tensor([shift, scale, gate] * 2)[:, None]
         self.register_buffer("identity", identity, persistent=False)
-        self.rotation = SpaceTimeRotation(config.width // config.heads, self.rows, self.columns, config.reach)
+        self.rotation = SpaceTimeRotation(
+            config.width // config.heads, self.rows, self.columns, config.max_trained_step
+        )
         for layer in (self.modulation, self.last_modulation, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -219,25 +225,28 @@ class VideoTransformer(nn.Module):
         condition = self.conditioning(levels, actions[:, None], actions, 0, None)
         shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         tokens = self.patchify(latents)[:, None]
-        x = self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1)) + self.place()
-        rotate, memory = self.rotation.space(), []
+        x = (
+            self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1))
+            + self.position_embedding()
+        )
+        rotate, keys_values = self.rotation.space(), []
         for block in cast("list[Block]", self.blocks):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             qk, v = block.project(modulated(x, shift, scale))
-            memory.append(KeysValues(*(frames_to_sequence(part, n) for part in (qk[1].to(v.dtype), v))))
+            keys_values.append(KeysValues(*(frames_to_sequence(part, n) for part in (qk[1].to(v.dtype), v))))
             if block is self.blocks[-1]:
                 break  # its keys and values are all that is wanted; the rest would come to nothing
             q, k = rotate(qk).to(v.dtype)
             x = torch.addcmul(x, block.out(merge_heads(attention(q, k, v), 1)), gate)
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
-        return memory
+        return keys_values
 
     def forward(
         self,
         noisy: Tensor,
         levels: Tensor,
         actions: Tensor,
-        present: Present,
+        last_observation: LastObservation,
         latest: Tensor,
         observed: list[KeysValues],
         past: list[list[KeysValues]],
@@ -251,42 +260,43 @@ class VideoTransformer(nn.Module):
             noisy: [N, F, c, h, w] latents at ``levels``; F a multiple of ``chunk_frames``.
             levels: [N, F] noise levels in [0, 1].
             actions: [N, F, A] action in force at each frame.
-            present: the last observed frame of B contexts; N is a multiple of B: row i of ``noisy``
+            last_observation: the last observed frame of B contexts; N is a multiple of B: row i of ``noisy``
                 belongs to context i // (N / B).
             latest: [N, F / chunk_frames, c, h, w], the frame before each chunk as far as it is known: the estimate
                 of it, or for the first chunk the last observed frame. Keys and values of a chunk that was made in
                 one step know their own outcome in the last block only; this tells all blocks of the next chunk
-                (where ``config.carry`` has it so).
+                (where ``config.condition_on_previous_frame`` has it so).
             observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
-            past: earlier chunks within the window, oldest first, each a ``Denoised.memory``.
+            past: earlier chunks within the window, oldest first, each a ``Denoised.keys_values``.
             chunk_frames: frames that see each other.
             first_step: model steps from the last observed frame to the first frame given here.
             drop: bool [N], rows whose actions are hidden (for guidance).
         """
         n, f = noisy.shape[:2]
-        present = present.repeated(n // len(present.latent))
-        condition = self.conditioning(levels, actions, present.action, first_step, drop)
+        last_observation = last_observation.repeated(n // len(last_observation.latent))
+        condition = self.conditioning(levels, actions, last_observation.action, first_step, drop)
         shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         reference, velocity = (
-            self.patchify(part)[:, None].expand(-1, f, -1, -1) for part in (present.latent, present.velocity)
+            self.patchify(part)[:, None].expand(-1, f, -1, -1)
+            for part in (last_observation.latent, last_observation.velocity)
         )
         tokens = self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f))
         before = reference
-        if self.config.carry:
+        if self.config.condition_on_previous_frame:
             before = self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1))
             before = before.repeat_interleave(chunk_frames, dim=1)
-        x = self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.place()
+        x = self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.position_embedding()
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
         rotate = self.rotation.at(first_step, f)
         rotate_observed = self.rotation.before(first_step + chunk_frames - 1, observed, self.tokens)
-        memory = []
+        keys_values = []
         for index, block in enumerate(cast("list[Block]", self.blocks)):
             shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
             qk, v = block.project(modulated(x, shift, scale))
             q, k = rotate(qk).to(v.dtype)
             own = KeysValues(k, v)
-            memory.append(own)
+            keys_values.append(own)
             keys, values = observed[index]
             sink = KeysValues(rotate_observed(keys.float()).to(v.dtype), values)
             history = [chunk[index] for chunk in past] + split_chunks(own, span)
@@ -299,9 +309,9 @@ class VideoTransformer(nn.Module):
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
         out = self.head(modulated(x, shift, 1.0 + scale)).float()
-        change, carry, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
-        latents = self.unpatchify(reference + carry * (before - reference) + change)
-        return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), memory)
+        change, keep, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
+        latents = self.unpatchify(reference + keep * (before - reference) + change)
+        return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), keys_values)
 
     def patchify(self, latents: Tensor) -> Tensor:
         """[N, c, h, w] -> tokens [N, rows * columns, c * patch**2]."""

@@ -27,7 +27,7 @@ from dd_ros.ros.transport import profile_variable
 
 IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 PLAN_TYPES = ("dd_ros_msgs/msg/ActionSequence", "trajectory_msgs/msg/JointTrajectory")
-# Commands come faster than pictures and each may matter for the picture to come.
+# Commands come faster than images and each may matter for the image to come.
 ACTION_DEPTH = 100
 # Stamps this far from the node's clock (s) mean two clocks rather than a slow link.
 CLOCK_SKEW = 5.0
@@ -150,13 +150,13 @@ class Inputs:
         self._check_rate(rate)
         self._check_matches()
 
-    def rewound(self, stamp: int, why: str) -> None:
+    def on_time_jump(self, stamp: int, why: str) -> None:
         """Time went back to ``stamp``: start anew."""
         self._problems.note("image reset", f"{why}; started anew")
         self._statistics.add("resets")
         self._clock.reset()
         self._newest_ns = None
-        self._commands.rewound(stamp)
+        self._commands.on_time_jump(stamp)
         self._worker.rewind()
 
     def _now(self) -> int:
@@ -204,7 +204,7 @@ class Inputs:
             ticks = self._clock.accept(stamp)
         except StampsWentBack:
             back = ((before or stamp) - stamp) / 1e9
-            self.rewound(stamp, f"expected stamps that increase, got a step back of {back:.1f} s")
+            self.on_time_jump(stamp, f"expected stamps that increase, got a step back of {back:.1f} s")
             ticks = self._clock.accept(stamp)
         self._newest_ns = max(self._newest_ns or stamp, stamp)
         if ticks:

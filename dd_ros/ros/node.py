@@ -161,9 +161,9 @@ class PredictorNode(ManagedNode):
             return
         now = self.get_clock().now().nanoseconds
         if jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE:
-            self.inputs.rewound(now, "the node changed between simulated and real time")
+            self.inputs.on_time_jump(now, "the node changed between simulated and real time")
         else:
-            self.inputs.rewound(now, f"/clock went back by {-jump.delta.nanoseconds / 1e9:.1f} s")
+            self.inputs.on_time_jump(now, f"/clock went back by {-jump.delta.nanoseconds / 1e9:.1f} s")
 
     def _set_schedule(self, predictor: Predictor, name: str) -> None:
         config = predictor.config

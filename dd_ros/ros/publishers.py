@@ -104,8 +104,8 @@ class Publishers:
             self._frames.extend(chunk.frames)
             if len(self._frames) == self._horizon:
                 header = header_at(prediction.stamp_ns, prediction.frame_id)
-                picture = preview(prediction.observed, self._frames, self._step_ns / 1e9)
-                self._preview.publish(rgb_to_image(picture, header, Image))
+                image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
+                self._preview.publish(rgb_to_image(image, header, Image))
 
     def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
         """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""

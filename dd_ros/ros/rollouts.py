@@ -79,7 +79,7 @@ def candidate_actions(candidate: ActionSequence, predictor: Predictor, name: str
 
 
 def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:
-    """Goal picture at the model's size, 0 to 1; None for an empty one."""
+    """Goal image at the model's size, 0 to 1; None for an empty one."""
     if image.height == 0 and image.width == 0 and not image.data:
         return None
     try:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from dd_ros.benchmark import latency as bench_module
 from dd_ros.benchmark.latency import Stream, bench, measure_candidates, quantiles, repeated
 from dd_ros.benchmark.roofline import count_bytes, count_flops, weight_bytes
 from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
-from dd_ros.benchmark import latency as bench_module
 from dd_ros.predictor import Predictor
 
 ROWS = {"teacher", "uniform4_clean_context", "uniform2", "one_step"}

@@ -20,7 +20,7 @@ from bag_writer import (
     image,
     joints,
     make,
-    picture,
+    make_frame,
     robot_messages,
     write_bag,
 )
@@ -57,7 +57,7 @@ def test_frames_and_actions_come_back(tmp_path: Path, storage: str, zstd: bool) 
     (episode,) = read_episodes(bag, SPEC, problems)
     assert not problems
     assert len(episode) == 30
-    assert all(np.array_equal(frame, picture(number)) for number, frame in enumerate(episode.frames))
+    assert all(np.array_equal(frame, make_frame(number)) for number, frame in enumerate(episode.frames))
     assert np.allclose(episode.actions[:, 0], 0.1 * np.arange(30), atol=1e-6)
     assert episode.stamps.tolist() == [START + number * STEP for number in range(30)]
 
@@ -65,10 +65,10 @@ def test_frames_and_actions_come_back(tmp_path: Path, storage: str, zstd: bool) 
 @pytest.mark.parametrize("encoding", ["bgr8", "mono8"])
 def test_raw_encodings(tmp_path: Path, encoding: str) -> None:
     messages = [
-        (t, k, r, image(r, picture(7), encoding) if k == IMAGE else m) for t, k, r, m in robot_messages(3)
+        (t, k, r, image(r, make_frame(7), encoding) if k == IMAGE else m) for t, k, r, m in robot_messages(3)
     ]
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
-    expected = picture(7) if encoding == "bgr8" else episode.frames[0][..., :1].repeat(3, axis=-1)
+    expected = make_frame(7) if encoding == "bgr8" else episode.frames[0][..., :1].repeat(3, axis=-1)
     assert np.array_equal(episode.frames[0], expected)
     assert episode.frames[0].std() > 10
 
@@ -134,7 +134,7 @@ def test_a_gap_makes_two_episodes(tmp_path: Path) -> None:
 
 def test_receive_times_where_headers_are_empty(tmp_path: Path) -> None:
     messages = [
-        (t, k, r, image(0, picture(i)) if k == IMAGE else joints(0, (1.0, 2.0)))
+        (t, k, r, image(0, make_frame(i)) if k == IMAGE else joints(0, (1.0, 2.0)))
         for i, (t, k, r, _) in enumerate(robot_messages(5))
     ]
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
@@ -152,7 +152,7 @@ def test_a_cut_off_mcap_gives_what_is_readable(tmp_path: Path, keep_metadata: bo
     problems: list[str] = []
     (episode,) = read_episodes(bag, SPEC, problems)
     assert 10 < len(episode) < 40
-    assert np.array_equal(episode.frames[5], resize(picture(5, 240, 160), 48, 32))
+    assert np.array_equal(episode.frames[5], resize(make_frame(5, 240, 160), 48, 32))
     assert any(str(file) in problem and "readable part is used" in problem for problem in problems)
 
 
@@ -195,7 +195,7 @@ def test_images_that_do_not_decode_and_odd_actions_are_left_out_and_named(tmp_pa
     problems: list[str] = []
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert len(episode) == 10
-    assert np.array_equal(episode.frames[2], picture(1))  # one missed step repeats the frame before
+    assert np.array_equal(episode.frames[2], make_frame(1))  # one missed step repeats the frame before
     assert any("/camera/image_raw: " in problem for problem in problems)
     assert any("expected 2 action values, got 3" in problem for problem in problems)
 
@@ -206,7 +206,7 @@ def test_each_side_of_a_reset_has_its_own_commands(tmp_path: Path) -> None:
         for number in range(20):
             stamp, received = 5 * 10**9 + number * STEP, START + (20 * take + number) * STEP
             messages.append(("/action", JOINTS, received - 1000, joints(stamp - 1000, (take, number))))
-            messages.append(("/camera/image_raw", IMAGE, received, image(stamp, picture(number))))
+            messages.append(("/camera/image_raw", IMAGE, received, image(stamp, make_frame(number))))
     first, second = read_episodes(write_bag(tmp_path / "bag", messages), SPEC)
     assert (first.name, second.name) == ("bag", "bag#1")
     assert first.actions.tolist() == [[0, number] for number in range(20)]
@@ -221,7 +221,7 @@ def test_commands_without_header_meet_the_images_they_came_with(tmp_path: Path) 
         message = make("std_msgs/msg/Float64MultiArray", layout=LAYOUT, data=data)
         messages.append(("/action", "std_msgs/msg/Float64MultiArray", stamp - 1000, message))
         # 0.25 s from the camera to the recorder, as slow links have it
-        messages.append(("/camera/image_raw", IMAGE, stamp + 250_000_000, image(stamp, picture(number))))
+        messages.append(("/camera/image_raw", IMAGE, stamp + 250_000_000, image(stamp, make_frame(number))))
     (episode,) = read_episodes(write_bag(tmp_path / "bag", sorted(messages, key=lambda m: m[2])), SPEC)
     assert episode.actions[:, 0].tolist() == list(range(10))
     assert episode.stamps[0] == START
@@ -245,20 +245,20 @@ def test_fields_chosen_for_one_type_mean_nothing_on_another(tmp_path: Path) -> N
 
 
 def test_only_images_that_are_due_are_decoded(tmp_path: Path) -> None:
-    """At 30 Hz two of three damaged pictures harm nobody, the third is a missed step."""
+    """At 30 Hz two of three damaged images harm nobody, the third is a missed step."""
     messages = []
     for number in range(30):
         stamp = START + number * STEP // 3
-        picture_message = image(stamp, picture(number))
+        message = image(stamp, make_frame(number))
         if 12 <= number < 15:
-            picture_message.data = picture_message.data[:5]
+            message.data = message.data[:5]
         messages.append(("/action", JOINTS, stamp - 1000, joints(stamp - 1000, (number, 0))))
-        messages.append(("/camera/image_raw", IMAGE, stamp, picture_message))
+        messages.append(("/camera/image_raw", IMAGE, stamp, message))
     problems: list[str] = []
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert len(problems) == 1
     assert len(episode) == 10
-    assert np.array_equal(episode.frames[4], picture(9))
+    assert np.array_equal(episode.frames[4], make_frame(9))
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -340,7 +340,7 @@ def test_find_split_select(tmp_path: Path) -> None:
 
 
 def arm_and_gripper(count: int = 10) -> list[tuple[str, str, int, Any]]:
-    """Arm commands and pictures at 10 Hz; from the third picture on a gripper without header, every 0.3 s."""
+    """Arm commands and images at 10 Hz; from the third image on a gripper without header, every 0.3 s."""
     kind, found = "std_msgs/msg/Float64MultiArray", []
     for topic, type_, received, message in robot_messages(count):
         number = round((received - START) / STEP)

@@ -71,10 +71,10 @@ def test_an_empty_plan_is_refused(commands: Commands) -> None:
 
 
 def test_a_reset_clock_forgets_the_time_before_but_not_what_came_after_it(commands: Commands) -> None:
-    commands.rewound(NOW - 100 * STEP)
+    commands.on_time_jump(NOW - 100 * STEP)
     assert commands.at(NOW) is None
     commands.push(NOW - 100 * STEP, np.array([7.0]))
-    commands.rewound(NOW - 100 * STEP)
+    commands.on_time_jump(NOW - 100 * STEP)
     assert commands.at(NOW - 99 * STEP) == pytest.approx([7.0])
 
 

@@ -29,7 +29,7 @@ BAYER = {
 
 
 def smooth() -> NDArray[np.uint8]:
-    """A picture whose colours change slowly, so that a Bayer or 4:2:2 image tells nearly all of it."""
+    """An image whose colours change slowly, so that a Bayer or 4:2:2 image tells nearly all of it."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.stack([40 + 4 * x, 60 + 5 * y, 200 - 3 * x - y], axis=-1).astype(np.uint8)
 
@@ -54,7 +54,7 @@ def wide(samples: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 
 def encoded(encoding: str, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8 | np.uint16], NDArray[np.uint8]]:
-    """Samples of ``rgb`` in that encoding, and the picture they should give."""
+    """Samples of ``rgb`` in that encoding, and the image they should give."""
     family = encoding.rstrip("0123456789").removesuffix("_")
     if encoding.startswith("bayer"):
         mosaic = np.empty((HEIGHT, WIDTH), np.uint8)
@@ -203,7 +203,7 @@ def test_bad_images_say_what_was_expected_and_what_came(changes: dict[str, objec
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff\xd8 not a picture", cv2.imencode(".png", smooth())[1].tobytes()[:40]]
+    "data", [b"", b"\xff\xd8 not an image", cv2.imencode(".png", smooth())[1].tobytes()[:40]]
 )
 def test_compressed_data_that_does_not_decode(data: bytes) -> None:
     with pytest.raises(InputError, match=f"got {len(data)} bytes of format 'jpeg'"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_writer import IMAGE, START, STEP, TYPES, image, picture, robot_messages, write_bag
+from bag_writer import IMAGE, START, STEP, TYPES, image, make_frame, robot_messages, write_bag
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -44,7 +44,7 @@ def bag_of(folder: Path, kind: str, messages: list[tuple[str, str, int, Any]]) -
 
 
 def identity(record: Record) -> tuple[Any, ...]:
-    return record.topic, record.msgtype, record.received_ns, record.twin, record.raw
+    return record.topic, record.msgtype, record.received_ns, record.duplicate_index, record.raw
 
 
 def check(bag: Path, first: int, last: int) -> int:
@@ -76,7 +76,7 @@ def test_disorder_and_equal_receive_times(
     messages: list[tuple[str, str, int, Any]] = []
     for number, time in enumerate(times):
         stamp = START + time * STEP
-        messages.append((TOPIC, IMAGE, stamp, image(START + number * STEP, picture(number, 4, 4))))
+        messages.append((TOPIC, IMAGE, stamp, image(START + number * STEP, make_frame(number, 4, 4))))
     bag = bag_of(tmp_path_factory.mktemp("bags") / "bag", kind, messages)
     check(bag, START + first * STEP, START + (first + length) * STEP)
 
@@ -106,7 +106,7 @@ def test_messages_that_are_compressed_one_by_one(tmp_path: Path) -> None:
                 connections[topic] = bag.add_connection(topic, kind, typestore=TYPES)
             bag.write(connections[topic], received, TYPES.serialize_cdr(message, kind))
     (episode,) = read_episodes(tmp_path / "bag", SPEC)
-    assert np.array_equal(episode.frames[7], picture(7))
+    assert np.array_equal(episode.frames[7], make_frame(7))
     assert check(tmp_path / "bag", START + 3 * STEP, START + 6 * STEP) == 4
     with sqlite3.connect(tmp_path / "bag" / "bag.db3") as connection:
         (raw,) = connection.execute("SELECT data FROM messages").fetchone()

@@ -29,7 +29,7 @@ def stamps_of(distances: list[int]) -> list[int]:
     return [int(stamp) * MS for stamp in 10_000 + np.cumsum(distances)]
 
 
-def picture(number: int) -> np.ndarray:
+def make_frame(number: int) -> np.ndarray:
     return np.full((2, 4, 3), number % 256, np.uint8)
 
 
@@ -69,7 +69,7 @@ def test_resample_equals_walking_the_grid(distances: list[int]) -> None:
     stamps = stamps_of(distances)
     actions = ActionBuffer(1)
     actions.push(-(10**18), [0.0])
-    episodes = resample(((s, picture(n)) for n, s in enumerate(stamps)), actions, SPEC)
+    episodes = resample(((s, make_frame(n)) for n, s in enumerate(stamps)), actions, SPEC)
     expected = slow_steps(stamps, 100 * MS)
     assert [
         [(int(s), int(f[0, 0, 0])) for s, f in zip(e.stamps, e.frames, strict=True)] for e in episodes
@@ -148,7 +148,7 @@ def test_bad_actions_are_refused_by_name(values: list[float], message: str) -> N
 def test_frames_before_the_first_action_are_left_out() -> None:
     actions = ActionBuffer(1)
     actions.push(250 * MS, [1.0])
-    episodes = resample(((n * 100 * MS, picture(n)) for n in range(6)), actions, SPEC, "bag")
+    episodes = resample(((n * 100 * MS, make_frame(n)) for n in range(6)), actions, SPEC, "bag")
     assert [e.name for e in episodes] == ["bag"]
     assert episodes[0].stamps.tolist() == [300 * MS, 400 * MS, 500 * MS]
 

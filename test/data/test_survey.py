@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, picture, robot_messages, write_bag
+from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, make_frame, robot_messages, write_bag
 
 from dd_ros.config import parse_actions
 from dd_ros.data.survey import BagInfo, choose_topics, describe_streams, image_size, inspect_bag, typical_rate
@@ -77,7 +77,7 @@ def test_rates_of_header_stamps_not_of_arrival(tmp_path: Path) -> None:
         stamp = START + number * 1000 // 30 * 1_000_000
         received = START + (number // 20) * 1_900_000_000 + number * 1_000_000
         messages.append(("/action", JOINTS, received, joints(stamp - 1000, (number, 0))))
-        messages.append((CAMERA, IMAGE, received, image(stamp, picture(number))))
+        messages.append((CAMERA, IMAGE, received, image(stamp, make_frame(number))))
     info = look(tmp_path / "bag", messages)
     assert info.topic(CAMERA).rate == pytest.approx(30.0, rel=1e-3)
     assert describe_streams([info], CAMERA, ACTION, []).rate_hz == pytest.approx(15.0, rel=1e-3)

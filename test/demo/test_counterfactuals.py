@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counterfactuals: branches of one start are the simulator's, and poses are read off pictures."""
+"""Counterfactuals: branches of one start are the simulator's, and poses are read off images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTEXT, HORIZON = 2, 12
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_pose_is_read_off_a_picture(seed: int) -> None:
+def test_a_pose_is_read_off_a_image(seed: int) -> None:
     world = World(seed)
     distance, degrees = error(block_pose(world.image()), world.block)
     assert distance < 5.0  # a pixel
@@ -45,7 +45,7 @@ def test_branches_leave_from_one_start() -> None:
     assert error(still.nudged[-1], still.blocks[-1])[0] == pytest.approx(1.0, abs=0.1)
     assert all(0.0 < error(future.nudged[-1], future.blocks[-1])[0] < 20.0 for future in table.futures)
     read = [error(block_pose(image), pose)[0] for image, pose in zip(still.images, still.blocks, strict=True)]
-    assert max(read) < 5.0  # pictures and poses go together
+    assert max(read) < 5.0  # images and poses go together
     assert all(future.commands.shape == (HORIZON, 2) for future in table.futures)
 
 
@@ -61,10 +61,10 @@ def test_perfect_predictions_find_every_push() -> None:
     right = compare(tables, perfect, HORIZON)
     assert right["pushed"] >= 4
     assert right["nearer_than_unmoved_where_pushed"] == 1.0
-    assert right["predicted"] == right["read_off_true_picture"]
+    assert right["predicted"] == right["read_off_true_image"]
     assert right["predicted"]["pushed"]["centre"] < 5.0
     frozen = [np.stack([np.repeat(table.images[-1:], HORIZON, axis=0)] * 6) for table in tables]
     assert compare(tables, frozen, HORIZON)["predicted"]["pushed"]["centre"] > 10.0
     early = compare(tables, perfect, HORIZON // 2)
-    assert early["predicted"] == early["read_off_true_picture"]
+    assert early["predicted"] == early["read_off_true_image"]
     assert early["unmoved"]["pushed"]["centre"] < right["unmoved"]["pushed"]["centre"]

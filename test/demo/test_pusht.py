@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dd_ros.demo.pusht import MARGIN, OUTLINE, PUSHER_RADIUS, WORLD, Robot, Sweeper, World, to_world
+from dd_ros.demo.pusht import MARGIN, OUTLINE, PUSHER_RADIUS, WORLD, HardPusher, Robot, World, to_world
 
 EPISODES, STEPS = 10, 120
 SWEEPS = 40  # shorter, and some miss the block
@@ -53,15 +53,15 @@ def test_contact_is_frequent_and_moves_the_block() -> None:
 def test_a_sweeper_starts_beside_the_block_and_pushes_harder_than_the_robot() -> None:
     paths = []
     for seed in range(SWEEPS):
-        sweeper = Sweeper(seed)
-        world = sweeper.world
+        pusher = HardPusher(seed)
+        world = pusher.world
         np.testing.assert_array_equal(world.block, World(seed).block)
         places = [world.block[:2]]
         for step in range(30):
-            command = sweeper.step()
+            command = pusher.step()
             assert command.min() >= 0.0
             assert command.max() <= WORLD
-            assert step or not world.touched  # the first picture shows the two apart
+            assert step or not world.touched  # the first image shows the two apart
             places.append(world.block[:2])
         paths.append(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
     of_robot = [
@@ -112,7 +112,7 @@ def test_a_lost_block_is_put_back_when_its_time_comes() -> None:
     np.testing.assert_allclose(robot.world.block, placed, atol=1e-6)
 
 
-def test_the_picture_shows_pusher_and_block() -> None:
+def test_the_image_shows_pusher_and_block() -> None:
     world = World(1)
     image = world.image()
     assert image.shape == (96, 96, 3)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from streams_of_pictures import CHUNKS, HORIZON, START, STEP, frame, live, pieces, predicted
+from image_streams import CHUNKS, HORIZON, START, STEP, frame, live, pieces, predicted
 
 from dd_ros.demo.recording import PATIENCE_NS, Recording, Timeline
 from dd_ros.evaluation.metrics import psnr
@@ -151,7 +151,7 @@ def test_memory_is_bounded() -> None:
     assert recording.predictions == 300
 
 
-def test_a_clock_that_goes_back_starts_the_pictures_anew() -> None:
+def test_a_clock_that_goes_back_starts_the_images_anew() -> None:
     recording = live(60)
     for number in range(20):
         recording.frame(START + number * STEP, frame(number))

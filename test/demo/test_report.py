@@ -10,7 +10,7 @@ import cv2
 import imageio.v2 as imageio
 import numpy as np
 import pytest
-from streams_of_pictures import HORIZON, START, STEP, frame, live, pieces
+from image_streams import HORIZON, START, STEP, frame, live, pieces
 
 from dd_ros.demo.recording import Recording
 from dd_ros.demo.report import FILES, figures, percentiles, summary, video, write_report
@@ -57,14 +57,14 @@ def test_percentiles() -> None:
 
 def test_the_video_shows_what_had_been_predicted_for_each_time() -> None:
     recording = live(30)
-    pictures = list(video(recording))
-    assert len(pictures) == 30
+    images = list(video(recording))
+    assert len(images) == 30
     scale = -(-TILE_WIDTH // 24)
     width = 24 * scale
 
     def cell(number: int, column: int) -> np.ndarray:
         left = column * (width + 4)
-        return pictures[number][LABEL_HEIGHT::scale, left : left + width : scale]
+        return images[number][LABEL_HEIGHT::scale, left : left + width : scale]
 
     np.testing.assert_array_equal(cell(20, 0), frame(20))
     for column, lead in enumerate(recording.leads(), start=1):

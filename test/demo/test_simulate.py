@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from dd_ros.data.bags import find_bags, read_episodes
-from dd_ros.demo.pusht import Robot, Sweeper
+from dd_ros.demo.pusht import HardPusher, Robot
 from dd_ros.demo.simulate import FIRST_STAMP_NS, STEP_NS, STREAMS, main, write_episode
 from dd_ros.errors import InputError
 
 STEPS = 25
 
 
-def test_a_bag_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
+def test_a_bag_gives_back_images_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
     write_episode(tmp_path / "bag", Robot(7), STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
@@ -30,16 +30,16 @@ def test_a_bag_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: P
         command = robot.step()
 
 
-def test_a_bag_of_sweeps_gives_back_pictures_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
-    write_episode(tmp_path / "bag", Sweeper(7), STEPS)
+def test_a_bag_of_hard_pushes_gives_back_images_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
+    write_episode(tmp_path / "bag", HardPusher(7), STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
-    sweeper = Sweeper(7)
-    command = sweeper.world.pusher
+    pusher = HardPusher(7)
+    command = pusher.world.pusher
     for frame, action in zip(episode.frames, episode.actions, strict=True):
-        np.testing.assert_array_equal(frame, sweeper.world.image())
+        np.testing.assert_array_equal(frame, pusher.world.image())
         np.testing.assert_allclose(action, command, rtol=1e-6)
-        command = sweeper.step()
+        command = pusher.step()
 
 
 def test_the_generator_writes_numbered_bags_of_different_episodes(tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_the_generator_writes_numbered_bags_of_different_episodes(tmp_path: Path
     assert not np.array_equal(first.frames, second.frames)
 
 
-def test_the_generator_writes_sweeps_when_asked(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path), "--episodes", "1", "--steps", "12", "--seed", "3", "--sweeps"]
+def test_the_generator_writes_hard_pushes_when_asked(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--episodes", "1", "--steps", "12", "--seed", "3", "--hard-pushes"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    (swept,) = read_episodes(tmp_path / "episode_000000", STREAMS)
-    assert np.array_equal(swept.frames[0], Sweeper(3).world.image())
+    (pushed,) = read_episodes(tmp_path / "episode_000000", STREAMS)
+    assert np.array_equal(pushed.frames[0], HardPusher(3).world.image())
 
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_copy_last_repeats_the_last_frame():
 
 
 def test_optical_flow_carries_a_translation_on():
-    """On a steady pan it predicts the inside of the picture nearly exactly, copy-last does not."""
+    """On a steady pan it predicts the inside of the image nearly exactly, copy-last does not."""
     frames = moving_view(8, 1.5, -1.0)
     inside = np.s_[:, 20:-20, 20:-20]
     true = frames[2:][inside]

@@ -20,7 +20,7 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
 from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict, uncertainty_figures
 from dd_ros.evaluation.metrics import psnr
-from dd_ros.evaluation.windows import Window, clip_of, cut, foreign_actions
+from dd_ros.evaluation.windows import Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.resources import read_config
 
@@ -53,7 +53,7 @@ def tiny_bags(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(tiny_checkpoint, tiny_bags, tmp_path_factory):
-    """What an evaluation returns, what it wrote, and its pictures."""
+    """What an evaluation returns, what it wrote, and its images."""
     folder = tmp_path_factory.mktemp("evaluation")
     returned = evaluate(
         tiny_checkpoint,
@@ -111,7 +111,7 @@ def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_checkpoint
         np.testing.assert_allclose(result[1]["predictors"][name]["psnr"], np.mean(values, axis=0), atol=1e-4)
 
 
-def test_pictures_are_drawn(result):
+def test_images_are_drawn(result):
     plots: Path = result[2]
     assert {path.name for path in plots.iterdir()} == {"skill.png", "psnr.png", "filmstrip.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir())
@@ -147,7 +147,7 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
     predictor = Predictor.load(tiny_checkpoint, "cpu")
     episode, other = (read_episodes(bag, predictor.config.streams)[0] for bag in sorted(tiny_bags.iterdir()))
     window = Window(0, 6)
-    foreign = foreign_actions([episode, other], window, HORIZON, np.random.default_rng(0))
+    foreign = shuffled_actions([episode, other], window, HORIZON, np.random.default_rng(0))
     jitter = np.random.default_rng(1).integers(-40_000_000, 40_000_000, len(episode))
     shaken = replace(episode, stamps=episode.stamps + jitter)
     predict(predictor, clip_of(shaken, Window(0, 9), 2, HORIZON), foreign)
@@ -221,4 +221,4 @@ def test_too_short_bags_are_refused(tiny_checkpoint, tiny_bags):
         read_episodes(bag, read_config(tiny_checkpoint).streams)[0] for bag in sorted(tiny_bags.iterdir())
     ]
     with pytest.raises(InputError, match="no episode is long enough"):
-        cut(episodes, context=2, horizon=30, stride=8)
+        make_windows(episodes, context=2, horizon=30, stride=8)

@@ -57,7 +57,7 @@ class Bench:
         self.worker = Worker(*parts, settings)
 
     def feed(self, k: int, **changes: object) -> None:
-        """Command and picture of model step ``k``."""
+        """Command and image of model step ``k``."""
         self.commands.push(START + k * STEP, np.array([0.1 * k, -0.1 * k]))
         self.worker.mailbox.put(Frame(image(k, **changes), START + k * STEP, "camera"))
 
@@ -118,7 +118,7 @@ def test_rate_limits_predictions_not_observations(bench) -> None:
     assert stamps == {START, START + 2 * STEP, START + 4 * STEP}
 
 
-def test_bad_pictures_are_reported_once_and_good_ones_go_on(bench) -> None:
+def test_bad_images_are_reported_once_and_good_ones_go_on(bench) -> None:
     live = bench()
     for k in range(3):
         live.feed(k, encoding="32FC1")
@@ -202,5 +202,5 @@ def test_bad_requests_say_why(predictor: Predictor, candidates: list, fields: di
     assert words in result.message
 
 
-def test_rollouts_before_any_picture(predictor: Predictor) -> None:
+def test_rollouts_before_any_image(predictor: Predictor) -> None:
     assert "none yet" in ask(predictor, candidate([0.0, 0.0])).message

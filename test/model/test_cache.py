@@ -15,24 +15,24 @@ from dd_ros.model.cache import KVCache
 from dd_ros.predictor import Predictor
 
 
-def memory(value: float) -> list[KeysValues]:
+def keys_values(value: float) -> list[KeysValues]:
     return [KeysValues(torch.full((1, 2, 3, 4), value), torch.full((1, 2, 3, 4), -value))]
 
 
 def test_the_first_frame_stands_for_those_before_it() -> None:
     cache = KVCache(context_frames=3, window_chunks=2)
-    cache.observe(memory(1.0))
+    cache.observe(keys_values(1.0))
     assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 9
-    cache.observe(memory(2.0))
+    cache.observe(keys_values(2.0))
     assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 6 + [2.0] * 3
 
 
 def test_observing_one_more_drops_the_oldest_in_place() -> None:
     cache = KVCache(context_frames=2, window_chunks=2)
-    cache.observe(memory(1.0))
+    cache.observe(keys_values(1.0))
     address = cache.observed[0].keys.data_ptr()
     for value in (2.0, 3.0, 4.0):
-        cache.observe(memory(value))
+        cache.observe(keys_values(value))
     assert cache.observed[0].keys[0, 0, :, 0].tolist() == [3.0] * 3 + [4.0] * 3
     assert cache.observed[0].values[0, 0, :, 0].tolist() == [-3.0] * 3 + [-4.0] * 3
     assert cache.observed[0].keys.data_ptr() == address
@@ -40,9 +40,9 @@ def test_observing_one_more_drops_the_oldest_in_place() -> None:
 
 def test_generated_chunks_stay_within_the_window_and_roll_back() -> None:
     cache = KVCache(context_frames=2, window_chunks=2)
-    cache.observe(memory(1.0))
+    cache.observe(keys_values(1.0))
     for value in (5.0, 6.0, 7.0):
-        cache.append(memory(value))
+        cache.append(keys_values(value))
     assert [chunk[0].keys[0, 0, 0, 0].item() for chunk in cache.generated] == [6.0, 7.0]
     cache.rollback()
     assert not cache.generated

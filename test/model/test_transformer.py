@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, attend, attention
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import Present, VideoTransformer, merge_heads
+from dd_ros.model.transformer import LastObservation, VideoTransformer, merge_heads
 
 CONTEXT, CHUNK, CHUNKS, ACTIONS = 3, 2, 5, 4
 FRAMES = CHUNK * CHUNKS
@@ -21,7 +21,9 @@ FRAMES = CHUNK * CHUNKS
 @pytest.fixture(scope="module")
 def network() -> VideoTransformer:
     torch.manual_seed(0)
-    config = TransformerConfig(width=64, depth=3, heads=2, window_frames=4, reach=6, carry=True)
+    config = TransformerConfig(
+        width=64, depth=3, heads=2, window_frames=4, max_trained_step=6, condition_on_previous_frame=True
+    )
     network = VideoTransformer(config, latent_channels=4, action_dim=ACTIONS, grid=(4, 6))
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -45,8 +47,8 @@ def clip() -> dict[str, Tensor]:
     }
 
 
-def present(clip: dict[str, Tensor]) -> Present:
-    return Present.last_of(clip["context"], clip["context_actions"])
+def last_observation(clip: dict[str, Tensor]) -> LastObservation:
+    return LastObservation.last_of(clip["context"], clip["context_actions"])
 
 
 def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
@@ -62,10 +64,10 @@ def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
         part = slice(start, start + CHUNK)
         result = network(
             clip["noisy"][:, part], clip["levels"][:, part], clip["actions"][:, part],
-            present(clip), clip["latest"][:, start // CHUNK][:, None],
+            last_observation(clip), clip["latest"][:, start // CHUNK][:, None],
             cache.observed, list(cache.generated), CHUNK, start + 1,
         )  # fmt: skip
-        cache.append(result.memory)
+        cache.append(result.keys_values)
         outputs.append(result.latents)
     return torch.cat(outputs, dim=1)
 
@@ -73,10 +75,10 @@ def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
 def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
     """Slow and obvious: all frames in one sequence, one dense mask, softmax written out.
 
-    Observed frames are placed as far from a chunk as ``reach`` allows, so the rotation of their keys
+    Observed frames are placed as far from a chunk as ``max_trained_step`` allows, so the rotation of their keys
     depends on the chunk that looks; everything else is one attention.
     """
-    reach, tokens = network.config.reach, network.tokens
+    max_trained_step, tokens = network.config.max_trained_step, network.tokens
     now = clip["context_actions"][:, -1]
     context = network.conditioning(
         torch.zeros(2 * CONTEXT, 1), clip["context_actions"].flatten(0, 1)[:, None],
@@ -113,7 +115,7 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
         (q, keys), values = layer.project(normed(x, shift, scale))
         attended = torch.zeros_like(q)
         for token in range(count * tokens):
-            move = 0 if observed[token] else max(0, int(ends[token]) - reach)
+            move = 0 if observed[token] else max(0, int(ends[token]) - max_trained_step)
             positions = time + move * observed
             rotated = turn(network, keys, positions)
             query = turn(network, q, time)[:, :, token]
@@ -154,18 +156,20 @@ def test_only_a_network_that_carries_looks_at_the_frame_before(
     """One that does not computes what the other would if nothing had moved since the last observed frame."""
     still = dict(clip, latest=clip["context"][:, -1:].expand_as(clip["latest"]))
     plain = copy.deepcopy(network)
-    plain.config = network.config.model_copy(update={"carry": False})
+    plain.config = network.config.model_copy(update={"condition_on_previous_frame": False})
     assert torch.equal(with_cache(plain, clip), with_cache(plain, still))
     assert torch.allclose(with_cache(plain, clip), with_cache(network, still), atol=1e-5)
     assert not torch.allclose(with_cache(plain, clip), with_cache(network, clip), atol=1e-2)
 
 
 def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
-    frames = network.config.reach  # beyond it the observed frames are held at a distance, in rollouts only
+    frames = (
+        network.config.max_trained_step
+    )  # beyond it the observed frames are held at a distance, in rollouts only
     observed = network.observe(clip["context"], clip["context_actions"])
     at_once = network(
         clip["noisy"][:, :frames], clip["levels"][:, :frames], clip["actions"][:, :frames],
-        present(clip), clip["latest"][:, : frames // CHUNK], observed, [], CHUNK,
+        last_observation(clip), clip["latest"][:, : frames // CHUNK], observed, [], CHUNK,
     ).latents  # fmt: skip
     assert (with_cache(network, clip)[:, :frames] - at_once).abs().max() < 1e-4
 

@@ -141,7 +141,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
     changes = {"actions": tuple(sources), "action_mode": mode}
     streams = predictor.config.streams.model_copy(update=changes)
     config = predictor.config.model_copy(update={"streams": streams})
-    # Interpolation needs the command after the picture: the worker has to wait for it.
+    # Interpolation needs the command after the image: the worker has to wait for it.
     settings = PredictorParameters(rate=0.1, action_wait=2.0 if mode == "linear" else 0.0)
     commands, statistics = Commands([2 // len(sources)] * len(sources), mode), Statistics()
     problems = Problems(lambda level, text: None)
@@ -166,7 +166,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
     live = {stamp: (frame, action) for stamp, frame, action in predictor.taken}
     assert len(episodes) >= 2
     held = [stamp for stamp, *_ in read if int(stamp) not in live]
-    assert len(held) <= 2, "only frames repeated for a missed step are not pictures of their own"
+    assert len(held) <= 2, "only frames repeated for a missed step are not images of their own"
     assert len(read) - len(held) == len(live) > 20
     for stamp, frame, action in read:
         if int(stamp) in live:

@@ -10,7 +10,7 @@ import sys
 import time
 
 import rclpy
-from harness import picture
+from harness import image_message
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -26,7 +26,7 @@ def main(topic: str, width: int, height: int, subscribers: int, count: int) -> N
     for _ in range(count):
         if not rclpy.ok():
             return
-        publisher.publish(picture(time.time_ns(), width, height))
+        publisher.publish(image_message(time.time_ns(), width, height))
         time.sleep(0.05)
     while rclpy.ok():  # stay until the last image was fetched
         time.sleep(0.05)

@@ -199,10 +199,10 @@ class Robot:
         self.publisher("/action", JointState).publish(msg)
 
     def step(self, **image_changes: Any) -> int:
-        """One good model step: a command and then a picture, with changes to the picture's message."""
+        """One good model step: a command and then an image, with changes to the image's message."""
         stamp = self.next_stamp()
         self.act(stamp)
-        self.publisher("/camera/image_raw", Image).publish(picture(stamp, **image_changes))
+        self.publisher("/camera/image_raw", Image).publish(image_message(stamp, **image_changes))
         return stamp
 
     def recovers(self) -> None:
@@ -277,14 +277,14 @@ def set_stamp(msg: Any, stamp: int) -> None:
 
 
 def pixels(stamp: int, width: int = 48, height: int = 32) -> NDArray[np.uint8]:
-    """A picture that depends on the stamp alone."""
+    """An image that depends on the stamp alone."""
     rng = np.random.default_rng(stamp % 2**32)
     coarse = rng.integers(0, 256, (4, 6, 3), np.uint8)
     return np.ascontiguousarray(np.kron(coarse, np.ones((height // 4, width // 6, 1), np.uint8)))
 
 
-def picture(stamp: int, width: int = 48, height: int = 32, **changes: Any) -> Image:
-    """An rgb8 Image of that picture; ``changes`` replace fields of the message."""
+def image_message(stamp: int, width: int = 48, height: int = 32, **changes: Any) -> Image:
+    """An rgb8 Image of that image; ``changes`` replace fields of the message."""
     data = array("B", pixels(stamp, width, height).tobytes())
     fields = {"height": height, "width": width, "encoding": "rgb8", "step": 3 * width, "data": data}
     msg = Image(**(fields | changes))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness import STEP_NS, Robot, picture, set_stamp
+from harness import STEP_NS, Robot, image_message, set_stamp
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
@@ -86,7 +86,7 @@ def test_stamps_that_jump_back_start_anew(robot: Robot) -> None:
 def test_stamps_slightly_out_of_order_are_ignored(robot: Robot) -> None:
     def out_of_order() -> None:
         stamp = robot.step()
-        late = picture(stamp - 3 * STEP_NS)
+        late = image_message(stamp - 3 * STEP_NS)
         robot.publisher("/camera/image_raw", Image).publish(late)
 
     robot.says("image", "1 ", "expected stamps that increase", "ignored", doing=out_of_order)
@@ -96,7 +96,7 @@ def test_stamps_missing(robot: Robot) -> None:
     before = len(robot.output())
 
     def unstamped() -> None:
-        msg = picture(robot.next_stamp())
+        msg = image_message(robot.next_stamp())
         set_stamp(msg, 0)
         robot.publisher("/action", JointState).publish(JointState(position=[0.5, 0.5]))
         robot.publisher("/camera/image_raw", Image).publish(msg)
@@ -129,7 +129,7 @@ def test_actions_that_cannot_be_used(robot: Robot) -> None:
         def step(values: list[float] = values) -> None:
             stamp = robot.next_stamp()
             robot.act(stamp, values)
-            robot.publisher("/camera/image_raw", Image).publish(picture(stamp))
+            robot.publisher("/camera/image_raw", Image).publish(image_message(stamp))
 
         robot.says("action", "2 ", "/action", *words, doing=step)
         robot.predictions.clear()
@@ -149,7 +149,7 @@ def test_no_action_yet(robot: Robot) -> None:
     fresh(robot)
 
     def only_images() -> None:
-        robot.publisher("/camera/image_raw", Image).publish(picture(robot.next_stamp()))
+        robot.publisher("/camera/image_raw", Image).publish(image_message(robot.next_stamp()))
 
     robot.says("action", "2 ", "expected", "got no publisher", doing=only_images)
     robot.says("action", "expected a command before the images", doing=only_images)
@@ -174,7 +174,7 @@ def test_a_missing_topic_names_what_is_there(robot: Robot) -> None:
     before = len(robot.output())
     fresh(robot)
     words = ("expected sensor_msgs/msg/Image on /camera/image_raw, got no publisher", "/head/image_rect")
-    robot.says("image", "2 ", *words, doing=lambda: other.publish(picture(1)))
+    robot.says("image", "2 ", *words, doing=lambda: other.publish(image_message(1)))
     said(robot, before, *words)
     robot.drop_publisher("/head/image_rect", Image)
 
@@ -203,7 +203,7 @@ def test_an_action_topic_that_changes_its_type(robot: Robot) -> None:
     def step(values: list[float]) -> Callable[[], None]:
         def publish() -> None:
             robot.publisher("/action", Float32MultiArray).publish(Float32MultiArray(data=values))
-            robot.publisher("/camera/image_raw", Image).publish(picture(robot.next_stamp()))
+            robot.publisher("/camera/image_raw", Image).publish(image_message(robot.next_stamp()))
 
         return publish
 
@@ -234,10 +234,10 @@ def test_a_simulation_that_starts_over(robot: Robot) -> None:
         now += STEP_NS
         robot.publisher("/clock", Clock).publish(Clock(clock=to_time(now)))
         robot.act(now)
-        robot.publisher("/camera/image_raw", Image).publish(picture(now))
+        robot.publisher("/camera/image_raw", Image).publish(image_message(now))
 
     def predicted(first: int, last: int) -> bool:
-        """A chunk from a picture of that time (s) whose frames are still ahead by the simulated clock."""
+        """A chunk from an image of that time (s) whose frames are still ahead by the simulated clock."""
         stamps = [to_ns(msg.header.stamp) for msg in robot.predictions if not any(msg.late)]
         return any(first * 10**9 < stamp < last * 10**9 for stamp in stamps)
 

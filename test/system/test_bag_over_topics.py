@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
-from bag_writer import IMAGE, JOINTS, START, header, image, joints, make, picture, write_bag
+from bag_writer import IMAGE, JOINTS, START, header, image, joints, make, make_frame, write_bag
 from harness import PATIENCE, free_domain
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -40,7 +40,7 @@ def damaged(stamp: int) -> Any:
 
 
 def unruly_robot() -> list[tuple[str, str, int, Any]]:
-    """A camera at 30 Hz with jitter, damaged pictures and a pause; commands at 50 Hz, odd ones among
+    """A camera at 30 Hz with jitter, damaged images and a pause; commands at 50 Hz, odd ones among
     them; then the simulation is reset and all begins again with other commands. The bag knows
     when things arrived, the headers when they happened."""
     random = np.random.default_rng(1)
@@ -51,7 +51,7 @@ def unruly_robot() -> list[tuple[str, str, int, Any]]:
             stamp = START + k * 33 * MS + int(random.integers(0, 9)) * MS + (900 * MS if k >= 50 else 0)
             if k == 30:
                 stamp -= 60 * MS  # late, hence ignored
-            message = damaged(stamp) if k in (12, 15, 66) else image(stamp, picture(k + 100 * take))
+            message = damaged(stamp) if k in (12, 15, 66) else image(stamp, make_frame(k + 100 * take))
             found.append((SPEC.image_topic, IMAGE, stamp - START + arrives + 5 * MS, message))
         for k in range(5, 190):
             stamp = START + k * 20 * MS

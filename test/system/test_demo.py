@@ -40,7 +40,7 @@ def demo(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def report(out: Path) -> dict[str, Any]:
-    """The figures, once all files are there; pictures need a frame that was predicted and then came."""
+    """The figures, once all files are there; images need a frame that was predicted and then came."""
     found = json.loads((out / "report.json").read_text())
     wanted = set(FILES) if any(found["psnr"]["count"]) else {"report.json", "report.md", "demo.mp4"}
     assert {path.name for path in out.iterdir()} >= wanted

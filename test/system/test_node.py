@@ -16,7 +16,7 @@ from harness import (
     STEP_NS,
     Robot,
     environment,
-    picture,
+    image_message,
     pixels,
     started,
 )
@@ -30,7 +30,7 @@ pytest_plugins = ["node_fixtures"]
 
 
 def whole(robot: Robot, stamp: int) -> list:
-    """The four chunks of the prediction from the picture of that stamp, once all are there."""
+    """The four chunks of the prediction from the image of that stamp, once all are there."""
     return robot.until(
         lambda: chunks if len(chunks := of_stamp(robot, stamp)) == 4 else None, f"four chunks for {stamp}"
     )
@@ -67,7 +67,7 @@ def test_live_predictions_are_those_of_the_library(robot: Robot, tiny_checkpoint
         action = [0.1 * k, -0.2 * k]
         stamp = robot.stamp = robot.stamp + STEP_NS
         robot.act(stamp, action)
-        robot.publisher("/camera/image_raw", Image).publish(picture(stamp))
+        robot.publisher("/camera/image_raw", Image).publish(image_message(stamp))
         live = np.concatenate([video_frames(msg) for msg in whole(robot, stamp)])
         assert offline.observe(pixels(stamp), stamp, action)
         library = offline.predict(np.tile(action, (8, 1)))
@@ -160,7 +160,7 @@ def test_a_plan_shapes_the_prediction_and_a_bad_one_does_not(robot: Robot) -> No
 @pytest.mark.parametrize("frames", [False, True])
 def test_rollouts_of_two_candidates_differ(robot: Robot, frames: bool) -> None:
     robot.recovers()
-    result = robot.call_rollouts([[-2.0, 2.0], [2.0, -2.0]], return_frames=frames, goal=picture(1))
+    result = robot.call_rollouts([[-2.0, 2.0], [2.0, -2.0]], return_frames=frames, goal=image_message(1))
     assert result.success, result.message
     assert len(result.costs) == 2
     assert result.costs[0] != result.costs[1]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Robot, picture, robot_with_predictor
+from harness import Robot, image_message, robot_with_predictor
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
@@ -42,7 +42,7 @@ def test_two_topics(arm: Robot) -> None:
         arm.publisher("/arm", JointState).publish(joints)
         if hand is not None:
             arm.publisher("/hand", Float64MultiArray).publish(Float64MultiArray(data=hand))
-        arm.publisher("/camera/image_raw", Image).publish(picture(stamp))
+        arm.publisher("/camera/image_raw", Image).publish(image_message(stamp))
 
     def predicted(*actions: float) -> bool:
         return any(list(msg.actions) == [*actions] * 2 for msg in arm.predictions)

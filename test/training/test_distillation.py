@@ -15,7 +15,7 @@ from dd_ros.diffusion.rollout import rollout
 from dd_ros.diffusion.schedule import preset
 from dd_ros.model.autoencoder import to_model_range
 from dd_ros.model.cache import KVCache
-from dd_ros_training.batch_random import Draws
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.callbacks import StageClock
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.distillation import DistillationStage
@@ -28,10 +28,10 @@ def random_clips() -> Clips:
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    picture = Model(tiny_config()).autoencoder.encode(random(3, 3, 32, 48))[1]
+    image = Model(tiny_config()).autoencoder.encode(random(3, 3, 32, 48))[1]
     return Clips(
         random(3, 2, 4, 4, 6), random(3, 2, 2), random(3, 8, 4, 4, 6), random(3, 8, 2),
-        picture, random(3, 8, 3, 32, 48),
+        image, random(3, 8, 3, 32, 48),
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def run(
     cache.observed = network.observe(clips.context, clips.context_actions)
     noise = torch.randn(clips.future.shape, generator=generator)
     schedule = schedule or stage.config.schedule
-    return list(rollout(network, cache, clips.present, clips.actions, noise, schedule, steps))
+    return list(rollout(network, cache, clips.last_observation, clips.actions, noise, schedule, steps))
 
 
 def test_the_training_rollout_is_the_one_of_inference(stage: DistillationStage) -> None:
@@ -94,14 +94,14 @@ def test_each_chunk_is_told_the_frame_before_it(stage: DistillationStage) -> Non
     told: list[torch.Tensor] = []
     network, original = stage.model.transformer, stage.model.transformer.forward
 
-    def spy(noisy, levels, actions, present, latest, *rest, **more):
+    def spy(noisy, levels, actions, last_observation, latest, *rest, **more):
         told.append(latest)
-        return original(noisy, levels, actions, present, latest, *rest, **more)
+        return original(noisy, levels, actions, last_observation, latest, *rest, **more)
 
     network.forward = spy  # type: ignore[method-assign]
     clips = random_clips()
     first, second, third, _ = (chunk.latents[:, -1] for chunk in run(stage, clips, None))
-    expected = [clips.present.latent] * 4 + [first] * 3 + [second] * 2 + [third]
+    expected = [clips.last_observation.latent] * 4 + [first] * 3 + [second] * 2 + [third]
     assert all(torch.equal(a[:, 0], b) for a, b in zip(told, expected, strict=True))
 
 
@@ -112,14 +112,14 @@ def test_scores_of_a_clip_see_the_frames_before_its_chunks(stage: DistillationSt
     told: list[torch.Tensor] = []
     original = stage.critic.forward
 
-    def spy(noisy, levels, actions, present, latest, *rest, **more):
+    def spy(noisy, levels, actions, last_observation, latest, *rest, **more):
         told.append(latest)
-        return original(noisy, levels, actions, present, latest, *rest, **more)
+        return original(noisy, levels, actions, last_observation, latest, *rest, **more)
 
     stage.critic.forward = spy  # type: ignore[method-assign]
-    stage.scores(clips, generated, Draws(0))
+    stage.scores(clips, generated, BatchRandom(0))
     ends = [generated[:, index] for index in (1, 3, 5)]
-    assert torch.equal(told[0], torch.stack([clips.present.latent, *ends], dim=1))
+    assert torch.equal(told[0], torch.stack([clips.last_observation.latent, *ends], dim=1))
 
 
 def test_every_step_of_every_chunk_gets_drawn(
@@ -134,7 +134,7 @@ def test_every_step_of_every_chunk_gets_drawn(
 
     monkeypatch.setattr(distillation, "rollout", spy)
     for seed in range(60):
-        stage.estimate_with_gradient(random_clips(), Draws(seed))
+        stage.estimate_with_gradient(random_clips(), BatchRandom(seed))
     for chunk, count in enumerate((4, 3, 2, 1)):
         assert {steps[chunk] for steps in drawn} == set(range(count))
 
@@ -146,7 +146,7 @@ def test_the_student_can_be_shown_a_noisy_context(stage: DistillationStage) -> N
     for most in (0.0, 0.4):
         stage.recipe = stage.recipe.model_copy(update={"context_noise": most})
         for seed in range(8):
-            stage.estimate_with_gradient(random_clips(), Draws(seed))
+            stage.estimate_with_gradient(random_clips(), BatchRandom(seed))
     levels = torch.stack(shown)
     assert not levels[:8].any()
     assert 0.3 < float(levels[8:].max()) <= 0.4
@@ -175,18 +175,18 @@ def test_a_long_rollout_sees_frames_from_long_before_and_its_last_chunk(stage: D
     clips = stage.far_ahead(batch)
     count, size = config.context_frames, config.schedule.chunk_frames
     encoder = stage.model.autoencoder
-    latent, picture = encoder.encode(to_model_range(batch["earlier_frames"][:, -1]))
+    latent, image = encoder.encode(to_model_range(batch["earlier_frames"][:, -1]))
     assert torch.allclose(clips.context[:, -1], latent, atol=1e-5)
-    assert torch.equal(clips.picture.image, picture.image)
+    assert torch.equal(clips.reference.image, image.image)
     assert torch.equal(clips.images, to_model_range(batch["frames"][:, count + size :]))
     assert torch.equal(clips.actions, batch["actions"][:, count + size :])
     assert torch.equal(clips.past_actions, batch["actions"][:, count : count + size])
     before = batch["frames"][:, count - 1 : count + size]  # a frame and the chunk
     latents = encoder.encode(to_model_range(before.flatten(0, 1)))[0].unflatten(0, before.shape[:2])
     assert torch.allclose(clips.past, latents, atol=1e-5)
-    losses = stage.student_losses(clips, Draws(0))
+    losses = stage.student_losses(clips, BatchRandom(0))
     # The teacher does not know long rollouts: neither matching nor motion.
-    assert set(losses) == {"regression", "uncertainty", "pixels", "structure"}
+    assert set(losses) == {"regression", "uncertainty", "pixels", "ssim"}
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
 
 
@@ -200,20 +200,20 @@ def test_long_rollouts_are_trained_where_the_predictor_goes(stage: DistillationS
         return original(noisy, levels, *rest, **more)
 
     network.forward = spy  # type: ignore[method-assign]
-    stage.estimate_with_gradient(stage.far_ahead(random_batch(stage.config)), Draws(0))
+    stage.estimate_with_gradient(stage.far_ahead(random_batch(stage.config)), BatchRandom(0))
     (real, level), *trained = seen
-    reach, size = stage.config.transformer.reach, stage.config.schedule.chunk_frames
-    assert real == reach + 1
+    max_trained_step, size = stage.config.transformer.max_trained_step, stage.config.schedule.chunk_frames
+    assert real == max_trained_step + 1
     assert level <= 0.5
-    predictor = Predictor(stage.config, stage.model).with_horizon(reach + stage.config.horizon)
+    predictor = Predictor(stage.config, stage.model).with_horizon(max_trained_step + stage.config.horizon)
     predictor.observe(np.zeros((32, 48, 3), np.uint8), 0, np.zeros(2))
     predictor.predict(np.zeros((predictor.horizon, 2)))
-    assert trained == [(reach + 1 + size * chunk, 1.0) for chunk in (1, 2, 3)] == seen[-3:]
+    assert trained == [(max_trained_step + 1 + size * chunk, 1.0) for chunk in (1, 2, 3)] == seen[-3:]
 
 
-@pytest.mark.parametrize("name", ["regression", "uncertainty", "pixels", "structure", "matching", "motion"])
+@pytest.mark.parametrize("name", ["regression", "uncertainty", "pixels", "ssim", "matching", "motion"])
 def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: str) -> None:
-    loss = stage.student_losses(random_clips(), Draws(0))[name]
+    loss = stage.student_losses(random_clips(), BatchRandom(0))[name]
     gradients = torch.autograd.grad(
         loss, list(stage.model.transformer.blocks.parameters()), allow_unused=True
     )
@@ -221,7 +221,7 @@ def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: 
 
 
 def test_only_decoded_frames_teach_the_decoder(stage: DistillationStage) -> None:
-    losses = stage.student_losses(random_clips(), Draws(0))
+    losses = stage.student_losses(random_clips(), BatchRandom(0))
     decoder = list(stage.model.autoencoder.decoder.parameters())
     taught = {
         name: any(
@@ -229,26 +229,26 @@ def test_only_decoded_frames_teach_the_decoder(stage: DistillationStage) -> None
         )
         for name, loss in losses.items()
     }
-    assert {name for name, found in taught.items() if found} == {"pixels", "structure"}
+    assert {name for name, found in taught.items() if found} == {"pixels", "ssim"}
     assert not any(part.requires_grad for part in stage.model.autoencoder.encoder.parameters())
 
 
-def test_pictures_join_when_the_recipe_says(stage: DistillationStage) -> None:
-    stage.recipe = stage.recipe.model_copy(update={"pictures_from": 0.5, "steps": 10})
+def test_images_join_when_the_recipe_says(stage: DistillationStage) -> None:
+    stage.recipe = stage.recipe.model_copy(update={"pixel_loss_start": 0.5, "steps": 10})
     named = []
     for stage.steps in (4, 5):
-        named.append({"pixels", "structure"} & set(stage.student_losses(random_clips(), Draws(0))))
-    assert named == [set(), {"pixels", "structure"}]
+        named.append({"pixels", "ssim"} & set(stage.student_losses(random_clips(), BatchRandom(0))))
+    assert named == [set(), {"pixels", "ssim"}]
 
 
 def test_the_critics_loss_leaves_the_student_alone(stage: DistillationStage) -> None:
-    stage.critic_loss(random_clips(), Draws(0)).backward()
+    stage.critic_loss(random_clips(), BatchRandom(0)).backward()
     assert all(parameter.grad is None for parameter in stage.model.transformer.parameters())
     assert stage.critic.head.weight.grad.abs().sum() > 0
 
 
 def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: DistillationStage) -> None:
-    """Without the clean refresh pass the cache holds exactly the last denoising step's memory."""
+    """Without the clean refresh pass the cache holds exactly the last denoising step's keys_values."""
     network, clips = stage.model.transformer, random_clips()
     diagonal = run(stage, clips, None)
     clean = run(stage, clips, None, stage.config.schedule.model_copy(update={"clean_context": True}))
@@ -261,11 +261,11 @@ def test_context_of_a_chunk_is_the_last_step_of_the_chunk_before(stage: Distilla
     original = network.forward
     network.forward = lambda *given, **more: seen.append(original(*given, **more)) or seen[-1]  # type: ignore[method-assign]
     try:
-        chunks = rollout(network, cache, clips.present, clips.actions, noise, stage.config.schedule)
+        chunks = rollout(network, cache, clips.last_observation, clips.actions, noise, stage.config.schedule)
         next(chunks)
         last_step = seen[-1]
         assert len(seen) == 4
         next(chunks)
     finally:
         del network.forward
-    assert cache.generated[0] is last_step.memory
+    assert cache.generated[0] is last_step.keys_values

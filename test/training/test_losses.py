@@ -100,7 +100,7 @@ def test_the_error_of_pixels_counts_decibels() -> None:
     true = torch.zeros(1, 2, 3, 4, 6)
     error = torch.tensor([0.1, 1.0])[None, :, None, None, None].expand_as(true).clone().requires_grad_()
     loss = losses.log_error(error, true)
-    expected = np.log(np.array([0.01, 1.0]) + losses.LEAST_ERROR).mean()
+    expected = np.log(np.array([0.01, 1.0]) + losses.ERROR_FLOOR).mean()
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     loss.backward()
     gain = (error.grad * error.detach()).sum(dim=(0, 2, 3, 4))
@@ -144,22 +144,22 @@ def test_what_a_blur_takes_from_colours_counts() -> None:
     assert torch.allclose(*tints, atol=1e-6)
     assert torch.allclose(2.0 * strengths[0], strengths[1])
     by_hand = (
-        np.log(0.25**2 + losses.LEAST_ERROR)
-        + losses.COLOUR_WEIGHT * np.log(losses.LEAST_COLOUR)
-        + losses.COLOUR_WEIGHT * np.log(0.5**2 + losses.LEAST_COLOUR)
+        np.log(0.25**2 + losses.ERROR_FLOOR)
+        + losses.COLOUR_WEIGHT * np.log(losses.COLOUR_FLOOR)
+        + losses.COLOUR_WEIGHT * np.log(0.5**2 + losses.COLOUR_FLOOR)
     )
-    assert float(losses.picture_error(blurred, true)) == pytest.approx(by_hand, abs=1e-3)
+    assert float(losses.image_error(blurred, true)) == pytest.approx(by_hand, abs=1e-3)
 
 
 def test_a_tint_counts_more_than_as_much_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     true = torch.rand(2, 3, 3, 32, 48, generator=generator) - 0.5
     noise = 0.01 * torch.randn(2, 3, 1, 32, 48, generator=generator).sign()  # grey: saturation stays
-    tinted, noisy = losses.picture_error(true + 0.01, true), losses.picture_error(true + noise, true)
+    tinted, noisy = losses.image_error(true + 0.01, true), losses.image_error(true + noise, true)
     assert torch.isclose(losses.log_error(true + 0.01, true), losses.log_error(true + noise, true), atol=1e-5)
     assert float(tinted - noisy) > 1.0
-    at_large = [np.log(1e-4 + losses.LEAST_COLOUR), np.log(losses.LEAST_COLOUR)]
-    by_hand = losses.COLOUR_WEIGHT * sum(at_large) + np.log(1e-4 + losses.LEAST_ERROR)
+    at_large = [np.log(1e-4 + losses.COLOUR_FLOOR), np.log(losses.COLOUR_FLOOR)]
+    by_hand = losses.COLOUR_WEIGHT * sum(at_large) + np.log(1e-4 + losses.ERROR_FLOOR)
     assert float(tinted) == pytest.approx(by_hand, abs=1e-3)
 
 
@@ -168,19 +168,17 @@ def test_structure_is_the_dissimilarity_of_a_library() -> None:
     true = 0.2 * torch.randn(2, 3, 3, 32, 48, generator=generator).cumsum(dim=-1)
     made = (true + 0.3 * torch.randn(true.shape, generator=generator)).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):  # as in training; differences of squares need more digits
-        loss = losses.structure_error(made, true)
+        loss = losses.ssim_error(made, true)
     images = [part.detach().flatten(0, 1).double().numpy() for part in (made, true)]
     found = [
         structural_similarity(a, b, channel_axis=0, data_range=2.0, use_sample_covariance=False)
         for a, b in zip(*images, strict=True)
     ]
-    expected = np.log(1.0 - np.array(found) + losses.LEAST_STRUCTURE).mean()
+    expected = np.log(1.0 - np.array(found) + losses.SSIM_FLOOR).mean()
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-4)
     loss.backward()
     assert bool(torch.isfinite(made.grad).all())
-    assert float(losses.structure_error(true, true)) == pytest.approx(
-        np.log(losses.LEAST_STRUCTURE), abs=0.05
-    )
+    assert float(losses.ssim_error(true, true)) == pytest.approx(np.log(losses.SSIM_FLOOR), abs=0.05)
 
 
 def test_structure_sees_lost_texture_where_squared_errors_do_not() -> None:
@@ -189,4 +187,4 @@ def test_structure_sees_lost_texture_where_squared_errors_do_not() -> None:
     true, smooth = 0.3 + texture, torch.full_like(texture, 0.3)
     brighter = true + (smooth - true).square().mean().sqrt()
     assert torch.isclose(losses.log_error(smooth, true), losses.log_error(brighter, true), atol=1e-3)
-    assert losses.structure_error(smooth, true) > losses.structure_error(brighter, true) + 1.0
+    assert losses.ssim_error(smooth, true) > losses.ssim_error(brighter, true) + 1.0

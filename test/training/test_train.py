@@ -48,12 +48,12 @@ def test_all_stages_make_a_checkpoint_that_predicts(finished: Path) -> None:
     assert "copy_last" in card
 
 
-def test_stages_log_skill_and_pictures(finished: Path) -> None:
+def test_stages_log_skill_and_images(finished: Path) -> None:
     for stage in ("teacher", "distillation"):
         log = EventAccumulator(str(finished / "work" / "logs" / stage)).Reload()
         assert f"{stage}/skill" in log.Tags()["scalars"]
-        (picture, *_) = log.Images(f"{stage}/true_above_predicted")
-        assert picture.encoded_image_string.startswith(b"GIF8")
+        (image, *_) = log.Images(f"{stage}/true_above_predicted")
+        assert image.encoded_image_string.startswith(b"GIF8")
 
 
 def test_a_stage_kept_before_its_recipe_grew_counts_as_finished(finished: Path) -> None:
@@ -155,9 +155,9 @@ def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
 
 
 def test_the_default_recipe_does_not_carry_frames_over() -> None:
-    assert CONFIG.transformer.carry
+    assert CONFIG.transformer.condition_on_previous_frame
     network = default_recipe("x", CONFIG, 20.0).network
-    assert network == CONFIG.transformer.model_copy(update={"carry": False})
+    assert network == CONFIG.transformer.model_copy(update={"condition_on_previous_frame": False})
 
 
 def test_the_default_recipe_leaves_time_to_judge() -> None:

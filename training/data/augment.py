@@ -23,8 +23,8 @@ class Augment(Settings):
         brightness: added at most, as a share of the full range.
         contrast, saturation: most change of the factor, 0.1 for 0.9 to 1.1.
         hue: most change of the factor of each of R, G and B.
-        shift: share of height and width that pictures may be moved by, at most; set it to 0 where actions
-            are positions in the picture. Border pixels are repeated. Against learning few bags by heart
+        shift: share of height and width that images may be moved by, at most; set it to 0 where actions
+            are positions in the image. Border pixels are repeated. Against learning few bags by heart
             nothing helps as much (docs/results.md).
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes -> clips. Pictures are decoded when they are wanted, so memory and disk stay bounded.
+"""Episodes -> clips. Images are decoded when they are wanted, so memory and disk stay bounded.
 
 Episodes are divided into segments of some ten seconds. A *stream* goes through its share of them in
 random order, holds a pool of decoded ones, and draws clips from it: several from each segment before
@@ -215,11 +215,11 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], random: np.random.Generator
     ) -> dict[str, Tensor]:
         changed = augmented(frames, self.augment, random) if self.augment else frames
-        pictures, commands, earlier = torch.from_numpy(changed), torch.from_numpy(actions), self.clips.earlier
+        images, commands, earlier = torch.from_numpy(changed), torch.from_numpy(actions), self.clips.earlier
         return {
-            "frames": pictures[earlier:],
+            "frames": images[earlier:],
             "actions": commands[earlier:],
-            "earlier_frames": pictures[:earlier],
+            "earlier_frames": images[:earlier],
             "earlier_actions": commands[:earlier],
         }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index of a bag: time lines, actions, and where each picture lies. No pixels.
+"""The index of a bag: time lines, actions, and where each image lies. No pixels.
 
 An index is built once and kept in a work folder, a folder per bag: ``steps.npy`` with a row for
-each model step, and ``index.json``. Pictures are read from the bag itself when they are wanted.
+each model step, and ``index.json``. Images are read from the bag itself when they are wanted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dd_ros.data.steps import Episode, Step, part_name
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros_training.data.unpacked import plain_file
-from dd_ros_training.pictures import check_picture, read_picture
+from dd_ros_training.images import check_image, read_image
 
 VERSION = 1  # of the rules by which an index is made
 
 
 class TrainingEpisode(Protocol):
-    """What training needs of an episode, wherever it comes from: length, actions, pictures of a stretch."""
+    """What training needs of an episode, wherever it comes from: length, actions, images of a stretch."""
 
     @property
     def name(self) -> str: ...
@@ -49,7 +49,7 @@ class TrainingEpisode(Protocol):
         ...
 
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """uint8 RGB [stop - start, H, W, 3], pictures of the model steps ``start`` to ``stop``."""
+        """uint8 RGB [stop - start, H, W, 3], images of the model steps ``start`` to ``stop``."""
         ...
 
     def clip(self, start: int, stop: int) -> Episode:
@@ -61,7 +61,7 @@ class TrainingEpisode(Protocol):
         ...
 
 
-def hold_back(
+def split_validation(
     episodes: Sequence[TrainingEpisode], clip_frames: int
 ) -> tuple[list[TrainingEpisode], list[TrainingEpisode]]:
     """Training and validation parts of one recording: its last sixth, a clip at least, is held back.
@@ -82,12 +82,12 @@ def hold_back(
     return list(episodes), list(episodes)
 
 
-class Place(NamedTuple):
-    """Where the image record of a model step lies: number of the storage file, receive time (ns), twin number."""
+class RecordLocation(NamedTuple):
+    """Where the image record of a model step lies: number of the storage file, receive time (ns), duplicate index."""
 
     file: int
     received: int
-    twin: int
+    duplicate_index: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class BagEpisode:
 
     @property
     def stamps(self) -> NDArray[np.int64]:
-        """int64 [T], ns; a repeated picture has the stamp it stands for."""
+        """int64 [T], ns; a repeated image has the stamp it stands for."""
         return self.bag.rows(self.first, self.last)["stamp"]
 
     @property
@@ -133,9 +133,9 @@ class BagEpisode:
             InputError: the bag is no longer what it was when it was indexed.
         """
         rows = self.bag.rows(self.first + start, self.first + stop)
-        places = [Place(*map(int, row)) for row in rows[["file", "received", "twin"]]]
-        pictures = self.bag.pictures(places)
-        return np.stack([pictures[place] for place in places])
+        places = [RecordLocation(*map(int, row)) for row in rows[["file", "received", "duplicate_index"]]]
+        images = self.bag.images(places)
+        return np.stack([images[place] for place in places])
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class IndexedBag:
         """Rows of the index, copied; see ``row_type``."""
         return np.load(self.folder / "steps.npy", mmap_mode="r")[first:last].copy()
 
-    def pictures(self, places: Sequence[Place]) -> dict[Place, NDArray[np.uint8]]:
-        """Pictures at ``places`` (uint8 RGB [H, W, 3]); one that does not decode after all repeats its neighbour."""
-        found: dict[Place, NDArray[np.uint8]] = {}
+    def images(self, places: Sequence[RecordLocation]) -> dict[RecordLocation, NDArray[np.uint8]]:
+        """Images at ``places`` (uint8 RGB [H, W, 3]); one that does not decode after all repeats its neighbour."""
+        found: dict[RecordLocation, NDArray[np.uint8]] = {}
         for number in sorted({place.file for place in places}):
             wanted = {place for place in places if place.file == number}
             found |= self._decode(number, wanted)
@@ -171,15 +171,15 @@ class IndexedBag:
             last = found.setdefault(place, last)
         return found
 
-    def _decode(self, number: int, wanted: set[Place]) -> dict[Place, NDArray[np.uint8]]:
+    def _decode(self, number: int, wanted: set[RecordLocation]) -> dict[RecordLocation, NDArray[np.uint8]]:
         file = plain_file(self.files[number], self.folder.parent / "unpacked")
         times = [place.received for place in wanted]
         found = {}
         for record in records_between(file, self.spec.image_topic, min(times), max(times)):
-            place = Place(number, record.received_ns, record.twin)
+            place = RecordLocation(number, record.received_ns, record.duplicate_index)
             if place in wanted:
                 try:
-                    found[place] = read_picture(record.msg, self.spec.width, self.spec.height)
+                    found[place] = read_image(record.msg, self.spec.width, self.spec.height)
                 except InputError:
                     continue  # the neighbour stands in
         return found
@@ -258,31 +258,37 @@ def build(bag: Path, files: Sequence[Path], spec: StreamSpec, folder: Path) -> N
 
 def place_in(
     bag: Path, files: Sequence[Path], spec: StreamSpec, problems: list[str]
-) -> Callable[[Record], Place]:
+) -> Callable[[Record], RecordLocation]:
     """What the index keeps of an image record: its place; InputError if the image does not decode."""
     numbers = {file: number for number, file in enumerate(files)}
     size: list[str] = []
 
-    def place(record: Record) -> Place:
-        note_size(bag, spec, check_picture(record.msg), size, problems)
-        return Place(numbers[record.file], record.received_ns, record.twin)
+    def place(record: Record) -> RecordLocation:
+        note_size(bag, spec, check_image(record.msg), size, problems)
+        return RecordLocation(numbers[record.file], record.received_ns, record.duplicate_index)
 
     return place
 
 
 def row_type(action_dim: int) -> np.dtype:
-    """A model step in an index: stamp and receive time in ns, storage file and twin number, action."""
+    """A model step in an index: stamp and receive time in ns, storage file and duplicate index, action."""
     return np.dtype(
-        [("stamp", "i8"), ("received", "i8"), ("file", "i4"), ("twin", "i4"), ("action", "f4", (action_dim,))]
+        [
+            ("stamp", "i8"),
+            ("received", "i8"),
+            ("file", "i4"),
+            ("duplicate_index", "i4"),
+            ("action", "f4", (action_dim,)),
+        ]
     )
 
 
-def rows_of(runs: Sequence[Sequence[Step[Place]]]) -> NDArray[np.void]:
+def rows_of(runs: Sequence[Sequence[Step[RecordLocation]]]) -> NDArray[np.void]:
     steps = [step for run in runs for step in run]
     rows = np.zeros(len(steps), row_type(len(steps[0].action) if steps else 1))
     if steps:
         rows["stamp"] = [step.stamp for step in steps]
         rows["action"] = [step.action for step in steps]
-        for field in Place._fields:
-            rows[field] = [getattr(step.picture, field) for step in steps]
+        for field in RecordLocation._fields:
+            rows[field] = [getattr(step.image, field) for step in steps]
     return rows

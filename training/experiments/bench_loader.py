@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast pictures come out of bags, and how much memory that takes.
+"""How fast images come out of bags, and how much memory that takes.
 
 Example:
     python -m dd_ros_training.experiments.bench_loader --bags DIR --json loader.json
@@ -55,7 +55,7 @@ class Decoding(Dataset[int]):
 
 
 def decoding_rate(episodes: Sequence[TrainingEpisode], workers: int) -> float:
-    """Frames per second of the bags' images -> pictures of the model's size, each once."""
+    """Frames per second of the bags' images -> images of the model's size, each once."""
     loader = DataLoader(
         Decoding(episodes), None, num_workers=workers, worker_init_fn=begin_worker,
         multiprocessing_context=context(workers),
@@ -108,7 +108,7 @@ def streams_of(
 @click.option("--json", "out", required=True, type=click.Path(path_type=Path), help="File for the figures.")
 @click.option("--image-topic", help="Camera topic; default the only one there is.")
 @click.option("--action-topic", multiple=True, help="Action topic; default the only one there is.")
-@click.option("--size", type=(int, int), help="Width and height of the pictures; default the model's.")
+@click.option("--size", type=(int, int), help="Width and height of the images; default the model's.")
 @click.option("--minutes", default=60.0, help="Bags are repeated until they are as long as this.")
 @click.option("--workers", default=2, help="Decoding processes.")
 def main(

@@ -36,7 +36,7 @@ from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
 from dd_ros.evaluation.drift import MEASURES, drift
-from dd_ros.evaluation.evaluate import judge, write_json
+from dd_ros.evaluation.evaluate import evaluate_episodes, write_json
 from dd_ros.evaluation.metrics import bootstrap_interval
 from dd_ros.predictor import Predictor
 from dd_ros_training.device import die_with_parent, share_of_cores
@@ -174,9 +174,11 @@ def row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> 
         return
     save_checkpoint(folder / CHECKPOINT, run.config, model, f"# {study.variants[name].title}\n")
     predictor = Predictor.load(folder / CHECKPOINT)
-    figures = judge(predictor, run.held_back, folder / "evaluate.json", folder, max_windows=study.windows)
+    figures = evaluate_episodes(
+        predictor, run.validation_episodes, folder / "evaluate.json", folder, max_windows=study.windows
+    )
     if study.variants[name].drift or name == study.method:
-        figures["drift"] = drift(predictor, run.held_back, study.drift_steps, folder / STRIP)
+        figures["drift"] = drift(predictor, run.validation_episodes, study.drift_steps, folder / STRIP)
     write_json(path, {"asked": asked, **figures})
 
 

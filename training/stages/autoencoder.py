@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.model.autoencoder import Autoencoder, to_model_range
-from dd_ros_training.batch_random import Draws
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.losses import log_error
 from dd_ros_training.recipe import StageRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
@@ -31,12 +31,12 @@ class AutoencoderStage(Stage):
         self.scores: list[Tensor] = []
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return optimisers(self.model.autoencoder, self.recipe.rate)
+        return optimisers(self.model.autoencoder, self.recipe.learning_rate)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
-        draws = self.draws()
-        chosen = torch.tensor(draws.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
-        images, restored = restore(self.model.autoencoder, batch["frames"], chosen, draws)
+        batch_random = self.batch_random()
+        chosen = torch.tensor(batch_random.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
+        images, restored = restore(self.model.autoencoder, batch["frames"], chosen, batch_random)
         loss = log_error(restored, images)
         self.descend(self.all_optimizers(), list(self.model.autoencoder.parameters()), loss)
         self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
@@ -49,7 +49,7 @@ class AutoencoderStage(Stage):
         score = torch.stack(self.scores).mean()
         self.scores.clear()
         self.log("autoencoder/psnr", score, prog_bar=True, sync_dist=True)
-        self.judge(score)
+        self.track_best(score)
 
     def best_model(self) -> Model:
         """As in the base; latents are normalised over a sample of the training clips, for later stages."""
@@ -61,18 +61,18 @@ class AutoencoderStage(Stage):
 
 
 def restore(
-    network: Autoencoder, frames: Tensor, chosen: Tensor, draws: Draws | None = None
+    network: Autoencoder, frames: Tensor, chosen: Tensor, batch_random: BatchRandom | None = None
 ) -> tuple[Tensor, Tensor]:
     """Frames uint8 [B, L, H, W, 3] -> (chosen images, restored ones), [B, n, 3, H, W] in [-1, 1].
 
-    With ``draws`` the latents are off by up to LATENT_NOISE deviations.
+    With ``batch_random`` the latents are off by up to LATENT_NOISE deviations.
     """
     images = to_model_range(frames[:, chosen])
     latents, _ = network.encoder(images.flatten(0, 1))
-    if draws:
+    if batch_random:
         rows = len(latents)
         spread = LATENT_NOISE * latents.detach().std(dim=(1, 2, 3), keepdim=True)
-        latents = latents + spread * draws.uniform(rows, 1, 1, 1) * draws.normal(*latents.shape)
+        latents = latents + spread * batch_random.uniform(rows, 1, 1, 1) * batch_random.normal(*latents.shape)
     _, reference = network.encoder(to_model_range(frames[:, 0]))
     return images, network.decoder(latents, reference).unflatten(0, images.shape[:2])
 

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
-from dd_ros_training.batch_random import Draws
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.recipe import StageRecipe
 
 WARM_UP_STEPS = 50
@@ -53,9 +53,9 @@ class Stage(lightning.LightningModule):
         for name, value in checkpoint["stage"].items():
             setattr(self, name, value)
 
-    def draws(self) -> Draws:
+    def batch_random(self) -> BatchRandom:
         """Random numbers of this step."""
-        return Draws(
+        return BatchRandom(
             hash((self.recipe.seed, self.steps)), self.global_rank, self.trainer.world_size, self.device
         )
 
@@ -79,7 +79,7 @@ class Stage(lightning.LightningModule):
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
+                group["lr"] = group["base_lr"] * factor
             optimizer.step()
         self.steps += 1
         self.update_average()
@@ -89,12 +89,12 @@ class Stage(lightning.LightningModule):
     @torch.no_grad()
     def update_average(self) -> None:
         """Move ``averaged`` towards ``model``, faster in the beginning."""
-        decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
+        decay = min(self.recipe.ema_decay, (1 + self.steps) / (10 + self.steps))
         pairs = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
         for kept, new in pairs:
             kept.lerp_(new, 1.0 - decay)
 
-    def judge(self, score: Tensor) -> None:
+    def track_best(self, score: Tensor) -> None:
         """Remember the averaged weights if no validation gave a higher ``score`` yet."""
         value = float(self.trainer.strategy.reduce(score, reduce_op="mean"))
         if value > self.best_score:
@@ -123,5 +123,5 @@ def optimisers(module: nn.Module, rate: float) -> list[Optimizer]:
         built.append(Muon(matrices, lr=10.0 * rate, weight_decay=0.01))
     for optimizer in built:
         for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
+            group["base_lr"] = group["lr"]
     return built

@@ -3,7 +3,7 @@
 
 Steps, cache, window, sink and positions are those of ``diffusion.rollout``, the function that
 inference calls. In every chunk the step that carries the gradient is drawn from that chunk's own
-list, so every step of every chunk is trained. The decoder learns along, to make the best picture of
+list, so every step of every chunk is trained. The decoder learns along, to make the best image of
 latents as the student predicts them.
 """
 
@@ -24,14 +24,14 @@ from dd_ros.diffusion.rollout import RolloutChunk, denoise_chunk, rollout
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Denoised, VideoTransformer
-from dd_ros_training.batch_random import Draws
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.losses import (
     distribution_matching,
     flow_matching,
+    image_error,
     motion_matching,
-    picture_error,
     regression,
-    structure_error,
+    ssim_error,
     uncertainty,
 )
 from dd_ros_training.recipe import DistillationRecipe
@@ -56,39 +56,39 @@ class DistillationStage(Stage):
         self.check = RolloutCheck("distillation")
 
     def configure_optimizers(self) -> list[Optimizer]:
-        student = optimisers(self.model.transformer, self.recipe.rate)
-        student += optimisers(self.model.autoencoder.decoder, self.recipe.rate)
-        critic = optimisers(self.critic, self.recipe.rate)
+        student = optimisers(self.model.transformer, self.recipe.learning_rate)
+        student += optimisers(self.model.autoencoder.decoder, self.recipe.learning_rate)
+        critic = optimisers(self.critic, self.recipe.learning_rate)
         self.student_optimisers = len(student)
         return student + critic
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
-        draws = self.draws()
+        batch_random = self.batch_random()
         optimizers = self.all_optimizers()
         scored = self.scores_joined()
         if scored and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
-            loss = self.critic_loss(self.encode(batch, draws), draws)
+            loss = self.critic_loss(self.encode(batch, batch_random), batch_random)
             self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
             self.log("distillation/critic", loss, sync_dist=True)
             return
         several = self.config.schedule.chunks(self.config.horizon) > 1
-        if several and draws.chance(self.recipe.long_rollouts):
+        if several and batch_random.bernoulli(self.recipe.long_rollouts):
             clips = self.far_ahead(batch)
         else:
-            clips = self.encode(batch, draws)
-        losses = self.student_losses(clips, draws, scored)
+            clips = self.encode(batch, batch_random)
+        losses = self.student_losses(clips, batch_random, scored)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
         self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
 
-    def encode(self, batch: dict[str, Tensor], draws: Draws) -> Clips:
-        return encode(self.model, batch, self.config.context_frames, draws)
+    def encode(self, batch: dict[str, Tensor], batch_random: BatchRandom) -> Clips:
+        return encode(self.model, batch, self.config.context_frames, batch_random)
 
     def scores_joined(self) -> bool:
         """Whether critic, matching and motion take part by now, if they are wanted at all."""
         wanted = bool(self.recipe.matching or self.recipe.motion)
-        return wanted and self.recipe.scores_from <= self.progress_fraction() < 1.0
+        return wanted and self.recipe.dmd_start <= self.progress_fraction() < 1.0
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
@@ -97,18 +97,22 @@ class DistillationStage(Stage):
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
         return weight
 
-    def generate(self, clips: Clips, draws: Draws) -> Tensor:
+    def generate(self, clips: Clips, batch_random: BatchRandom) -> Tensor:
         """Latents [B, F, c, h, w] of the student's rollout, as the robot makes it."""
-        chunks = self.student_rollout(clips, draws, trained=False)
+        chunks = self.student_rollout(clips, batch_random, trained=False)
         return torch.cat([chunk.latents for chunk in chunks], dim=1)
 
-    def estimate_with_gradient(self, clips: Clips, draws: Draws) -> Denoised:
+    def estimate_with_gradient(self, clips: Clips, batch_random: BatchRandom) -> Denoised:
         """What drawn steps of the student's rollout, one of each chunk, make of all its frames."""
-        parts = [cast(Denoised, chunk.trained) for chunk in self.student_rollout(clips, draws, trained=True)]
+        parts = [
+            cast(Denoised, chunk.trained) for chunk in self.student_rollout(clips, batch_random, trained=True)
+        ]
         latents, log_variances, _ = zip(*parts, strict=True)
         return Denoised(torch.cat(latents, dim=1), torch.cat(log_variances, dim=1), [])
 
-    def student_rollout(self, clips: Clips, draws: Draws, trained: bool) -> Iterator[RolloutChunk]:
+    def student_rollout(
+        self, clips: Clips, batch_random: BatchRandom, trained: bool
+    ) -> Iterator[RolloutChunk]:
         """The robot's rollout over a batch; if ``trained``, a drawn step of each chunk carries the gradient."""
         schedule, first_step = self.config.schedule, 1
         cache = KVCache(
@@ -116,35 +120,39 @@ class DistillationStage(Stage):
             self.config.transformer.window_frames // schedule.chunk_frames,
         )
         network = self.model.transformer
-        cache.observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
+        cache.observed = network.observe(*noised_context(clips, batch_random, self.recipe.context_noise))
         if clips.past is not None:
-            beyond = network.config.reach + 1  # observed frames are held at this distance from there on
-            self.remember_past(cache, clips, draws, beyond)
+            beyond = (
+                network.config.max_trained_step + 1
+            )  # observed frames are held at this distance from there on
+            self.remember_past(cache, clips, batch_random, beyond)
             first_step = beyond + schedule.chunk_frames
             schedule = schedule.model_copy(update={"levels": schedule.levels[-1:]})
         if trained:
             chunks = schedule.chunks(clips.future.shape[1])
-            steps = [draws.below(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
+            steps = [batch_random.randint(len(schedule.chunk_levels(chunk))) for chunk in range(chunks)]
         else:
             steps = None
-        noise = draws.normal(*clips.future.shape)
+        noise = batch_random.normal(*clips.future.shape)
         latest = None if clips.past is None else clips.past[:, -1]
         return rollout(
-            network, cache, clips.present, clips.actions, noise, schedule, steps, first_step, latest
+            network, cache, clips.last_observation, clips.actions, noise, schedule, steps, first_step, latest
         )
 
-    def student_losses(self, clips: Clips, draws: Draws, scored: bool = True) -> dict[str, Tensor]:
-        result = self.estimate_with_gradient(clips, draws)
+    def student_losses(
+        self, clips: Clips, batch_random: BatchRandom, scored: bool = True
+    ) -> dict[str, Tensor]:
+        result = self.estimate_with_gradient(clips, batch_random)
         generated = result.latents
         losses = {
-            "regression": regression(generated, clips.future, self.recipe.least_error),
+            "regression": regression(generated, clips.future, self.recipe.error_floor),
             "uncertainty": uncertainty(result, clips.future),
         }
-        if self.progress_fraction() >= self.recipe.pictures_from:
-            pictures = self.pictures(clips, generated, draws)
-            losses |= {"pixels": picture_error(*pictures), "structure": structure_error(*pictures)}
+        if self.progress_fraction() >= self.recipe.pixel_loss_start:
+            decoded = self.decoded_and_true(clips, generated, batch_random)
+            losses |= {"pixels": image_error(*decoded), "ssim": ssim_error(*decoded)}
         if scored and clips.past is None:  # the teacher does not know long rollouts
-            fake, real = self.scores(clips, generated.detach(), draws)
+            fake, real = self.scores(clips, generated.detach(), batch_random)
             losses["matching"] = distribution_matching(generated, fake, real)
             losses["motion"] = motion_matching(generated, fake, real)
         return losses
@@ -156,40 +164,42 @@ class DistillationStage(Stage):
         first = count + self.config.schedule.chunk_frames
         images = to_model_range(torch.cat((batch["earlier_frames"], batch["frames"][:, count - 1 :]), dim=1))
         actions = torch.cat((batch["earlier_actions"], batch["actions"][:, count:]), dim=1)
-        latents, pictures = encode_frames(self.model, images)
+        latents, references = encode_frames(self.model, images)
         return Clips(
             latents[:, :count], actions[:, :count], latents[:, first + 1 :], actions[:, first:],
-            Reference(*(part[:, count - 1] for part in pictures)), images[:, first + 1 :],
+            Reference(*(part[:, count - 1] for part in references)), images[:, first + 1 :],
             latents[:, count : first + 1], actions[:, count:first],
         )  # fmt: skip
 
     @torch.no_grad()
-    def remember_past(self, cache: KVCache, clips: Clips, draws: Draws, first_step: int) -> None:
+    def remember_past(self, cache: KVCache, clips: Clips, batch_random: BatchRandom, first_step: int) -> None:
         """Put the chunk before the future into the cache, at some noise: it is real, and the student's are not."""
-        level = MOST_PAST_NOISE * draws.fraction()
+        level = MOST_PAST_NOISE * batch_random.random()
         (latest, past), actions = (
             cast(Tensor, clips.past).tensor_split((1,), dim=1),
             cast(Tensor, clips.past_actions),
         )
-        noise = draws.normal(*past.shape)
+        noise = batch_random.normal(*past.shape)
         noisy = add_noise(past, noise, past.new_full(past.shape[:2], level))
         network, schedule = self.model.transformer, self.config.schedule
         result = denoise_chunk(
-            network, cache, noisy, level, actions, clips.present, latest[:, 0], schedule, first_step
+            network, cache, noisy, level, actions, clips.last_observation, latest[:, 0], schedule, first_step
         )
-        cache.append(result.memory)
+        cache.append(result.keys_values)
 
-    def pictures(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def decoded_and_true(
+        self, clips: Clips, generated: Tensor, batch_random: BatchRandom
+    ) -> tuple[Tensor, Tensor]:
         """Decoded and true frames [B, n, 3, H, W], one drawn from each chunk."""
         size = self.config.schedule.chunk_frames
-        drawn = [first + draws.below(size) for first in range(0, generated.shape[1], size)]
-        images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.picture)
+        drawn = [first + batch_random.randint(size) for first in range(0, generated.shape[1], size)]
+        images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.reference)
         return images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn]
 
     @torch.no_grad()
-    def scores(self, clips: Clips, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def scores(self, clips: Clips, generated: Tensor, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Fake and real score's estimates of ``generated`` from one noised copy of it."""
-        noisy, levels = self.noised(generated, draws)
+        noisy, levels = self.noised(generated, batch_random)
         given = (clips, generated, noisy, levels)
         fake = self.estimate(self.critic, *given)
         real = self.estimate(self.teacher, *given)
@@ -198,11 +208,11 @@ class DistillationStage(Stage):
             real = real + self.recipe.guidance * (real - self.estimate(self.teacher, *given, hidden))
         return fake, real
 
-    def noised(self, generated: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def noised(self, generated: Tensor, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
         """``generated`` noised to one level per clip, and the levels [B, F]: where scores are compared."""
-        levels = shift(draws.uniform(len(generated), 1)).clamp(LEAST_NOISE, MOST_NOISE)
+        levels = shift(batch_random.uniform(len(generated), 1)).clamp(LEAST_NOISE, MOST_NOISE)
         levels = levels.expand(-1, generated.shape[1])
-        return add_noise(generated, draws.normal(*generated.shape), levels), levels
+        return add_noise(generated, batch_random.normal(*generated.shape), levels), levels
 
     def estimate(
         self,
@@ -217,11 +227,11 @@ class DistillationStage(Stage):
         chunk_frames = self.config.schedule.chunk_frames
         return denoise_clip(network, clips, generated, noisy, levels, observed, chunk_frames, drop).latents
 
-    def critic_loss(self, clips: Clips, draws: Draws) -> Tensor:
+    def critic_loss(self, clips: Clips, batch_random: BatchRandom) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
         with torch.no_grad():
-            generated = self.generate(clips, draws)
-        noisy, levels = self.noised(generated, draws)
+            generated = self.generate(clips, batch_random)
+        noisy, levels = self.noised(generated, batch_random)
         observed = self.critic.observe(clips.context, clips.context_actions)
         chunk_frames = self.config.schedule.chunk_frames
         result = denoise_clip(self.critic, clips, generated, noisy, levels, observed, chunk_frames)

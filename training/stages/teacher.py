@@ -14,8 +14,8 @@ from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, chunk_levels
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.autoencoder import Reference, to_model_range
-from dd_ros.model.transformer import Denoised, Present, VideoTransformer
-from dd_ros_training.batch_random import Draws
+from dd_ros.model.transformer import Denoised, LastObservation, VideoTransformer
+from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.losses import flow_matching, uncertainty
 from dd_ros_training.recipe import TeacherRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
@@ -31,7 +31,7 @@ class Clips(NamedTuple):
     Attributes:
         context, context_actions: [B, C, c, h, w] and [B, C, A], observed frames.
         future, actions: [B, F, c, h, w] and [B, F, A].
-        picture: the last observed frame as the decoder wants it.
+        reference: the last observed frame as the decoder wants it.
         images: the future in pixels, [B, F, 3, H, W] in [-1, 1].
         past, past_actions: where the observed frames are from long before, a frame and the chunk that lie before
             the future, [B, 1 + chunk_frames, c, h, w], and the chunk's actions; None where the future follows them.
@@ -41,15 +41,15 @@ class Clips(NamedTuple):
     context_actions: Tensor
     future: Tensor
     actions: Tensor
-    picture: Reference
+    reference: Reference
     images: Tensor
     past: Tensor | None = None
     past_actions: Tensor | None = None
 
     @property
-    def present(self) -> Present:
+    def last_observation(self) -> LastObservation:
         """The last observed frame."""
-        return Present.last_of(self.context, self.context_actions)
+        return LastObservation.last_of(self.context, self.context_actions)
 
 
 class TeacherStage(Stage):
@@ -63,24 +63,24 @@ class TeacherStage(Stage):
         self.check = RolloutCheck("teacher")
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return optimisers(self.model.transformer, self.recipe.rate)
+        return optimisers(self.model.transformer, self.recipe.learning_rate)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
-        draws = self.draws()
-        clips = encode(self.model, batch, self.config.context_frames, draws)
-        loss, error = self.losses(clips, draws)
+        batch_random = self.batch_random()
+        clips = encode(self.model, batch, self.config.context_frames, batch_random)
+        loss, error = self.losses(clips, batch_random)
         self.descend(self.all_optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
         self.log("teacher/loss", loss, prog_bar=True, sync_dist=True)
         self.log("teacher/uncertainty", error, sync_dist=True)
 
-    def losses(self, clips: Clips, draws: Draws) -> tuple[Tensor, Tensor]:
+    def losses(self, clips: Clips, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Flow-matching loss and uncertainty loss of one batch."""
         network = self.model.transformer
-        observed = network.observe(*noised_context(clips, draws, self.recipe.context_noise))
+        observed = network.observe(*noised_context(clips, batch_random, self.recipe.context_noise))
         rows, size = len(clips.future), self.config.schedule.chunk_frames
-        levels = chunk_levels(draws.uniform(rows, self.config.horizon // size), size)
-        drop = draws.uniform(rows) < DROPPED_ACTIONS
-        noisy = add_noise(clips.future, draws.normal(*clips.future.shape), levels)
+        levels = chunk_levels(batch_random.uniform(rows, self.config.horizon // size), size)
+        drop = batch_random.uniform(rows) < DROPPED_ACTIONS
+        noisy = add_noise(clips.future, batch_random.normal(*clips.future.shape), levels)
         result = denoise_clip(network, clips, clips.future, noisy, levels, observed, size, drop)
         return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
 
@@ -92,33 +92,33 @@ class TeacherStage(Stage):
 
 
 @torch.no_grad()
-def encode(model: Model, batch: dict[str, Tensor], context_frames: int, draws: Draws) -> Clips:
+def encode(model: Model, batch: dict[str, Tensor], context_frames: int, batch_random: BatchRandom) -> Clips:
     """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
     images, actions = to_model_range(batch["frames"]), batch["actions"]
-    latents, pictures = encode_frames(model, images)
+    latents, references = encode_frames(model, images)
     context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
     context_actions = actions[:, :context_frames].clone()
-    fresh = draws.uniform(len(context)) < SHORT_HISTORY
+    fresh = batch_random.uniform(len(context)) < SHORT_HISTORY
     context[fresh] = context[fresh, -1:]
     context_actions[fresh] = context_actions[fresh, -1:]
     return Clips(
         context, context_actions, future, actions[:, context_frames:],
-        Reference(*(part[:, context_frames - 1] for part in pictures)), images[:, context_frames:],
+        Reference(*(part[:, context_frames - 1] for part in references)), images[:, context_frames:],
     )  # fmt: skip
 
 
 def encode_frames(model: Model, images: Tensor) -> tuple[Tensor, Reference]:
     """Images [B, F, 3, H, W] in [-1, 1] -> latents [B, F, c, h, w], and each frame as a reference, [B, F, ...]."""
-    latents, pictures = model.autoencoder.encode(images.flatten(0, 1))
-    latents, *parts = (part.unflatten(0, images.shape[:2]) for part in (latents, *pictures))
+    latents, references = model.autoencoder.encode(images.flatten(0, 1))
+    latents, *parts = (part.unflatten(0, images.shape[:2]) for part in (latents, *references))
     return latents, Reference(*parts)
 
 
-def noised_context(clips: Clips, draws: Draws, most: float) -> tuple[Tensor, Tensor, Tensor]:
+def noised_context(clips: Clips, batch_random: BatchRandom, most: float) -> tuple[Tensor, Tensor, Tensor]:
     """Observed latents, in half of the clips noised up to level ``most``, their actions, and the levels [B, C]."""
-    levels = most * draws.uniform(*clips.context.shape[:2])
-    levels = levels * (draws.uniform(len(levels), 1) < 0.5)
-    noise = draws.normal(*clips.context.shape)
+    levels = most * batch_random.uniform(*clips.context.shape[:2])
+    levels = levels * (batch_random.uniform(len(levels), 1) < 0.5)
+    noise = batch_random.normal(*clips.context.shape)
     return add_noise(clips.context, noise, levels), clips.context_actions, levels
 
 
@@ -138,8 +138,8 @@ def denoise_clip(
         noisy,
         levels,
         clips.actions,
-        clips.present,
-        torch.cat((clips.present.latent[:, None], ends), dim=1),
+        clips.last_observation,
+        torch.cat((clips.last_observation.latent[:, None], ends), dim=1),
         observed,
         [],
         chunk_frames,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and actions of a LeRobot data set, and the episodes that ``streams`` makes of them.
+"""Images and actions of a LeRobot data set, and the episodes that ``streams`` makes of them.
 
 Stamps are the data set's own ``timestamp`` column, in nanoseconds from the start of the episode.
-LeRobot records a picture, and with it the command that the robot was sent next. So a command is in
-force just after its row's stamp, as if it had come over a topic, and the first picture has none yet.
+LeRobot records an image, and with it the command that the robot was sent next. So a command is in
+force just after its row's stamp, as if it had come over a topic, and the first image has none yet.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.data.steps import Episode, FrameClock, model_steps, part_name, resample, resize
 from dd_ros.errors import InputError
 
-SENT_NS = 1  # a command is in force so long after the stamp of the picture it was recorded with
+SENT_NS = 1  # a command is in force so long after the stamp of the image it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
-BATCH = 8  # pictures of a parquet file in memory at once, still encoded
+BATCH = 8  # images of a parquet file in memory at once, still encoded
 
 Numbered = Iterator[tuple[int, NDArray[np.uint8]]]  # frame number in its episode, uint8 RGB [H, W, 3]
 
 
 class LeRobotReader:
-    """Pictures of one camera of a data set, and its actions.
+    """Images of one camera of a data set, and its actions.
 
     Args:
         data: the data set.
@@ -101,15 +101,15 @@ class LeRobotReader:
             InputError: one of them cannot be read; those before it have come.
         """
         problems: list[str] = []
-        pictures = self.pictures(episode, range(start, stop), problems)
-        for expected, (number, rgb) in enumerate(pictures, start):
+        images = self.images(episode, range(start, stop), problems)
+        for expected, (number, rgb) in enumerate(images, start):
             if number != expected:
                 raise InputError(f"{self.path}: episode {episode}: no frame {expected} of {self.image_key}")
             yield rgb
         if problems:
             raise InputError(problems[0])
 
-    def pictures(self, episode: int, wanted: Sequence[int], problems: list[str]) -> Numbered:
+    def images(self, episode: int, wanted: Sequence[int], problems: list[str]) -> Numbered:
         """Those of the ``wanted`` frames that can be read, one in memory at a time.
 
         Args:
@@ -122,9 +122,9 @@ class LeRobotReader:
         file = place.videos[self.image_key][0] if in_video else place.data
         found, reason = 0, ""
         try:
-            for picture in (self._from_video if in_video else self._from_table)(episode, wanted):
+            for image in (self._from_video if in_video else self._from_table)(episode, wanted):
                 found += 1
-                yield picture
+                yield image
         except InputError as error:
             reason = f"; {str(error).removeprefix(f'{file}: ')}"
         if found < len(wanted):
@@ -220,7 +220,7 @@ def read_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[Episode]:
 
 
 def index_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
-    """As ``read_bag``, without pictures; an episode that cannot be used is named and left out."""
+    """As ``read_bag``, without images; an episode that cannot be used is named and left out."""
     return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
 
 
@@ -232,27 +232,27 @@ def keys_of(source: ActionSource) -> list[str]:
 def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
     """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
 
-    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. A picture that cannot be
+    It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. An image that cannot be
     read is a missed model step.
     """
     found = time_line(reader, number, spec, problems)
     if found is None:
         return []
     stamps, commands = found
-    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become pictures
+    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become images
     due = [n for n, stamp in enumerate(stamps) if commands.at(stamp) is not None and clock.accept(stamp)]
-    images = ((stamps[n], rgb) for n, rgb in reader.pictures(number, due, problems))
+    images = ((stamps[n], rgb) for n, rgb in reader.images(number, due, problems))
     return resample(images, commands, spec, name_of(reader, number))
 
 
 @dataclass(frozen=True)
 class LeRobotEpisode:
-    """Consecutive model steps of a recorded episode, whose pictures are decoded when they are asked for.
+    """Consecutive model steps of a recorded episode, whose images are decoded when they are asked for.
 
     Attributes:
         reader, number: the recorded episode.
         name: where it comes from, as in ``read_episode``.
-        size: width and height of its pictures.
+        size: width and height of its images.
         numbers: int64 [T], the recorded frame of each step; one is there twice where it bridges a missed step.
         stamps: int64 [T], nanoseconds.
         actions: float32 [T, A], the command in force at each step.
@@ -284,8 +284,8 @@ class LeRobotEpisode:
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
         wanted, problems = self.numbers[start:stop].tolist(), list[str]()
-        pictures = self.reader.pictures(self.number, list(dict.fromkeys(wanted)), problems)
-        found = {number: resize(rgb, *self.size) for number, rgb in pictures}
+        images = self.reader.images(self.number, list(dict.fromkeys(wanted)), problems)
+        found = {number: resize(rgb, *self.size) for number, rgb in images}
         if problems:
             raise InputError(problems[0])
         return np.stack([found[number] for number in wanted])
@@ -294,7 +294,7 @@ class LeRobotEpisode:
 def index_episode(
     reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
 ) -> list[LeRobotEpisode]:
-    """One recorded episode as ``read_episode`` has it, without its pictures.
+    """One recorded episode as ``read_episode`` has it, without its images.
 
     Of those only the first and the last are tried: an episode that lacks one is named and left out.
     """
@@ -303,8 +303,8 @@ def index_episode(
         return []
     stamps, commands = found
     runs = model_steps(((stamp, n) for n, stamp in enumerate(stamps)), commands, spec.rate_hz)
-    ends = sorted({step.picture for run in runs for step in (run[0], run[-1])})
-    if len(list(reader.pictures(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
+    ends = sorted({step.image for run in runs for step in (run[0], run[-1])})
+    if len(list(reader.images(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
         return []
     name, size = name_of(reader, number), (spec.width, spec.height)
     episodes = []

@@ -48,7 +48,7 @@ def column_of(path: Path, table: pyarrow.Table | pyarrow.RecordBatch, name: str)
 
 
 def decode(cell: Any) -> NDArray[np.uint8] | None:
-    """The picture of a parquet cell, uint8 RGB [H, W, 3]; None if there is none or it does not decode."""
+    """The image of a parquet cell, uint8 RGB [H, W, 3]; None if there is none or it does not decode."""
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not data:
         return None

@@ -36,7 +36,7 @@ class Feature(BaseModel):
 
     @property
     def is_image(self) -> bool:
-        """Whether it is the picture of a camera; a depth map is none."""
+        """Whether it is the image of a camera; a depth map is none."""
         about = {**(self.video_info or {}), **(self.info or {})}
         depth = about.get("is_depth_map") or about.get("video.is_depth_map")
         return self.dtype in ("image", "video") and len(self.shape) == 3 and not depth
@@ -52,7 +52,7 @@ class Feature(BaseModel):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a picture; its shape is [H, W, C] or [C, H, W]."""
+        """Width and height of an image; its shape is [H, W, C] or [C, H, W]."""
         height, width = self.shape[1:] if self.shape[0] <= 4 else self.shape[:2]
         return width, height
 
@@ -87,7 +87,7 @@ class Info(BaseModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class EpisodeLocation:
     """Where an episode lies.
 
     Attributes:
@@ -168,7 +168,7 @@ class LeRobotSet:
         found = [file for place in places for file in (place.data, *(f for f, _ in place.videos.values()))]
         return list(dict.fromkeys(found))
 
-    def _v2_places(self) -> Iterator[tuple[int, Place]]:
+    def _v2_places(self) -> Iterator[tuple[int, EpisodeLocation]]:
         """One line per episode in ``meta/episodes.jsonl``."""
         file = self.path / "meta/episodes.jsonl"
         for line in read_text(file).splitlines():
@@ -180,9 +180,9 @@ class LeRobotSet:
                 continue
             fields = {"episode_chunk": number // self.info.chunks_size, "episode_index": number}
             videos = {key: (self._video(key, fields), 0.0) for key in self._video_keys}
-            yield number, Place(length, self.path / self.info.data_path.format(**fields), videos)
+            yield number, EpisodeLocation(length, self.path / self.info.data_path.format(**fields), videos)
 
-    def _v3_places(self) -> Iterator[tuple[int, Place]]:
+    def _v3_places(self) -> Iterator[tuple[int, EpisodeLocation]]:
         """One row per episode in the parquet files below ``meta/episodes``."""
         parts = ["data", *(f"videos/{key}" for key in self._video_keys)]
         columns = ["episode_index", "length"]
@@ -202,7 +202,7 @@ class LeRobotSet:
                     continue
                 yield values[0], self._v3_place(dict(zip(columns, values, strict=True)))
 
-    def _v3_place(self, row: dict[str, Any]) -> Place:
+    def _v3_place(self, row: dict[str, Any]) -> EpisodeLocation:
         def fields(part: str) -> dict[str, int]:
             return {name: row[f"{part}/{name}"] for name in ("chunk_index", "file_index")}
 
@@ -210,7 +210,9 @@ class LeRobotSet:
             key: (self._video(key, fields(f"videos/{key}")), float(row[f"videos/{key}/from_timestamp"]))
             for key in self._video_keys
         }
-        return Place(row["length"], self.path / self.info.data_path.format(**fields("data")), videos)
+        return EpisodeLocation(
+            row["length"], self.path / self.info.data_path.format(**fields("data")), videos
+        )
 
     @property
     def _video_keys(self) -> list[str]:

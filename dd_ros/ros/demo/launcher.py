@@ -48,7 +48,7 @@ def run(seconds: float, out: Path, bag: Path | None = None, checkpoint: str | No
 
     Args:
         seconds: time to record from the first prediction on.
-        out: folder for video, pictures, report and the nodes' logs.
+        out: folder for video, images, report and the nodes' logs.
         bag: plays this bag (or folder of bags) instead of the simulated robot.
         checkpoint: folder or shipped name.
 

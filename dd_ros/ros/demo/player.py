@@ -2,7 +2,7 @@
 """The node ``bag_player``: a recorded robot in real time on real topics, in place of the simulated one.
 
 Camera and commands are published as recorded, on their own topics, with the stamps moved to now;
-the commands to come are published as the plan (``plan``, ActionSequence), one per picture.
+the commands to come are published as the plan (``plan``, ActionSequence), one per image.
 
 ros2 run dd_ros bag_player --ros-args -p bag:=recordings/run_1 -p checkpoint:=g1_pick
 """
@@ -35,7 +35,7 @@ PAUSE = 1.5
 
 
 class Future(NamedTuple):
-    """Where a picture stands among the actions of its bag: its own time, and all of them."""
+    """Where an image stands among the actions of its bag: its own time, and all of them."""
 
     stamp_ns: int
     actions: JoinedActions
@@ -72,10 +72,10 @@ class BagPlayer(ThreadedNode):
                     return
 
     def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, Future | None]]:
-        """Records when their time has come, with what to add to their stamps; the future of pictures."""
+        """Records when their time has come, with what to add to their stamps; the future of images."""
         streams = self._config.streams
         recording = read_actions(bag, streams, problems)
-        pictures = zip(recording.image_stamps, recording.image_segments, strict=True)
+        images = zip(recording.image_stamps, recording.image_segments, strict=True)
         offset: int | None = None
         for record in records(bag, streams.topics, problems):
             now = self.get_clock().now().nanoseconds
@@ -83,7 +83,7 @@ class BagPlayer(ThreadedNode):
                 offset = now - record.received_ns
             if self.stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
                 return
-            stamp, segment = next(pictures) if record.topic == streams.image_topic else (None, 0)
+            stamp, segment = next(images) if record.topic == streams.image_topic else (None, 0)
             yield record, offset, None if stamp is None else Future(stamp, recording.actions[segment])
 
     def _play(self, record: Record, offset: int, future: Future | None) -> None:
@@ -97,8 +97,8 @@ class BagPlayer(ThreadedNode):
         self._output(record.topic, kind).publish(message)
 
     def _publish_plan(self, future: Future, stamp: int) -> None:
-        """The commands after a picture, before the picture: recorded at one time, played at another."""
-        # One more than the horizon: then it still suffices where the next picture overtakes its plan.
+        """The commands after an image, before the image: recorded at one time, played at another."""
+        # One more than the horizon: then it still suffices where the next image overtakes its plan.
         steps = range(1, self._config.horizon + 2)
         wanted = [future.actions.at(future.stamp_ns + k * self._step) for k in steps]
         plan = np.array([action for action in wanted if action is not None], np.float32)

@@ -49,7 +49,7 @@ class Recorder(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder")
-        self.out = Path(str(self._declare("out", "out/demo", "Folder for video, pictures and report.")))
+        self.out = Path(str(self._declare("out", "out/demo", "Folder for video, images and report.")))
         self.seconds = self._seconds(
             "seconds", 0.0, "Time to record from the first prediction on; 0: no end."
         )

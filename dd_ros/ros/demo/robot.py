@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node ``pusht_robot``: the simulated robot in real time on real topics.
 
-It publishes what a robot publishes: pictures with stamps, commands as executed, and the commands it
+It publishes what a robot publishes: images with stamps, commands as executed, and the commands it
 means to take. Stamps follow ``dd_ros.demo.simulate``, so that bags and the live robot agree.
 """
 
@@ -59,17 +59,17 @@ class PushtRobot(ThreadedNode):
         self._publish_command(now - STEP_NS + COMMAND_DELAY_NS, self._robot.world.pusher)
         stamp = now
         while not self.stopping.wait(max(0, stamp - self.get_clock().now().nanoseconds) / 1e9):
-            # A robot's time does not stand still when its computer is busy: only pictures are missed.
+            # A robot's time does not stand still when its computer is busy: only images are missed.
             late = self.get_clock().now().nanoseconds - stamp >= STEP_NS
-            self._step(stamp, with_picture=not late)
+            self._step(stamp, with_image=not late)
             stamp += STEP_NS
 
-    def _step(self, stamp: int, with_picture: bool) -> None:
-        """Publish plan and command before the picture: whoever predicts from it needs them."""
+    def _step(self, stamp: int, with_image: bool) -> None:
+        """Publish plan and command before the image: whoever predicts from it needs them."""
         plan = self._robot.plan()
         self._publish_plan(stamp + COMMAND_DELAY_NS, plan)
         self._publish_command(stamp + COMMAND_DELAY_NS, plan[0])
-        if with_picture:
+        if with_image:
             header = header_at(stamp, CAMERA_FRAME)
             self._images.publish(rgb_to_image(self._robot.world.image(), header, Image))
         self._robot.step()

@@ -74,10 +74,10 @@ def test_any_part_of_an_episode(folder: Path) -> None:
 
 def test_colours_are_red_green_blue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orange = np.full((64, 96, 3), (250, 120, 10), np.uint8)
-    monkeypatch.setattr("lerobot_writer.picture", lambda number: orange)
+    monkeypatch.setattr("lerobot_writer.image", lambda number: orange)
     reader = reader_of(Writer(tmp_path / "video", lengths=[4]).write())
     assert np.abs(next(reader.frames(0, 0, 1)).astype(int) - orange).max() < 12
-    monkeypatch.setattr("lerobot_writer.picture", lambda number: orange[..., ::-1])  # OpenCV writes BGR
+    monkeypatch.setattr("lerobot_writer.image", lambda number: orange[..., ::-1])  # OpenCV writes BGR
     reader = reader_of(Writer(tmp_path / "image", lengths=[4], dtype="image").write())
     assert np.array_equal(next(reader.frames(0, 0, 1)), orange)
 
@@ -237,7 +237,7 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_a_picture_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
+def test_a_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), dtype="image")
     writer.columns[0, CAMERA] = [
         writer._png(t) if t != 10 else {"bytes": b"?", "path": ""} for t in range(40)

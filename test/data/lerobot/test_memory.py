@@ -13,7 +13,7 @@ from lerobot_writer import CAMERA, Writer
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet
 
 
-def test_pictures_of_a_table_are_read_page_by_page(tmp_path: Path) -> None:
+def test_images_of_a_table_are_read_page_by_page(tmp_path: Path) -> None:
     # Pages have at most 1024 rows; the whole column is one row group, as a converted data set has it.
     length, rng = 4096, np.random.default_rng(0)
     noise = (rng.integers(0, 256, (56, 56, 3), np.uint8) for _ in range(length))

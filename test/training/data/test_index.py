@@ -17,7 +17,7 @@ from bag_writer import (
     compressed,
     image,
     joints,
-    picture,
+    make_frame,
     robot_messages,
     write_bag,
 )
@@ -31,15 +31,15 @@ from dd_ros.data.bags import read_episodes
 from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
 from dd_ros_training.data import unpacked
-from dd_ros_training.data.index import BagEpisode, hold_back, index_bag, index_bags
-from dd_ros_training.pictures import read_picture
+from dd_ros_training.data.index import BagEpisode, index_bag, index_bags, split_validation
+from dd_ros_training.images import read_image
 
 MS = 1_000_000
 TOPIC = SPEC.image_topic
 
 
 def same(found: list[BagEpisode], bag: Path, spec: StreamSpec = SPEC) -> None:
-    """The index has the episodes that reading the bag gives, and their very pictures."""
+    """The index has the episodes that reading the bag gives, and their very images."""
     expected = read_episodes(bag, spec)
     assert [(len(e), e.name) for e in found] == [(len(e), e.name) for e in expected]
     for one, other in zip(found, expected, strict=True):
@@ -93,14 +93,14 @@ def test_random_streams_as_walking_the_grid_has_them(
     messages: list[tuple[str, str, int, Any]] = [("/action", JOINTS, START, joints(START, (1.0, 2.0)))]
     for number, stamp in enumerate(stamps):
         received = START + (number // 2 + 1) * 50 * MS  # two at a time: receive times repeat
-        messages.append((TOPIC, IMAGE, received, image(stamp, picture(number, 48, 32))))
+        messages.append((TOPIC, IMAGE, received, image(stamp, make_frame(number, 48, 32))))
     bag = bag_of(folder / "bag", kind, messages)
     episodes = index_bags([bag], spec, folder / "cache", [])
     if min(np.diff(stamps), default=0) > -1000 * MS:  # with a reset, only what came after it has no command
         expected = slow_steps(stamps, step_ms * MS)
         assert [e.stamps.tolist() for e in episodes] == [[stamp for stamp, _ in run] for run in expected]
         for episode, run in zip(episodes, expected, strict=True):
-            assert np.array_equal(episode.frames(0, len(episode)), [picture(number) for _, number in run])
+            assert np.array_equal(episode.frames(0, len(episode)), [make_frame(number) for _, number in run])
     check(bag, spec, folder / "cache")
     for late in commands:  # and with commands here and there, late ones too
         stamp = START + 10_500 * MS + late * MS
@@ -130,7 +130,7 @@ def test_unusable_bags_are_named_and_left_out(tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "broken.mcap").write_bytes(b"no mcap")
     dark = [
-        (t, k, r, m) if t != TOPIC else (t, COMPRESSED, r, compressed(r, picture(0), "jpeg"))
+        (t, k, r, m) if t != TOPIC else (t, COMPRESSED, r, compressed(r, make_frame(0), "jpeg"))
         for t, k, r, m in robot_messages(9)
     ]
     for _, _, _, message in dark[1::2]:
@@ -174,26 +174,26 @@ def test_unpacked_copies_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (first,) = copies.iterdir()
     monkeypatch.setattr(unpacked, "MOST_BYTES", int(2.5 * first.stat().st_size))
     for index in (1, 0, 2):
-        assert np.array_equal(episodes[index].frames(4, 6), [picture(4), picture(5)])
+        assert np.array_equal(episodes[index].frames(4, 6), [make_frame(4), make_frame(5)])
     assert len(list(copies.iterdir())) == 2
     assert first.exists()  # used after the second, so that one went
 
 
 def test_the_end_of_a_single_bag_is_held_back(tmp_path: Path) -> None:
     whole = index_bags([write_bag(tmp_path / "bag", robot_messages(60))], SPEC, tmp_path / "cache", [])
-    (train,), (held,) = hold_back(whole, clip_frames=4)
+    (train,), (held,) = split_validation(whole, clip_frames=4)
     assert (len(train), len(held)) == (50, 10)
     assert np.array_equal(np.concatenate([train.stamps, held.stamps]), whole[0].stamps)
-    assert np.array_equal(held.frames(3, 5), [picture(53), picture(54)])
-    (train,), (held,) = hold_back(whole, clip_frames=20)
+    assert np.array_equal(held.frames(3, 5), [make_frame(53), make_frame(54)])
+    (train,), (held,) = split_validation(whole, clip_frames=20)
     assert (len(train), len(held)) == (40, 20)
-    assert hold_back(whole, clip_frames=40) == (whole, whole)
+    assert split_validation(whole, clip_frames=40) == (whole, whole)
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 192), (250, 190), (1300, 1000), (100, 70)])
 def test_reduced_jpegs_look_like_whole_ones(width: int, height: int) -> None:
     y, x = np.mgrid[:height, :width]
     smooth = np.stack([255 * x / width, 255 * y / height, 128 + 0 * x], -1).astype(np.uint8)
-    found = read_picture(compressed(0, smooth, "jpeg"), 128, 96)
+    found = read_image(compressed(0, smooth, "jpeg"), 128, 96)
     assert found.shape == (96, 128, 3)
     assert np.abs(found.astype(int) - resize(smooth, 128, 96)).mean() < 2.0

@@ -15,7 +15,7 @@ HORIZON = CHUNKS * CHUNK_FRAMES
 
 
 def frame(number: int) -> NDArray[np.uint8]:
-    """A picture of 24x16 pixels that changes more and more."""
+    """An image of 24x16 pixels that changes more and more."""
     rng = np.random.default_rng(0)
     return (rng.integers(0, 150, (16, 24, 3)) + np.sqrt(number) * rng.uniform(0, 20, (16, 24, 3))).astype(
         np.uint8
