@@ -98,7 +98,7 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
         network.patchify(part.flatten(0, 1)).unflatten(0, (2, count))
         for part in (frames, reference, velocity, latest)
     ]
-    x = network.embed(torch.cat(patches, dim=-1)) + network.place()
+    x = network.embed(torch.cat(patches, dim=-1)) + network.position_embedding()
     frame = torch.arange(count).repeat_interleave(tokens)
     block = torch.where(frame < CONTEXT, frame, CONTEXT + (frame - CONTEXT) // CHUNK)
     observed = frame < CONTEXT
