@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,14 +20,21 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.data.steps import FrameClock, StampsWentBack, missed_too_many, resize
+from dd_ros.data.steps import StepClock, begins_episode, resize
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
 from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import LastObservation
-from dd_ros.pipeline import Overlap
+from dd_ros.pipeline import Pipeline
+
+ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
+Frames = Literal["all", "last"]  # which predicted frames are decoded
+ALL, LAST = slice(None), slice(-1, None)
+Decoded = tuple[
+    NDArray[np.uint8] | None, NDArray[np.float32]
+]  # frames [N, c, H, W, 3] and uncertainty [N, c] of a chunk
 
 
 class Chunk(NamedTuple):
@@ -35,7 +42,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         index, count: number of this chunk (from 0) and of all chunks.
-        first_step: model steps from the last observed frame to the first frame here (1 = next).
+        first_step: model steps from the last observed frame to the first frame of the chunk (1 = next).
         frames: uint8 RGB [c, H, W, 3], or [N, c, H, W, 3] for N action sequences.
         uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
             deviation over the training data (0 is certain, about 1 is a guess).
@@ -48,38 +55,60 @@ class Chunk(NamedTuple):
     uncertainty: NDArray[np.float32]
 
 
+class Rollouts(NamedTuple):
+    """Rollouts of several action sequences from one context, over the whole horizon of K steps.
+
+    Attributes:
+        frames: uint8 RGB [N, K, H, W, 3], [N, 1, H, W, 3] where the last frames were asked for, None without.
+        uncertainty: float32 [N, K], as ``Chunk.uncertainty``.
+    """
+
+    frames: NDArray[np.uint8] | None
+    uncertainty: NDArray[np.float32]
+
+
+class Context(NamedTuple):
+    """What has been observed up to one moment: everything that a rollout starts from.
+
+    Attributes:
+        stamp_ns: stamp of the last observed frame.
+        cache: keys and values of the observed frames; its generated chunks are those of the rollout under way.
+        last_observation, reference: the last observed frame, for the denoiser and for the decoder.
+    """
+
+    stamp_ns: int
+    cache: KVCache
+    last_observation: LastObservation
+    reference: Reference
+
+
 class Predictor:
     """Streaming video predictor for one camera. Not thread safe: one thread calls it.
 
+    Import dd_ros before torch, or set OMP_WAIT_POLICY=PASSIVE: else idle threads of torch spin, and beside other
+    processes on the same cores a prediction takes 3 to 15 times as long.
+
     Args:
         config: settings of the checkpoint.
-        model: its networks.
-        device: torch device to run on.
-        dtype: number format of matrix products; bfloat16 changes images by less than a grey level
-            on average, and is kept for the whole life of ``model``, as its layout in memory is.
+        model: its networks, which are used as they are and where they are; ``load`` makes them ready for speed
+            (``device.prepare_for_inference``).
         seed: seed of the sampling noise. All action sequences of one call share their noise, so
-            that their futures differ by the actions alone.
+            that their rollouts differ by the actions alone.
+        dtype: number format of matrix products; bfloat16 changes frames by less than a grey level on average.
     """
 
     def __init__(
-        self,
-        config: CheckpointConfig,
-        model: Model,
-        device: torch.device | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float32,
+        self, config: CheckpointConfig, model: Model, *, seed: int = 0, dtype: torch.dtype = torch.float32
     ):
-        self.config, self.dtype = config, dtype
-        self.device = device or torch.device("cpu")
-        self.model = model.to(self.device).eval()
-        prepare_for_inference(self.model, dtype)
+        self.config, self.model, self.dtype = config, model, dtype
+        self.device = next(model.parameters()).device
         self.schedule = config.schedule
         self.seed(seed)
-        self._overlap = Overlap()
-        self._clock = FrameClock(config.streams.rate_hz)
+        self._pipeline = Pipeline()
+        self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
-        self._cache = KVCache(config.context_frames, config.transformer.window_frames // self.chunk_frames)
+        self._cache = self._empty_cache()
         self.reset()
 
     @classmethod
@@ -91,7 +120,8 @@ class Predictor:
         """
         config, model = load_checkpoint(checkpoint)
         place = resolve_device(device)
-        return cls(config, model, place, seed, native_dtype(place))
+        dtype = native_dtype(place)
+        return cls(config, prepare_for_inference(model.to(place), dtype), seed=seed, dtype=dtype)
 
     @property
     def horizon(self) -> int:
@@ -144,7 +174,7 @@ class Predictor:
                 f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}"
             )
         config = self.config.model_copy(update={"schedule": schedule})
-        return Predictor(config, self.model, self.device, dtype=self.dtype)
+        return Predictor(config, self.model, dtype=self.dtype)
 
     def with_horizon(self, frames: int) -> Predictor:
         """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts.
@@ -154,7 +184,7 @@ class Predictor:
         """
         self.schedule.chunks(frames)  # or InputError
         config = self.config.model_copy(update={"schedule": self.schedule, "horizon": frames})
-        return Predictor(config, self.model, self.device, dtype=self.dtype)
+        return Predictor(config, self.model, dtype=self.dtype)
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Change the denoising steps, not the chunk size, from the next prediction on."""
@@ -166,9 +196,10 @@ class Predictor:
 
     def reset(self) -> None:
         """Forget all observations."""
-        self._overlap.drain()
+        self._pipeline.drain()
         self._cache.clear()
-        self._clock.reset()
+        self._clock.restart()
+        self._step: int | None = None
         self._observed: NDArray[np.uint8] | None = None
         self._stamp_ns: int | None = None
         self._last_observation: LastObservation | None = None
@@ -179,7 +210,9 @@ class Predictor:
         self.reset()
         action = self._mean
         for step in range(2):
-            self.observe(np.zeros((self.height, self.width, 3), np.uint8), step * self.step_ns, action)
+            self.observe_step(
+                np.zeros((self.height, self.width, 3), np.uint8), step * self.step_ns, action, step=step
+            )
         self.predict(np.tile(action, (self.horizon, 1)))
         self.reset()
 
@@ -198,24 +231,38 @@ class Predictor:
         Raises:
             InputError: wrong image or action.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(
-                f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}"
-            )
-        normalised = self._normalise(action, (self.action_dim,))
-        try:
-            ticks = self._clock.accept(stamp_ns)
-        except StampsWentBack:
-            self.reset()
-            ticks = self._clock.accept(stamp_ns)
-        if ticks == 0:
+        check_image(image)
+        self._normalise(action, (self.action_dim,))
+        step = self._clock.step_of(stamp_ns)
+        if step is None:
             return False
-        self._overlap.drain()
-        if missed_too_many(ticks):
+        self.observe_step(image, stamp_ns, action, step=step)
+        return True
+
+    def observe_step(self, image: NDArray[np.uint8], stamp_ns: int, action: ArrayLike, *, step: int) -> None:
+        """Take in an image that a ``data.steps.StepClock`` of the caller's has made a model step.
+
+        Whoever decides which images are due before they are decoded uses this instead of ``observe``; both on one
+        predictor need a ``reset`` between them.
+
+        Args:
+            image, stamp_ns, action: as for ``observe``.
+            step: number of the model step; missed ones leave their numbers out.
+
+        Raises:
+            InputError: wrong image or action, or a step that is not after the one before.
+        """
+        check_image(image)
+        normalised = self._normalise(action, (self.action_dim,))
+        if self._step is not None and step <= self._step:
+            raise InputError(f"step: expected a number above {self._step}, got {step}")
+        self._pipeline.drain()
+        if begins_episode(step, self._step):
             self._cache.clear()
             self._last_observation = None
-        elif ticks > 1:
+        elif self._step is not None and step - self._step > 1:
             self._cache_observation()
+        self._step = step
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
         with self._inference():
@@ -224,54 +271,112 @@ class Predictor:
             before = self._last_observation.latent if self._last_observation else latent
             self._last_observation = LastObservation(latent, latent - before, normalised[None])
         self._cache_observation()
-        return True
 
-    def predict(self, actions: ArrayLike) -> NDArray[np.uint8]:
+    def context(self) -> Context:
+        """What has been observed so far, to predict from it later, when more may have been observed.
+
+        Raises:
+            InputError: nothing observed yet.
+        """
+        context = self._present_context()
+        return context._replace(cache=context.cache.copy())
+
+    def predict(self, actions: ArrayLike, *, frames: Frames = "all") -> NDArray[np.uint8]:
         """Frames that ``actions`` lead to.
 
         Args:
-            actions: [K, A] or, for N futures from the same context, [N, K, A]; K is the horizon,
+            actions: [K, A] or, for N rollouts from the same context, [N, K, A]; K is the horizon,
                 row k holds the command in force at model step k + 1 after the last observed frame.
+            frames: ``all``, or only the ``last`` of each rollout, which costs less.
 
         Returns:
-            uint8 RGB [K, H, W, 3] or [N, K, H, W, 3].
+            uint8 RGB [K, H, W, 3] or [N, K, H, W, 3]; of the last frames [H, W, 3] or [N, H, W, 3].
 
         Raises:
             InputError: nothing observed yet, or actions of a wrong shape or not finite.
         """
-        return np.concatenate([chunk.frames for chunk in self.predict_chunks(actions)], axis=-4)
+        normalised = self._normalise(actions, (self.horizon, self.action_dim))
+        batch = normalised.reshape(-1, *normalised.shape[-2:])
+        parts = self._parts(batch, context=self._present_context(), frames=frames, at_once=ROLLOUTS_AT_ONCE)
+        found = np.concatenate([cast(NDArray[np.uint8], part.frames) for part in parts])
+        shape = found.shape[2:] if frames == "last" else found.shape[1:]
+        return found.reshape(*normalised.shape[:-2], *shape)
+
+    def rollouts(
+        self, actions: ArrayLike, *, frames: Frames | None = "all", context: Context | None = None,
+        at_once: int = ROLLOUTS_AT_ONCE,
+    ) -> Iterator[Rollouts]:  # fmt: skip
+        """Rollouts of many action sequences, in parts of bounded memory.
+
+        Between two parts the predictor may observe and predict other things, if ``context`` was given.
+
+        Args:
+            actions: [N, K, A], as for ``predict``; N at least 1.
+            frames: which frames are decoded.
+            context: what to start from; None: what has been observed.
+            at_once: action sequences of a part; the noise is the same for all.
+
+        Yields:
+            The rollouts of up to ``at_once`` action sequences, in order.
+
+        Raises:
+            InputError: as ``predict``.
+        """
+        normalised = self._normalise(actions, (self.horizon, self.action_dim))
+        if normalised.ndim != 3 or not len(normalised):
+            raise InputError(
+                f"actions: expected shape [N, {self.horizon}, {self.action_dim}] with N of 1 or more, "
+                f"got {list(normalised.shape)}"
+            )
+        start = context or self._present_context()
+        yield from self._parts(normalised, context=start, frames=frames, at_once=at_once)
+
+    def _parts(
+        self, actions: Tensor, *, context: Context, frames: Frames | None, at_once: int
+    ) -> Iterator[Rollouts]:
+        schedule, noise = self.schedule, self._noise(context)
+        for part in actions.split(at_once):
+            chunks = list(self._chunks(part, noise=noise, context=context, schedule=schedule, frames=frames))
+            decoded = [images for images, _ in chunks if images is not None]
+            uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
+            yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)
 
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
-        """As ``predict``, but yields each chunk as soon as it is decoded."""
+        """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        if self._last_observation is None or self._reference is None:
-            raise InputError("predict: nothing observed yet; call observe first")
-        batch = normalised.reshape(-1, *normalised.shape[-2:])
-        self._overlap.drain()
-        self._cache.rollback()
+        lead, batch = normalised.shape[:-2], normalised.reshape(-1, *normalised.shape[-2:])
+        context, schedule = self._present_context(), self.schedule
+        size, count, noise = schedule.chunk_frames, schedule.chunks(self.horizon), self._noise(context)
+        chunks = self._chunks(batch, noise=noise, context=context, schedule=schedule, frames="all")
+        for index, (images, uncertainty) in enumerate(chunks):
+            frames = cast(NDArray[np.uint8], images)
+            yield Chunk(
+                index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
+                uncertainty.reshape(*lead, size),
+            )  # fmt: skip
+
+    def _chunks(
+        self, actions: Tensor, *, noise: Tensor, context: Context, schedule: Schedule, frames: Frames | None
+    ) -> Iterator[Decoded]:
+        """The chunks of N rollouts; ``actions`` normalised [N, K, A], ``noise`` [1, K, c, h, w]."""
+        self._pipeline.drain()
+        context.cache.rollback()
         chunks = rollout(
             self.model.transformer,
-            self._cache,
-            self._last_observation,
-            batch,
-            self._noise(len(batch), self._last_observation.latent.shape[1:]),
-            self.schedule,
+            context.cache,
+            context.last_observation,
+            actions,
+            noise.expand(len(actions), -1, -1, -1, -1),
+            schedule,
         )
-        count = self.schedule.chunks(self.horizon)
-        lead = normalised.shape[:-2]
-        decode, denoised = partial(self._decode, self._reference), self._denoised(chunks, count)
-        if self.device.type == "cpu":
-            decoded = self._overlap.map(decode, denoised, count)
+        count = schedule.chunks(self.horizon)
+        denoised, decode = self._denoised(chunks, count), partial(self._decode, context.reference)
+        if frames == "all" and self.device.type == "cpu":
+            yield from self._pipeline.map(decode, denoised, count)
         else:
-            decoded = map(decode, denoised)
-        for index, (frames, uncertainty) in enumerate(decoded):
-            yield Chunk(
-                index,
-                count,
-                index * self.chunk_frames + 1,
-                frames.reshape(*lead, self.chunk_frames, *frames.shape[1:]),
-                uncertainty.reshape(*lead, self.chunk_frames),
-            )
+            rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
+            shown: list[slice | None] = [rest] * (count - 1) + [last]
+            yield from map(decode, denoised, shown)
 
     def _denoised(self, chunks: Iterator[RolloutChunk], count: int) -> Iterator[RolloutChunk]:
         """The first ``count`` of ``chunks``."""
@@ -280,13 +385,15 @@ class Predictor:
                 chunk = next(chunks)
             yield chunk
 
-    def _decode(
-        self, reference: Reference, chunk: RolloutChunk
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Frames uint8 RGB [N * c, H, W, 3] and uncertainty [N, c] of a chunk."""
+    def _decode(self, reference: Reference, chunk: RolloutChunk, shown: slice | None = ALL) -> Decoded:
+        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
         with self._inference():
-            pixels = self.model.autoencoder.decode(chunk.latents.flatten(0, 1), reference)
-            return to_uint8(pixels).cpu().numpy(), chunk.uncertainty.cpu().numpy()
+            uncertainty = chunk.uncertainty.cpu().numpy()
+            if shown is None:
+                return None, uncertainty
+            latents = chunk.latents[:, shown]
+            pixels = self.model.autoencoder.decode(latents.flatten(0, 1), reference)
+            return to_uint8(pixels).unflatten(0, latents.shape[:2]).cpu().numpy(), uncertainty
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -294,6 +401,10 @@ class Predictor:
         low = self.dtype == torch.bfloat16
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             yield
+
+    def _empty_cache(self) -> KVCache:
+        window = self.config.transformer.window_frames // self.chunk_frames
+        return KVCache(self.config.context_frames, window)
 
     def _cache_observation(self) -> None:
         """Put the last observed frame into the cache."""
@@ -303,9 +414,16 @@ class Predictor:
             keys_values = self.model.transformer.observe(latent, action)
             self._cache.observe(keys_values)
 
-    def _noise(self, futures: int, latent: torch.Size) -> Tensor:
-        shape = (1, self.horizon, *latent)
-        return torch.randn(shape, generator=self._generator, device=self.device).expand(futures, *shape[1:])
+    def _present_context(self) -> Context:
+        """What has been observed so far, shared with what comes; InputError before the first frame."""
+        if self._stamp_ns is None or self._last_observation is None or self._reference is None:
+            raise InputError("predict: nothing observed yet; call observe first")
+        return Context(self._stamp_ns, self._cache, self._last_observation, self._reference)
+
+    def _noise(self, context: Context) -> Tensor:
+        """Standard normal [1, K, c, h, w], the same for all rollouts of a call."""
+        shape = (1, self.horizon, *context.last_observation.latent.shape[1:])
+        return torch.randn(shape, generator=self._generator, device=self.device)
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:
         """Raw actions whose last dimensions are ``shape`` -> normalised float32 tensor on the device."""
@@ -315,3 +433,9 @@ class Predictor:
         if not np.isfinite(array).all():
             raise InputError("actions: expected finite numbers, got NaN or infinity")
         return torch.from_numpy((array - self._mean) / self._std).to(self.device)
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """InputError unless ``image`` is uint8 RGB [height, width, 3]."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")

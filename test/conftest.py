@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import dd_ros  # noqa: F401  its settings for torch, before torch is loaded
+
+# isort: split
 from collections.abc import Iterator
 from pathlib import Path
 

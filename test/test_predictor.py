@@ -132,6 +132,85 @@ def test_a_gap_or_a_reset_starts_anew(predictor: Predictor, tiny_checkpoint: Pat
     assert np.array_equal(prediction(predictor), prediction(fresh))
 
 
+def test_a_numbered_step_is_what_its_stamp_says(tiny_checkpoint: Path, predictor: Predictor) -> None:
+    """Whoever numbers the steps himself gets what ``observe`` makes of the same stamps; numbers only grow."""
+    numbered = Predictor.load(tiny_checkpoint, device="cpu")
+    for step in (0, 1, 3, 4, 9, 10):  # one missed, then a gap
+        predictor.observe(IMAGES[step % 6], step * STEP, NOW)
+        numbered.observe_step(IMAGES[step % 6], step * STEP, NOW, step=step)
+    assert np.array_equal(prediction(predictor), prediction(numbered))
+    with pytest.raises(InputError, match="expected a number above 10, got 10"):
+        numbered.observe_step(IMAGES[0], 11 * STEP, NOW, step=10)
+    numbered.reset()
+    numbered.observe_step(IMAGES[0], 0, NOW, step=3)
+
+
+CANDIDATES = np.random.default_rng(3).normal(size=(7, 8, 2))
+
+
+def test_only_the_frames_that_are_asked_for_are_decoded(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    predictor.seed(1)
+    every = predictor.predict(CANDIDATES)
+    predictor.seed(1)
+    (whole,) = predictor.rollouts(CANDIDATES)
+    assert whole.frames is not None
+    assert np.array_equal(whole.frames, every)
+    decoded: list[int] = []
+    decode = predictor.model.autoencoder.decode
+    monkeypatch.setattr(
+        predictor.model.autoencoder, "decode", lambda *given: decoded.append(len(given[0])) or decode(*given)
+    )
+    predictor.seed(1)
+    assert np.array_equal(predictor.predict(CANDIDATES, frames="last"), every[:, -1])
+    assert decoded == [7]
+    predictor.seed(1)
+    assert np.array_equal(predictor.predict(CANDIDATES[2], frames="last"), every[2, -1])
+    predictor.seed(1)
+    (nothing,) = predictor.rollouts(CANDIDATES, frames=None)
+    assert nothing.frames is None
+    assert np.array_equal(nothing.uncertainty, whole.uncertainty)
+    assert decoded == [7, 1]
+
+
+def test_parts_of_many_rollouts_are_the_whole_and_keep_their_context(tiny_checkpoint: Path) -> None:
+    predictor = Predictor(
+        *load_checkpoint(tiny_checkpoint)
+    )  # float32: bfloat16 rounds by the size of a batch
+    predictor.observe(IMAGES[0], 0, NOW)
+    predictor.seed(1)
+    whole = predictor.predict(CANDIDATES).astype(int)
+    context = predictor.context()
+    predictor.seed(1)
+    parts = []
+    for step, part in enumerate(predictor.rollouts(CANDIDATES, context=context, at_once=3), 1):
+        parts.append(part.frames)
+        predictor.observe(IMAGES[step], step * STEP, NOW)  # life goes on between two parts
+        predictor.predict(ACTIONS)
+    assert [len(part) for part in parts if part is not None] == [3, 3, 1]
+    assert np.abs(np.concatenate(parts) - whole).max() <= 1
+    assert context.stamp_ns == 0
+    assert predictor.stamp_ns == 3 * STEP
+
+
+def test_the_callers_model_stays_as_it_was(tiny_checkpoint: Path) -> None:
+    """Only ``load`` lays weights out for predictions, of a model that nobody else has."""
+    config, model = load_checkpoint(tiny_checkpoint)
+    model.train()
+    before = {
+        name: (value.dtype, value.stride(), value.clone()) for name, value in model.state_dict().items()
+    }
+    predictor = Predictor(config, model, dtype=torch.bfloat16)
+    predictor.warm_up()
+    assert model.training
+    for name, value in model.state_dict().items():
+        dtype, stride, old = before[name]
+        assert (value.dtype, value.stride()) == (dtype, stride), name
+        assert torch.equal(value, old), name
+
+
 def test_another_schedule_on_the_same_weights(predictor: Predictor) -> None:
     predictor.observe(IMAGES[0], 0, NOW)
     usual = prediction(predictor)
@@ -172,3 +251,6 @@ def test_bad_predictions_say_what_came(predictor: Predictor) -> None:
         predictor.predict(ACTIONS[:7])
     with pytest.raises(InputError, match="NaN or infinity"):
         predictor.predict(ACTIONS * np.inf)
+    for wrong in (ACTIONS, CANDIDATES[:0]):
+        with pytest.raises(InputError, match=r"expected shape \[N, 8, 2\] with N of 1 or more"):
+            next(predictor.rollouts(wrong))

@@ -28,9 +28,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
 from dd_ros.resources import find_checkpoint
-from dd_ros.ros.messages import to_ns, to_time
+from dd_ros.ros.messages import to_time
 from dd_ros.ros.transport import profile_environment
 
 CAMERA = (640, 480)  # width and height of the published images

@@ -22,10 +22,10 @@ from dd_ros.data.images import image_to_rgb
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
 from dd_ros.data.rosbag import Record, folder_of, records, storage_files
 from dd_ros.data.steps import (
+    DueImage,
     Episode,
-    FrameClock,
-    StampsWentBack,
     Step,
+    StepClock,
     episode_of,
     model_steps,
     part_name,
@@ -146,8 +146,8 @@ def read_runs(
     runs: list[list[Step[Item]]] = []
     images = read_images(bag, spec, recording, picture, problems)
     for segment, part in groupby(images, key=lambda image: image[0]):
-        kept = ((stamp, image) for _, stamp, image in part)
-        runs += model_steps(kept, recording.actions[segment], spec.rate_hz)
+        due = (image for _, image in part)
+        runs += model_steps(due, recording.actions[segment], spec.rate_hz)
     if not runs:
         raise InputError(
             f"{bag}: no usable images of {spec.image_topic} at or after the first action of "
@@ -276,32 +276,27 @@ def read_images(
     recording: Recording,
     picture: Callable[[Record], Item],
     problems: list[str],
-) -> Iterator[tuple[int, int, Item]]:
-    """The second pass: what ``picture`` makes of images that are due, as (segment, stamp, it) in recorded order.
+) -> Iterator[tuple[int, DueImage[Item]]]:
+    """The second pass: what ``picture`` makes of images that are due, each with its segment, in recorded order.
 
     As in the live node, an image that is due but does not decode is a missed model step.
     """
-    clock = FrameClock(spec.rate_hz)
+    clock, last_segment = StepClock(spec.rate_hz), 0
     for number, record in enumerate(records(bag, (spec.image_topic,), [])):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
             )
-        stamp = recording.image_stamps[number]
-        if stamp is None or not due(clock, stamp):
+        stamp, segment = recording.image_stamps[number], recording.image_segments[number]
+        if segment != last_segment:
+            clock.restart()
+            last_segment = segment
+        step = None if stamp is None else clock.step_of(stamp)
+        if stamp is None or step is None:
             continue
         try:
             kept = picture(record)
         except InputError as error:
             problems.append(f"{bag} {spec.image_topic}: {error}")
             continue
-        yield recording.image_segments[number], stamp, kept
-
-
-def due(clock: FrameClock, stamp: int) -> bool:
-    """Whether the image of this time becomes a model step; a reset clock begins anew."""
-    try:
-        return clock.accept(stamp) > 0
-    except StampsWentBack:
-        clock.reset()
-        return clock.accept(stamp) > 0
+        yield segment, DueImage(step, stamp, kept)

@@ -72,6 +72,26 @@ class ActionBuffer:
         return self._items[-1][0] if self._items else None
 
 
+def actions_at(
+    stamps_ns: Sequence[int], values: NDArray[np.float64], at_ns: NDArray[np.int64], mode: str
+) -> NDArray[np.float32]:
+    """Actions in force at times ``at_ns`` [K], none of them before the first command, float32 [K, dim].
+
+    Args:
+        stamps_ns: times of the commands, increasing.
+        values: [n, dim].
+        mode: as for ``ActionBuffer``.
+    """
+    stamps = np.asarray(stamps_ns, np.int64)
+    before = np.searchsorted(stamps, at_ns, side="right") - 1
+    found = values[before]
+    if mode == "linear":
+        after = np.minimum(before + 1, len(stamps) - 1)
+        span = np.maximum(stamps[after] - stamps[before], 1)
+        found = found + (values[after] - found) * ((at_ns - stamps[before]) / span)[:, None]
+    return found.astype(np.float32)
+
+
 class JoinedActions:
     """The commands of several topics on one time line: their vectors, joined in order.
 

@@ -3,8 +3,8 @@
 
 All stamps are integer nanoseconds. The rules:
 
-- The grid of model steps is anchored at the first frame. A frame belongs to the step it is due for
-  when its stamp is at most a quarter of a step early; frames in between are ignored.
+- The grid of model steps is anchored at the first image, whether or not that can be used. An image belongs to
+  the step it is due for when its stamp is at most a quarter of a step early; images in between are ignored.
 - One missed step is bridged by repeating the frame before; a longer gap starts a new episode.
 - The action of a frame is the command in force at the frame's stamp; of several action topics, what
   each had in force, joined. Before all have spoken there is none.
@@ -16,63 +16,87 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import JoinedActions
 
 Item = TypeVar("Item")
 MAX_HOLD = 1  # missed model steps that repeating a frame may bridge
+NEW_EPISODE = (
+    MAX_HOLD + 2
+)  # the number of a step that begins an episode is at least this far from the one before
 
 
-class StampsWentBack(Exception):
-    """A stamp is a second or more older than the one before: the clock was reset."""
+class StepClock:
+    """Decides which images become model steps, and which step each is: the one place for it, live and recorded.
 
+    Steps are numbered. The number grows by one from step to step; a missed step leaves its number out. Where more
+    than MAX_HOLD are left out, a new episode begins: after a long gap, and after stamps that went back.
 
-def missed_too_many(ticks: int) -> bool:
-    """Whether ``ticks`` steps since the last frame are a gap rather than a frame to repeat."""
-    return ticks - 1 > MAX_HOLD
+    Args:
+        rate_hz: model steps per second.
 
-
-class FrameClock:
-    """Tells which camera frames become model steps."""
+    Attributes:
+        newest_ns: newest stamp since the grid was last anchored; None before the first.
+        resets: how often stamps went back by JUMP_NS or more.
+    """
 
     def __init__(self, rate_hz: float):
-        self._step = 1e9 / rate_hz
-        self.reset()
+        self._step_ns = 1e9 / rate_hz
+        self._origin = self._tick = 0
+        self._number = -NEW_EPISODE
+        self.newest_ns: int | None = None
+        self.resets = 0
 
-    def reset(self) -> None:
-        """The next frame anchors a new grid."""
-        self._origin: int | None = None
-        self._tick = 0
-        self._latest = 0
+    def restart(self) -> None:
+        """The next image anchors a new grid and begins a new episode."""
+        self.newest_ns = None
 
-    def accept(self, stamp_ns: int) -> int:
-        """Model steps from the last accepted frame to this one; 0 means: not due, ignore it.
+    def went_back(self, stamp_ns: int) -> bool:
+        """Whether a stamp is so much older than the newest one that the clock behind it must have been reset."""
+        return self.newest_ns is not None and stamp_ns <= self.newest_ns - JUMP_NS
 
-        Raises:
-            StampsWentBack: the stamp is a second or more older than the newest one seen.
-        """
-        if self._origin is None:
-            self._origin = self._latest = stamp_ns
-            return 1
-        if stamp_ns <= self._latest - JUMP_NS:
-            raise StampsWentBack
-        self._latest = max(self._latest, stamp_ns)
-        tick = int((stamp_ns - self._origin + 0.25 * self._step) // self._step)
+    def step_of(self, stamp_ns: int) -> int | None:
+        """Number of the model step that the image of this time becomes; None: it is not due, ignore it."""
+        if self.went_back(stamp_ns):
+            self.resets += 1
+            self.restart()
+        if self.newest_ns is None:
+            self._anchor(stamp_ns)
+            self.newest_ns = stamp_ns
+            self._number += NEW_EPISODE
+            return self._number
+        self.newest_ns = max(self.newest_ns, stamp_ns)
+        tick = int((stamp_ns - self._origin + 0.25 * self._step_ns) // self._step_ns)
         ticks = tick - self._tick
         if ticks <= 0:
-            return 0
-        if missed_too_many(ticks):  # a new grid, so that the new episode does not inherit its phase
-            self._origin, self._tick = stamp_ns, 0
-        else:
-            self._tick = tick
-        return ticks
+            return None
+        self._tick = tick
+        if ticks >= NEW_EPISODE:  # a new grid, so that the new episode does not inherit its phase
+            self._anchor(stamp_ns)
+        self._number += ticks
+        return self._number
+
+    def _anchor(self, stamp_ns: int) -> None:
+        self._origin, self._tick = stamp_ns, 0
+
+
+def begins_episode(step: int, before: int | None) -> bool:
+    """Whether too much was missed between steps number ``before`` (None: there was none) and ``step``."""
+    return before is None or step - before >= NEW_EPISODE
+
+
+class DueImage(NamedTuple, Generic[Item]):
+    """An image that is due: number of its model step, stamp in ns, and the image or what stands for it."""
+
+    step: int
+    stamp: int
+    image: Item
 
 
 class Step(NamedTuple, Generic[Item]):
@@ -115,55 +139,38 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def steps(images: Iterable[tuple[int, Item]], rate_hz: float) -> Iterator[tuple[int, int, Item]]:
-    """Images (stamp, image) that become model steps, as (ticks, stamp, image); ticks -1 after a reset."""
-    clock = FrameClock(rate_hz)
+def due_images(images: Iterable[tuple[int, Item]], clock: StepClock) -> Iterator[DueImage[Item]]:
+    """Those of the images (stamp in ns, image) in recorded order that become model steps."""
     for stamp, image in images:
-        try:
-            ticks = clock.accept(stamp)
-        except StampsWentBack:
-            clock.reset()
-            clock.accept(stamp)
-            ticks = -1
-        if ticks:
-            yield ticks, stamp, image
+        step = clock.step_of(stamp)
+        if step is not None:
+            yield DueImage(step, stamp, image)
 
 
 def model_steps(
-    images: Iterable[tuple[int, Item]], actions: JoinedActions, rate_hz: float
+    images: Iterable[DueImage[Item]], actions: JoinedActions, rate_hz: float
 ) -> list[list[Step[Item]]]:
     """The model steps of a recording, an inner list for each episode.
 
     Args:
-        images: (stamp, image) in recorded order; images, or whatever stands for them, are passed on.
-        actions: all its actions. Frames before the first one are left out.
+        images: those that are due, in recorded order; one that could not be used is missing, a missed step.
+        actions: all its actions. Images before the first one are left out.
         rate_hz: model steps per second.
     """
     step_ns = round(1e9 / rate_hz)
-    runs: list[list[Step[Item]]] = [[]]
-    known = (image for image in images if actions.at(image[0]) is not None)
-    for ticks, stamp, image in steps(known, rate_hz):
+    runs: list[list[Step[Item]]] = []
+    before: int | None = None
+    for step, stamp, image in images:
         action = actions.at(stamp)
-        assert action is not None
-        run = runs[-1]
-        if ticks < 0 or missed_too_many(ticks):
+        if action is None:
+            continue
+        if begins_episode(step, before):
             runs.append([])
-        elif ticks > 1 and run:
-            run.append(run[-1]._replace(stamp=run[-1].stamp + step_ns))
+        elif step - cast(int, before) > 1:
+            runs[-1].append(runs[-1][-1]._replace(stamp=runs[-1][-1].stamp + step_ns))
         runs[-1].append(Step(stamp, image, action))
-    return [run for run in runs if run]
-
-
-def resample(
-    images: Iterable[tuple[int, NDArray[np.uint8]]],
-    actions: JoinedActions,
-    spec: StreamSpec,
-    name: str = "",
-) -> list[Episode]:
-    """Episodes of a recording: images (stamp, uint8 RGB) in recorded order and all its actions."""
-    sized = ((stamp, resize(image, spec.width, spec.height)) for stamp, image in images)
-    runs = model_steps(sized, actions, spec.rate_hz)
-    return [episode_of(run, part_name(name, index)) for index, run in enumerate(runs)]
+        before = step
+    return runs
 
 
 def part_name(name: str, index: int) -> str:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.data.steps import FrameClock, StampsWentBack, resize
+from dd_ros.data.steps import StepClock, resize
 from dd_ros.evaluation.metrics import decibel
 
 Image = NDArray[np.uint8]
@@ -145,7 +145,7 @@ class Recording:
     def __post_init__(self) -> None:
         self._held: deque[tuple[int, Image]] = deque(maxlen=HELD_FRAMES)
         self._open: dict[int, dict[int, Piece]] = {}
-        self._clock: FrameClock | None = None
+        self._clock: StepClock | None = None
         self._steps: deque[int] = deque()
         self._newest = 0
 
@@ -222,7 +222,7 @@ class Recording:
         self.size = (piece.frames.shape[2], piece.frames.shape[1])
         self.began_ns = piece.published_ns
         self.shown = {lead: Timeline() for lead in self.leads()}
-        self._clock = FrameClock(1e9 / self.step_ns)
+        self._clock = StepClock(1e9 / self.step_ns)
         while self._held:
             stamp, rgb = self._held.popleft()
             if stamp >= piece.stamp_ns:
@@ -238,12 +238,7 @@ class Recording:
 
     def _step_taken(self, stamp: int) -> None:
         assert self._clock is not None
-        try:
-            due = self._clock.accept(stamp)
-        except StampsWentBack:
-            self._clock.reset()
-            due = self._clock.accept(stamp)
-        if due:
+        if self._clock.step_of(stamp) is not None:
             self._steps.append(stamp)
 
     def _count_steps(self) -> None:

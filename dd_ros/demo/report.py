@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dd_ros.data.steps import FrameClock
+from dd_ros.data.steps import StepClock
 from dd_ros.demo.recording import Image, Recording
 from dd_ros.errors import InputError
 from dd_ros.evaluation.plots import filmstrip
@@ -128,9 +128,9 @@ def write_report(recording: Recording, folder: Path, checkpoint: str, node: dict
 def video(recording: Recording) -> Iterator[Image]:
     """One image per model step: the camera, what had been predicted for that time, and the error."""
     leads, step = recording.leads(), recording.step_ns
-    clock = FrameClock(1e9 / step)
+    clock = StepClock(1e9 / step)
     for stamp in recording.frames.stamps:
-        if not clock.accept(stamp):
+        if clock.step_of(stamp) is None:
             continue
         real = recording.frames.near(stamp, 0)
         assert real is not None

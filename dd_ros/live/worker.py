@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,11 +30,13 @@ class Frame(NamedTuple):
         message: Image or CompressedImage, not yet converted.
         stamp_ns: its time.
         frame_id: the camera's.
+        step: number of the model step, by the ``StepClock`` that made it one.
     """
 
     message: Any
     stamp_ns: int
     frame_id: str
+    step: int
 
 
 class Prediction(NamedTuple):
@@ -51,6 +53,18 @@ class Prediction(NamedTuple):
     stamp_ns: int
     frame_id: str
     actions: NDArray[np.float32]
+
+
+class Job(NamedTuple):
+    """Work that takes long, such as the rollouts of a request.
+
+    Attributes:
+        pieces: does a piece each time it is asked for the next; sees to its own errors.
+        cancelled: called instead of what is left where the worker stops.
+    """
+
+    pieces: Generator[None, None, None]
+    cancelled: Callable[[], None]
 
 
 class Output(Protocol):
@@ -84,7 +98,8 @@ class Worker:
         self.frame_id = ""
         self._predictor, self._commands, self._output = predictor, commands, output
         self._problems, self._statistics = problems, statistics
-        self._tasks: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._jobs: deque[Job] = deque()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._size: tuple[int, int] | None = None
@@ -99,18 +114,25 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the chunk under way; waiting tasks are cancelled."""
+        """End after the chunk or piece under way; jobs that are not done are cancelled."""
         self._stopping.set()
         self.mailbox.wake()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        while self._tasks:
-            self._tasks.popleft()[1]()
+        while self._jobs:
+            job = self._jobs.popleft()
+            job.pieces.close()
+            job.cancelled()
 
-    def submit(self, task: Callable[[], None], cancelled: Callable[[], None] = lambda: None) -> None:
-        """Run ``task`` on the inference thread between two predictions, or ``cancelled`` at its end."""
-        self._tasks.append((task, cancelled))
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run ``task``, which is short, on the inference thread before the next frame."""
+        self._tasks.append(task)
+        self.mailbox.wake()
+
+    def begin(self, job: Job) -> None:
+        """Work at a long job on the inference thread, a piece whenever no frame is waiting, one job after the other."""
+        self._jobs.append(job)
         self.mailbox.wake()
 
     def rewind(self) -> None:
@@ -133,10 +155,24 @@ class Worker:
 
     def _turn(self) -> None:
         while self._tasks:
-            self._tasks.popleft()[0]()
+            self._tasks.popleft()()
         taken = [self._observe(frame) for frame in self.mailbox.take()]
         if any(taken) and not self._stopping.is_set() and self._due():
             self._predict()
+        if self._jobs and not self._stopping.is_set():
+            self._work(self._jobs[0])
+
+    def _work(self, job: Job) -> None:
+        """One piece of the first job."""
+        try:
+            next(job.pieces)
+        except StopIteration:
+            self._jobs.popleft()
+        except BaseException:
+            self._jobs.popleft()
+            raise
+        if self._jobs:
+            self.mailbox.wake()
 
     def _observe(self, frame: Frame) -> bool:
         try:
@@ -151,10 +187,10 @@ class Worker:
             self._statistics.add("unmatched_frames")
             return False
         self.frame_id = frame.frame_id
-        taken = self._predictor.observe(pixels, frame.stamp_ns, action)
-        self._statistics.add("observed_frames", taken)
+        self._predictor.observe_step(pixels, frame.stamp_ns, action, step=frame.step)
+        self._statistics.add("observed_frames")
         self._problems.solved("image")
-        return taken
+        return True
 
     def _note_size(self, width: int, height: int) -> None:
         if self._size not in (None, (width, height)):

@@ -19,7 +19,7 @@ class KVCache:
     """
 
     def __init__(self, context_frames: int, window_chunks: int):
-        self.context_frames = context_frames
+        self.context_frames, self.window_chunks = context_frames, window_chunks
         self.observed: list[KeysValues] = []
         self.generated: deque[list[KeysValues]] = deque(maxlen=window_chunks)
 
@@ -42,6 +42,12 @@ class KVCache:
     def rollback(self) -> None:
         """Forget every generated chunk."""
         self.generated.clear()
+
+    def copy(self) -> KVCache:
+        """The observed frames in a cache of their own, which later observations do not change."""
+        other = KVCache(self.context_frames, self.window_chunks)
+        other.observed = [KeysValues(*(part.clone() for part in kv)) for kv in self.observed]
+        return other
 
     def clear(self) -> None:
         """Forget everything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import rclpy
@@ -26,7 +26,7 @@ from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters, violation
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Worker
+from dd_ros.live.worker import Job, Worker
 from dd_ros.predictor import Predictor
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
 from dd_ros.ros.inputs import Inputs, action_sources
@@ -102,8 +102,8 @@ class PredictorNode(ManagedNode):
         )
         self.worker.start()
         self.inputs = Inputs(
-            self, config, self.settings, commands, self.worker, self.outputs, self.statistics,
-            self.problems,
+            self, config, self.settings, commands=commands, worker=self.worker, publishers=self.outputs,
+            statistics=self.statistics, problems=self.problems,
         )  # fmt: skip
 
     def deactivate(self) -> None:
@@ -161,9 +161,9 @@ class PredictorNode(ManagedNode):
             return
         now = self.get_clock().now().nanoseconds
         if jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE:
-            self.inputs.on_time_jump(now, "the node changed between simulated and real time")
+            self.inputs.images.on_time_jump(now, "the node changed between simulated and real time")
         else:
-            self.inputs.on_time_jump(now, f"/clock went back by {-jump.delta.nanoseconds / 1e9:.1f} s")
+            self.inputs.images.on_time_jump(now, f"/clock went back by {-jump.delta.nanoseconds / 1e9:.1f} s")
 
     def _set_schedule(self, predictor: Predictor, name: str) -> None:
         config = predictor.config
@@ -220,14 +220,22 @@ class PredictorNode(ManagedNode):
             future.set_result(result)
             self._responding.trigger()
 
-        def work() -> None:
+        def work() -> Generator[None, None, None]:
             now = self.get_clock().now().nanoseconds
-            finish(answer(request, predictor, worker.frame_id, now, self.settings.max_candidates))
+            try:
+                result = yield from answer(
+                    request, predictor, frame_id=worker.frame_id, now_ns=now,
+                    max_candidates=self.settings.max_candidates,
+                )  # fmt: skip
+            except Exception as error:  # a client waits: it is always answered
+                finish(PredictRollouts.Response(success=False, message=f"{type(error).__name__}: {error}"))
+                raise
+            finish(result)
 
         def cancelled() -> None:
             finish(PredictRollouts.Response(success=False, message="the node was deactivated"))
 
-        worker.submit(work, cancelled)
+        worker.begin(Job(work(), cancelled))
         return await future
 
 

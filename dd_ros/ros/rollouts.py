@@ -3,33 +3,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from dd_ros.data.commands import Commands
+from dd_ros.data.commands import actions_at
 from dd_ros.data.images import image_to_rgb
+from dd_ros.data.plans import sequence_actions, sequence_stamps
 from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
-from dd_ros.predictor import Chunk, Predictor
-from dd_ros.ros.messages import predicted_video, sequence_actions, sequence_stamps
+from dd_ros.predictor import ROLLOUTS_AT_ONCE, Chunk, Frames, Predictor, Rollouts
+from dd_ros.ros.messages import predicted_video
+
+# Rollouts of a piece on a CPU: the camera waits for a piece at most, and more at once are hardly faster there.
+PIECE_ON_CPU = 4
 
 
 def answer(
-    request: PredictRollouts.Request, predictor: Predictor, frame_id: str, now_ns: int, max_candidates: int
-) -> PredictRollouts.Response:
-    """Response to a request; a bad one gets ``success`` False and the reason."""
+    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
+) -> Generator[None, None, PredictRollouts.Response]:
+    """Work at the response to a request, piece by piece; a bad one gets ``success`` False and the reason.
+
+    All candidates start from what was observed when the first piece begins, whatever is observed between two.
+    """
     try:
-        return _rollouts(request, predictor, frame_id, now_ns, max_candidates)
+        return (
+            yield from _rollouts(
+                request, predictor, frame_id=frame_id, now_ns=now_ns, max_candidates=max_candidates
+            )
+        )
     except InputError as error:
         return PredictRollouts.Response(success=False, message=str(error))
 
 
 def _rollouts(
-    request: PredictRollouts.Request, predictor: Predictor, frame_id: str, now_ns: int, max_candidates: int
-) -> PredictRollouts.Response:
+    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
+) -> Generator[None, None, PredictRollouts.Response]:
     count = len(request.candidates)
     if not 1 <= count <= max_candidates:
         raise InputError(f"candidates: expected 1 to {max_candidates} action sequences, got {count}")
@@ -38,44 +51,56 @@ def _rollouts(
         raise InputError("predict_rollouts: expected an observed image with its action first, got none yet")
     goal = _goal(request.goal, predictor)
     actions = np.stack(
-        [candidate_actions(c, predictor, f"candidates[{i}]") for i, c in enumerate(request.candidates)]
+        [candidate_actions(c, predictor, stamp, f"candidates[{i}]") for i, c in enumerate(request.candidates)]
     )
-    chunks = list(predictor.predict_chunks(actions))
-    frames = np.concatenate([chunk.frames for chunk in chunks], axis=1)
-    response = PredictRollouts.Response(success=True)
-    if goal is not None:
-        response.costs = [float(np.mean(np.square(last / 255.0 - goal))) for last in frames[:, -1]]
-    if request.return_frames:
-        uncertainty = np.concatenate(
-            [np.broadcast_to(c.uncertainty, c.frames.shape[:2]) for c in chunks], axis=1
-        )
-        response.futures = [
-            predicted_video(
-                Chunk(0, 1, 1, frames[i], uncertainty[i]), actions[i], stamp_ns=stamp, step_ns=predictor.step_ns,
-                now_ns=now_ns, frame_id=frame_id, checkpoint=predictor.config.name,
+    wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
+    pieces = predictor.rollouts(
+        actions, frames=wanted, context=predictor.context(),
+        at_once=PIECE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
+    )  # fmt: skip
+    response, done = PredictRollouts.Response(success=True), 0
+    for piece in pieces:
+        if goal is not None and piece.frames is not None:
+            response.costs.extend(
+                float(np.mean(np.square(last / 255.0 - goal))) for last in piece.frames[:, -1]
             )
-            for i in range(count)
-        ]  # fmt: skip
+        if request.return_frames:
+            response.futures += [
+                predicted_video(
+                    whole(piece, row), actions[done + row], stamp_ns=stamp, step_ns=predictor.step_ns,
+                    now_ns=now_ns, frame_id=frame_id, checkpoint=predictor.config.name,
+                )
+                for row in range(len(piece.uncertainty))
+            ]  # fmt: skip
+        done += len(piece.uncertainty)
+        if done < count:
+            yield
     return response
 
 
-def candidate_actions(candidate: ActionSequence, predictor: Predictor, name: str) -> NDArray[np.float32]:
-    """Action at each model step of the horizon, float32 [horizon, A]; the last one is held.
+def whole(rollouts: Rollouts, row: int) -> Chunk:
+    """One of ``rollouts``, its frames decoded, as a single chunk."""
+    assert rollouts.frames is not None
+    return Chunk(0, 1, 1, rollouts.frames[row], rollouts.uncertainty[row])
+
+
+def candidate_actions(
+    candidate: ActionSequence, predictor: Predictor, stamp_ns: int, name: str
+) -> NDArray[np.float32]:
+    """Action at each model step of the horizon after the image of ``stamp_ns``, float32 [horizon, A]; the last is held.
 
     Raises:
-        InputError: wrong actions, or a sequence that begins after the first model step.
+        InputError: wrong actions, or a sequence that begins after the first model step or is over before it.
     """
     values = sequence_actions(candidate, predictor.action_dim, name)
-    stamp = predictor.stamp_ns or 0
-    commands = Commands((predictor.action_dim,), predictor.config.streams.action_mode)
-    commands.set_plan(sequence_stamps(candidate, stamp + predictor.step_ns, predictor.step_ns), values)
-    actions = commands.ahead(stamp, predictor.step_ns, predictor.horizon, hold=False)
-    if actions is None:
+    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns)
+    steps = stamp_ns + predictor.step_ns * np.arange(1, predictor.horizon + 1)
+    if stamps[0] > steps[0] or stamps[-1] <= stamp_ns:
         raise InputError(
-            f"{name}: expected actions from one model step after the last image (stamp {stamp / 1e9:.3f} s) on, "
+            f"{name}: expected actions from one model step after the last image (stamp {stamp_ns / 1e9:.3f} s) on, "
             "got a sequence that begins later or is over"
         )
-    return actions
+    return actions_at(stamps, values, steps, predictor.config.streams.action_mode)
 
 
 def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.commands import ActionBuffer, JoinedActions
-from dd_ros.data.steps import FrameClock, StampsWentBack, missed_too_many, resample, resize
+from dd_ros.data.steps import NEW_EPISODE, Episode, StepClock, due_images, episode_of, model_steps, resize
 from dd_ros.errors import InputError
 
 MS = 1_000_000
@@ -64,12 +64,18 @@ def slow_steps(stamps: list[int], step: int) -> list[list[tuple[int, int]]]:
     return runs
 
 
+def resampled(stamps: list[int], actions: ActionBuffer) -> list[Episode]:
+    """Episodes of images that carry their number."""
+    images = due_images(((s, make_frame(n)) for n, s in enumerate(stamps)), StepClock(SPEC.rate_hz))
+    return [episode_of(run, "bag") for run in model_steps(images, JoinedActions([actions]), SPEC.rate_hz)]
+
+
 @given(DISTANCES)
 def test_resample_equals_walking_the_grid(distances: list[int]) -> None:
     stamps = stamps_of(distances)
     actions = ActionBuffer(1)
     actions.push(-(10**18), [0.0])
-    episodes = resample(((s, make_frame(n)) for n, s in enumerate(stamps)), actions, SPEC)
+    episodes = resampled(stamps, actions)
     expected = slow_steps(stamps, 100 * MS)
     assert [
         [(int(s), int(f[0, 0, 0])) for s, f in zip(e.stamps, e.frames, strict=True)] for e in episodes
@@ -78,18 +84,54 @@ def test_resample_equals_walking_the_grid(distances: list[int]) -> None:
 
 @given(DISTANCES, st.floats(3.0, 60.0))
 def test_the_clock_never_drifts_and_never_repeats(distances: list[int], rate: float) -> None:
-    clock, last = FrameClock(rate), None
+    clock, last, before = StepClock(rate), 0, -NEW_EPISODE
     for stamp in stamps_of(distances):
-        try:
-            ticks = clock.accept(stamp)
-        except StampsWentBack:
-            clock.reset()
-            ticks, last = clock.accept(stamp), None
-        assert ticks >= 0
-        if ticks and last is not None:
+        resets = clock.resets
+        step = clock.step_of(stamp)
+        if step is None:
+            continue
+        ticks = step - before
+        assert ticks > 0
+        if clock.resets > resets:
+            assert ticks == NEW_EPISODE
+        elif before >= 0:
             assert stamp > last
-            assert missed_too_many(ticks) or abs((stamp - last) - ticks * 1e9 / rate) <= 1.0e9 / rate
-        last = stamp if ticks else last
+            assert ticks >= NEW_EPISODE or abs((stamp - last) - ticks * 1e9 / rate) <= 1.0e9 / rate
+        last, before = stamp, step
+
+
+def test_a_restart_begins_an_episode_where_the_next_image_is() -> None:
+    clock = StepClock(10.0)
+    assert [clock.step_of(n * 100 * MS) for n in range(3)] == [0, 1, 2]
+    clock.restart()
+    assert clock.newest_ns is None
+    assert [clock.step_of((n * 100 + 230) * MS) for n in range(2)] == [2 + NEW_EPISODE, 3 + NEW_EPISODE]
+    assert clock.resets == 0
+
+
+@pytest.mark.parametrize(
+    ("lost", "lengths"), [([4], [12]), ([4, 5], [4, 6]), ([0, 11], [10]), ([2, 6], [12])]
+)
+def test_due_images_that_cannot_be_used_are_missed_steps(lost: list[int], lengths: list[int]) -> None:
+    """One is bridged, several begin an episode; the grid stays, though the camera is faster than the model."""
+    images = due_images(((n * 67 * MS, n) for n in range(18)), StepClock(10.0))
+    due = list(images)
+    assert [image.step for image in due] == list(range(12))
+    actions = ActionBuffer(1)
+    actions.push(0, [0.0])
+    usable = [image for image in due if image.step not in lost]
+    runs = model_steps(usable, JoinedActions([actions]), 10.0)
+    assert [len(run) for run in runs] == lengths
+    assert {step.image for run in runs for step in run} == {image.image for image in usable}
+
+
+def test_a_late_first_command_costs_no_more_than_the_images_before_it() -> None:
+    """A 15 Hz camera under a 10 Hz model: two grids in a row took every second step for a year."""
+    actions = ActionBuffer(1)
+    actions.push(50 * MS, [0.0])
+    images = due_images(((round(n * 1000 / 15) * MS, n) for n in range(270)), StepClock(10.0))
+    (run,) = model_steps(images, JoinedActions([actions]), 10.0)
+    assert len(run) == 179
 
 
 TIMES = st.lists(st.integers(0, 900), min_size=1, max_size=30)
@@ -148,7 +190,7 @@ def test_bad_actions_are_refused_by_name(values: list[float], message: str) -> N
 def test_frames_before_the_first_action_are_left_out() -> None:
     actions = ActionBuffer(1)
     actions.push(250 * MS, [1.0])
-    episodes = resample(((n * 100 * MS, make_frame(n)) for n in range(6)), actions, SPEC, "bag")
+    episodes = resampled([n * 100 * MS for n in range(6)], actions)
     assert [e.name for e in episodes] == ["bag"]
     assert episodes[0].stamps.tolist() == [300 * MS, 400 * MS, 500 * MS]
 

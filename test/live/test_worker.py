@@ -16,12 +16,13 @@ from sensor_msgs.msg import Image
 
 from dd_ros import Predictor
 from dd_ros.data.commands import Commands
+from dd_ros.data.plans import to_ns
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Frame, Prediction, Worker
+from dd_ros.live.worker import Frame, Job, Prediction, Worker
 from dd_ros.predictor import Chunk
-from dd_ros.ros.messages import header_at, to_ns, video_frames
+from dd_ros.ros.messages import header_at, video_frames
 from dd_ros.ros.rollouts import answer
 
 STEP = 100_000_000
@@ -59,7 +60,7 @@ class Bench:
     def feed(self, k: int, **changes: object) -> None:
         """Command and image of model step ``k``."""
         self.commands.push(START + k * STEP, np.array([0.1 * k, -0.1 * k]))
-        self.worker.mailbox.put(Frame(image(k, **changes), START + k * STEP, "camera"))
+        self.worker.mailbox.put(Frame(image(k, **changes), START + k * STEP, "camera", step=k))
 
 
 def pixels(k: int) -> np.ndarray:
@@ -139,13 +140,63 @@ def test_no_plan_and_nothing_held_means_no_prediction(bench) -> None:
     live.output.whole.acquire()
 
 
-def test_stop_cancels_waiting_tasks(bench) -> None:
+def test_frames_come_between_the_pieces_of_a_job(bench) -> None:
     live = bench()
+    predicted: list[int] = []
+    done = threading.Event()
+
+    def pieces() -> Iterator[None]:
+        for k in range(3):
+            live.feed(k)
+            yield
+            predicted.append(len({prediction.stamp_ns for prediction, _ in live.output.chunks}))
+        done.set()
+
+    live.worker.begin(Job(pieces(), lambda: None))
+    done.wait()
+    assert predicted == [1, 2, 3]
+
+
+def test_jobs_wait_for_each_other_and_one_that_fails_harms_no_other(bench) -> None:
+    live = bench()
+    order: list[str] = []
+    done = threading.Event()
+
+    def pieces(name: str, error: Exception | None = None) -> Iterator[None]:
+        for _ in range(2):
+            order.append(name)
+            yield
+        if error is not None:
+            raise error
+
+    for name, error in (("a", None), ("b", RuntimeError("broken")), ("c", None)):
+        live.worker.begin(Job(pieces(name, error), lambda: None))
+    live.worker.begin(Job(iter_once(done.set), lambda: None))
+    done.wait()
+    assert order == ["a", "a", "b", "b", "c", "c"]
+    assert any("RuntimeError: broken" in text for text in live.said)
+
+
+def iter_once(action: Callable[[], object]) -> Iterator[None]:
+    """A job of one piece."""
+    action()
+    yield
+
+
+def test_stop_cancels_what_is_not_done(bench) -> None:
+    live = bench()
+    begun, told = threading.Event(), list[str]()
+
+    def pieces() -> Iterator[None]:
+        while True:
+            begun.set()
+            yield
+
+    live.worker.begin(Job(pieces(), lambda: told.append("under way")))
+    live.worker.begin(Job(pieces(), lambda: told.append("waiting")))
+    begun.wait()
     live.worker.stop()
-    cancelled = threading.Event()
-    live.worker.submit(lambda: None, cancelled.set)
-    live.worker.stop()
-    assert cancelled.is_set()
+    assert told == ["under way", "waiting"]
 
 
 def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
@@ -155,7 +206,12 @@ def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
 
 def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
-    return answer(request, predictor, "camera", START, max_candidates=8)
+    pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:
@@ -172,6 +228,22 @@ def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predi
     rows = np.reshape(result.futures[2].actions, (8, 2))
     assert rows.tolist() == [[1.0, -0.5], *[[0.5, 0.0]] * 7]
     assert to_ns(result.futures[0].target_stamps[-1]) == START + 8 * STEP
+
+
+def test_rollouts_come_in_pieces_from_the_context_of_the_first(predictor: Predictor) -> None:
+    rows = np.random.default_rng(5).normal(size=(7, 2))
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    predictor.seed(2)
+    wanted = ask(predictor, *(candidate(list(row)) for row in rows), goal=image(5))
+    predictor.seed(2)
+    request = PredictRollouts.Request(candidates=[candidate(list(row)) for row in rows], goal=image(5))
+    pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
+    next(pieces)
+    predictor.observe(pixels(1), START + STEP, [0.5, 0.5])
+    with pytest.raises(StopIteration) as end:
+        next(pieces)
+    assert np.allclose(end.value.value.costs, wanted.costs, atol=1e-4)
+    assert len(wanted.costs) == 7
 
 
 def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None:

@@ -20,12 +20,13 @@ from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
+from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictor import Chunk
-from dd_ros.ros.inputs import Inputs
+from dd_ros.ros.inputs import Inputs, NodeTime
 from dd_ros.ros.publishers import Publishers
 
 IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
@@ -40,11 +41,12 @@ class Watched(Predictor):
 
     taken: list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]
 
-    def observe(self, image: NDArray[np.uint8], stamp_ns: int, action: NDArray[np.float32]) -> bool:
-        took = super().observe(image, stamp_ns, action)
-        if took and self.observed is not None:
-            self.taken.append((stamp_ns, self.observed.copy(), np.asarray(action)))
-        return took
+    def observe_step(
+        self, image: NDArray[np.uint8], stamp_ns: int, action: NDArray[np.float32], *, step: int
+    ) -> None:
+        super().observe_step(image, stamp_ns, action, step=step)
+        assert self.observed is not None
+        self.taken.append((stamp_ns, self.observed.copy(), np.asarray(action)))
 
 
 class Nowhere:
@@ -147,17 +149,31 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
     problems = Problems(lambda level, text: None)
     worker = Worker(predictor, commands, Nowhere(), problems, statistics, settings)
     outputs = Publishers.__new__(Publishers)  # only takes a calibration, and none comes
-    inputs = Inputs(node, config, settings, commands, worker, outputs, statistics, problems)
+    inputs = Inputs(
+        node, config, settings, commands=commands, worker=worker, publishers=outputs, statistics=statistics,
+        problems=problems,
+    )  # fmt: skip
+    intakes = [
+        ActionIntake(
+            name="action",
+            number=number,
+            source=source,
+            commands=commands,
+            problems=problems,
+            time=NodeTime(node),
+        )
+        for number, source in enumerate(sources)
+    ]
     worker.start()
     with Reader(bag) as reader:
         for connection, _, raw in reader.messages():
             message = TYPES.deserialize_cdr(raw, connection.msgtype)
             if connection.msgtype == IMAGE:
                 until_idle(worker)
-                inputs._image(message, IMAGE)
+                inputs.images.take(message)
             elif connection.topic in streams.action_topics:
                 number = streams.action_topics.index(connection.topic)
-                inputs._action(message, connection.msgtype, number, sources[number])
+                intakes[number].take(message, connection.msgtype, connection.topic)
     until_idle(worker)
     worker.stop()
     inputs.destroy()

@@ -14,7 +14,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 
-from dd_ros.ros.messages import to_ns, to_time
+from dd_ros.data.plans import to_ns
+from dd_ros.ros.messages import to_time
 
 pytest_plugins = ["node_fixtures"]
 

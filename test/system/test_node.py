@@ -24,7 +24,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from dd_ros import Predictor
-from dd_ros.ros.messages import header_at, to_ns, video_frames
+from dd_ros.data.plans import to_ns
+from dd_ros.ros.messages import header_at, video_frames
 
 pytest_plugins = ["node_fixtures"]
 

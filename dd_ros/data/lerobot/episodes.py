@@ -23,7 +23,16 @@ from dd_ros.data.actions import element
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
-from dd_ros.data.steps import Episode, FrameClock, model_steps, part_name, resample, resize
+from dd_ros.data.steps import (
+    DueImage,
+    Episode,
+    StepClock,
+    due_images,
+    episode_of,
+    model_steps,
+    part_name,
+    resize,
+)
 from dd_ros.errors import InputError
 
 SENT_NS = 1  # a command is in force so long after the stamp of the image it was recorded with
@@ -239,10 +248,19 @@ def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems:
     if found is None:
         return []
     stamps, commands = found
-    clock = FrameClock(spec.rate_hz)  # asked here too, so that only frames that are due become images
-    due = [n for n, stamp in enumerate(stamps) if commands.at(stamp) is not None and clock.accept(stamp)]
-    images = ((stamps[n], rgb) for n, rgb in reader.images(number, due, problems))
-    return resample(images, commands, spec, name_of(reader, number))
+    due = {frame.image: frame for frame in due_frames(stamps, spec)}
+    wanted = [n for n, stamp in enumerate(stamps) if n in due and commands.at(stamp) is not None]
+    images = (
+        due[n]._replace(image=resize(rgb, spec.width, spec.height))
+        for n, rgb in reader.images(number, wanted, problems)
+    )
+    runs, name = model_steps(images, commands, spec.rate_hz), name_of(reader, number)
+    return [episode_of(run, part_name(name, index)) for index, run in enumerate(runs)]
+
+
+def due_frames(stamps: Sequence[int], spec: StreamSpec) -> Iterator[DueImage[Any]]:
+    """The numbers of the frames that become model steps, each with its step and stamp."""
+    return due_images(((stamp, n) for n, stamp in enumerate(stamps)), StepClock(spec.rate_hz))
 
 
 @dataclass(frozen=True)
@@ -302,7 +320,7 @@ def index_episode(
     if found is None:
         return []
     stamps, commands = found
-    runs = model_steps(((stamp, n) for n, stamp in enumerate(stamps)), commands, spec.rate_hz)
+    runs = model_steps(due_frames(stamps, spec), commands, spec.rate_hz)
     ends = sorted({step.image for run in runs for step in (run[0], run[-1])})
     if len(list(reader.images(number, ends[:1] + ends[1:][-1:], problems))) < min(len(ends), 2):
         return []

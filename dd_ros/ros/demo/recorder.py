@@ -25,12 +25,13 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from dd_ros.data.images import image_to_rgb
+from dd_ros.data.plans import to_ns
 from dd_ros.demo.recording import Piece, Recording
 from dd_ros.demo.report import summary, write_report
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Rate
-from dd_ros.ros.messages import to_ns, video_frames
+from dd_ros.ros.messages import video_frames
 from dd_ros.ros.topics import Input
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")

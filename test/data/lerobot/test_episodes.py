@@ -17,7 +17,7 @@ from dd_ros.data.bags import find_bags
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.lerobot import LeRobotEpisode, LeRobotReader, LeRobotSet, index_bag, read_bag
 from dd_ros.data.lerobot.episodes import read_episode, reader_at
-from dd_ros.data.steps import Episode, resample
+from dd_ros.data.steps import Episode, StepClock, due_images, episode_of, model_steps, part_name, resize
 from dd_ros.errors import InputError
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
@@ -115,10 +115,10 @@ def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
     episodes = list(read_episodes(folder, SPEC, problems))
     assert not problems
     assert [(e.name, len(e)) for e in episodes] == [
-        ("lift/episode_000000", 13), ("lift/episode_000001", 10), ("lift/episode_000002", 17),
+        ("lift/episode_000000", 13), ("lift/episode_000001", 9), ("lift/episode_000002", 16),
     ]  # fmt: skip
     for number, episode in enumerate(episodes):
-        taken = np.arange(1, 3 * len(episode), 3)  # the first frame has no command yet
+        taken = np.arange(3, 3 * len(episode) + 3, 3)  # the first frame is due, and has no command yet
         assert [number_in(frame) for frame in episode.frames] == (100 * number + taken).tolist()
         assert episode.frames.shape[1:] == (32, 48, 3)
         assert episode.actions[:, 1].tolist() == (taken - 1).tolist()  # sent after the frame before
@@ -128,10 +128,10 @@ def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "values"),
     [
-        (["action[1:3]"], [3, -3]),
-        (["observation.state"], [1.5, 7]),
-        (["observation.state[1]", "action"], [7, 0, 3, -3]),
-        (["observation.state[1],state[0]"], [7, 1.5]),
+        (["action[1:3]"], [5, -5]),
+        (["observation.state"], [2.5, 7]),
+        (["observation.state[1]", "action"], [7, 0, 5, -5]),
+        (["observation.state[1],state[0]"], [7, 2.5]),
     ],
 )
 def test_actions_as_on_the_command_line(folder: Path, texts: list[str], values: list[float]) -> None:
@@ -149,7 +149,7 @@ DISTANCES = st.lists(st.sampled_from([1, 1, 1, 1, 2, 5, 40]), min_size=8, max_si
 def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
     tmp_path_factory: pytest.TempPathFactory, distances: list[int], rate: float
 ) -> None:
-    # Against the slow way: decode every frame and let `resample` choose.
+    # Against the slow way: decode every frame and let the clock choose.
     times = (np.cumsum(distances) / 30).astype(np.float32)
     writer = Writer(tmp_path_factory.mktemp("gaps") / "set", lengths=[len(distances)])
     writer.columns[0, "timestamp"] = times.tolist()
@@ -162,9 +162,11 @@ def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
     for stamp, action in zip(stamps, reader.actions(0), strict=True):
         commands.push(stamp + 1, action)
     frames = reader.frames(0, 0, len(stamps))
-    expected = resample(
-        zip(stamps, frames, strict=True), JoinedActions([commands]), spec, "set/episode_000000"
+    sized = (
+        (stamp, resize(frame, spec.width, spec.height)) for stamp, frame in zip(stamps, frames, strict=True)
     )
+    runs = model_steps(due_images(sized, StepClock(rate)), JoinedActions([commands]), rate)
+    expected = [episode_of(run, part_name("set/episode_000000", index)) for index, run in enumerate(runs)]
     assert [episode.name for episode in episodes] == [episode.name for episode in expected]
     for episode, wanted in zip(episodes, expected, strict=True):
         assert np.array_equal(episode.frames, wanted.frames)
@@ -226,10 +228,10 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
     table.write_bytes(long_table.read_bytes())
     problems: list[str] = []
     (episode,) = read_episodes(folder, SPEC, problems)
-    assert [number_in(frame) for frame in episode.frames] == list(range(1, 30, 3))
+    assert [number_in(frame) for frame in episode.frames] == list(range(3, 30, 3))
     (problem,) = problems
     assert problem.endswith(
-        f"episode_000000.mp4: episode 0: 3 of 13 frames of {CAMERA} are missing or damaged"
+        f"episode_000000.mp4: episode 0: 4 of 13 frames of {CAMERA} are missing or damaged"
     )
     frames = reader_of(folder).frames(0, 0, 40)
     assert [number_in(next(frames)) for _ in range(30)] == list(range(30))
@@ -237,17 +239,17 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_a_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
+def test_an_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), dtype="image")
     writer.columns[0, CAMERA] = [
-        writer._png(t) if t != 10 else {"bytes": b"?", "path": ""} for t in range(40)
+        writer._png(t) if t != 9 else {"bytes": b"?", "path": ""} for t in range(40)
     ]
     problems: list[str] = []
     (episode,) = read_episodes(writer.write(), SPEC, problems)
-    assert [number_in(frame) for frame in episode.frames] == [1, 4, 7, 7, *range(13, 40, 3)]
+    assert [number_in(frame) for frame in episode.frames] == [3, 6, 6, *range(12, 40, 3)]
     assert len(problems) == 1
     assert "episode 0: 1 of 13 frames" in problems[0]
-    with pytest.raises(InputError, match=f"episode 0: no frame 10 of {CAMERA}"):
+    with pytest.raises(InputError, match=f"episode 0: no frame 9 of {CAMERA}"):
         list(reader_of(tmp_path / "set").frames(0, 0, 20))
 
 

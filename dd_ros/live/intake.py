@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arrives at a running predictor is checked, stamped and handed on: images, commands, plans.
+
+Messages are read by their fields alone. Whatever is wrong with one is a problem that names its input, and the
+message is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.data.actions import action_values, fields_for, stamp_ns
+from dd_ros.data.clocks import JUMP_NS
+from dd_ros.data.commands import Commands
+from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
+from dd_ros.data.steps import StepClock
+from dd_ros.errors import InputError
+from dd_ros.live.problems import Level, Problems
+from dd_ros.live.statistics import Statistics
+from dd_ros.live.worker import Frame, Worker
+
+SEQUENCE_TYPE = "dd_ros_msgs/msg/ActionSequence"
+PLAN_TYPES = (SEQUENCE_TYPE, "trajectory_msgs/msg/JointTrajectory")
+CLOCK_SKEW = 5.0  # s; stamps this far from the node's clock mean two clocks rather than a slow link
+
+
+class Time(Protocol):
+    """The clock of whoever listens."""
+
+    def now_ns(self) -> int:
+        """Its time in nanoseconds."""
+        ...
+
+    def simulated(self) -> bool:
+        """Whether it follows /clock."""
+        ...
+
+
+def same_clock(name: str, stamp: int, time: Time, problems: Problems) -> bool:
+    """Whether ``stamp`` (ns) is of the clock ``time``; a problem of the input ``name`` if not."""
+    skew = (time.now_ns() - stamp) / 1e9
+    if abs(skew) < CLOCK_SKEW:
+        return True
+    text = (
+        f"expected stamps of this node's clock, got stamps {abs(skew):.1f} s "
+        f"{'behind' if skew > 0 else 'ahead of'} it (use_sim_time is {str(time.simulated()).lower()})"
+    )
+    problems.report(f"{name} time", text, Level.WARN, kind="skew")
+    return False
+
+
+class ImageIntake:
+    """Images, of which those that are due wait in the worker's mailbox. The one decision which these are.
+
+    Args:
+        rate_hz: model steps per second.
+        worker, commands: where images go, and what a clock that is reset empties as well.
+        problems, statistics: where to report.
+        time: the node's clock.
+
+    Attributes:
+        bytes: length of the newest image's data.
+    """
+
+    def __init__(
+        self, *, rate_hz: float, worker: Worker, commands: Commands, problems: Problems, statistics: Statistics,
+        time: Time,
+    ):  # fmt: skip
+        self.bytes = 0
+        self._clock, self._time = StepClock(rate_hz), time
+        self._worker, self._commands = worker, commands
+        self._problems, self._statistics = problems, statistics
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Newest stamp of an image since the last reset; None before the first."""
+        return self._clock.newest_ns
+
+    def take(self, msg: Any) -> None:
+        """Take in an Image or CompressedImage."""
+        self.bytes = len(msg.data)
+        stamp = stamp_ns(msg)
+        if stamp is None:
+            stamp = self._time.now_ns()
+            text = "expected a time stamp in the header, got 0; the time of arrival is used"
+            self._problems.report("image time", text, Level.WARN)
+        elif self._in_order(stamp) and same_clock("image", stamp, self._time, self._problems):
+            self._problems.solved("image time")
+        if self._clock.went_back(stamp):
+            back = ((self.newest_ns or stamp) - stamp) / 1e9
+            self.on_time_jump(stamp, f"expected stamps that increase, got a step back of {back:.1f} s")
+        step = self._clock.step_of(stamp)
+        if step is not None:
+            self._worker.mailbox.put(Frame(msg, stamp, msg.header.frame_id, step))
+
+    def on_time_jump(self, stamp: int, why: str) -> None:
+        """The clock was reset to ``stamp`` (ns): start anew, saying why."""
+        self._problems.note("image reset", f"{why}; started anew")
+        self._statistics.add("resets")
+        self._clock.restart()
+        self._commands.on_time_jump(stamp)
+        self._worker.rewind()
+
+    def _in_order(self, stamp: int) -> bool:
+        if self.newest_ns is None or stamp > self.newest_ns:
+            return True
+        back = self.newest_ns - stamp
+        if back < JUMP_NS:  # more than that is a reset, which is said as such
+            text = f"expected stamps that increase, got a step back of {back / 1e9:.3f} s; such images are ignored"
+            self._problems.report("image time", text, Level.WARN, kind="order")
+        return False
+
+
+class ActionIntake:
+    """Executed commands of one action topic.
+
+    Args:
+        name: the input, such as ``action_2``.
+        number: of the topic among those that make up the action vector.
+        source: which fields are its values.
+        commands: where they go.
+        problems: where to report.
+        time: the node's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        number: int,
+        source: ActionSource,
+        commands: Commands,
+        problems: Problems,
+        time: Time,
+    ):
+        self._name, self._number, self._source = name, number, source
+        self._commands, self._problems, self._time = commands, problems, time
+
+    def take(self, msg: Any, kind: str, topic: str) -> None:
+        """Take in a message of type ``kind`` that came on ``topic``."""
+        stamp = stamp_ns(msg)
+        if stamp is not None and same_clock(self._name, stamp, self._time, self._problems):
+            self._problems.solved(f"{self._name} time")
+        try:
+            values = action_values(msg, kind, fields_for(kind, self._source.type, self._source.fields))
+            self._commands.push(stamp or self._time.now_ns(), values, self._number)
+        except InputError as error:
+            self._problems.report(self._name, f"{str(error).removeprefix('action: ')} (on {topic}, {kind})")
+            return
+        self._problems.solved(self._name)
+
+
+class PlanIntake:
+    """Commands that the robot means to take.
+
+    Args:
+        config: settings of the checkpoint.
+        commands: where they go.
+        problems: where to report.
+        next_ns: the time of the next model step, at which a plan without stamps begins.
+    """
+
+    def __init__(
+        self, *, config: CheckpointConfig, commands: Commands, problems: Problems, next_ns: Callable[[], int]
+    ):
+        self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
+        self._commands, self._problems, self._next_ns = commands, problems, next_ns
+
+    def take(self, msg: Any, kind: str, topic: str) -> None:
+        """Take in a message of type ``kind`` that came on ``topic``."""
+        try:
+            if kind == SEQUENCE_TYPE:
+                values = sequence_actions(msg, self._action.dim, "plan")
+                stamps = sequence_stamps(msg, self._next_ns(), self._step_ns)
+            else:
+                values = trajectory_actions(msg, self._action.dim, self._action.names, "plan")
+                stamps = trajectory_stamps(msg, self._next_ns())
+            self._commands.set_plan(stamps, values)
+        except InputError as error:
+            self._problems.report("plan", f"{str(error).removeprefix('plan: ')} (on {topic}, {kind})")
+            return
+        self._problems.solved("plan")
