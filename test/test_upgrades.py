@@ -67,7 +67,9 @@ def test_names_of_format_2() -> None:
         (True, "expected a number from 1"),
     ],
 )
-def test_an_unknown_format_is_named(tiny_checkpoint: Path, tmp_path: Path, number: object, message: str) -> None:
+def test_an_unknown_format_is_named(
+    tiny_checkpoint: Path, tmp_path: Path, number: object, message: str
+) -> None:
     folder = tmp_path / "other"
     shutil.copytree(tiny_checkpoint, folder)
     entries = yaml.safe_load((folder / CONFIG).read_text())

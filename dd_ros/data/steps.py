@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.config import StreamSpec
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import JoinedActions
+from dd_ros.data.images import resize
 
 Item = TypeVar("Item")
 MAX_HOLD = 1  # missed model steps that repeating a frame may bridge
@@ -106,13 +106,6 @@ class Episode:
         """The model steps from ``start`` up to ``stop``."""
         part = slice(start, stop)
         return Episode(self.frames[part], self.actions[part], self.stamps[part], self.name)
-
-
-def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Stretch uint8 RGB [h, w, 3] to a new, contiguous [height, width, 3]."""
-    if image.shape[:2] == (height, width):
-        return np.array(image, order="C")  # a copy: the input may be a message's own memory
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def steps(images: Iterable[tuple[int, Item]], rate_hz: float) -> Iterator[tuple[int, int, Item]]:

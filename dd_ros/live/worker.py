@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.data.commands import Commands
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import decode_rgb, image_size
 from dd_ros.errors import InputError
 from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.problems import Level, Problems
@@ -140,11 +140,11 @@ class Worker:
 
     def _observe(self, frame: Frame) -> bool:
         try:
-            pixels = image_to_rgb(frame.message)
+            pixels = decode_rgb(frame.message, self._predictor.width, self._predictor.height)
         except InputError as error:
             self._problems.report("image", str(error))
             return False
-        self._note_size(pixels.shape[1], pixels.shape[0])
+        self._note_size(*image_size(frame.message))
         self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
         action = self._commands.at(frame.stamp_ns)
         if action is None:
