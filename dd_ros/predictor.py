@@ -20,7 +20,8 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.data.steps import StepClock, begins_episode, resize
+from dd_ros.data.images import resize
+from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
 from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import imageio.v2 as imageio
 import pytest
-from bag_writer import COMPRESSED, IMAGE, compressed, image, joints, robot_messages, write_bag
+from bag_writer import COMPRESSED, IMAGE, compressed, joints, make_frame, robot_messages, write_bag
 from click.testing import CliRunner
 from lerobot_writer import Writer
 
@@ -294,7 +294,7 @@ def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:
 
 def test_compressed_images_and_another_topic(tiny_checkpoint: Path, tmp_path: Path) -> None:
     messages = [
-        ("/head", COMPRESSED, r, compressed(r, image(n))) if k == IMAGE else ("/arm", k, r, m)
+        ("/head", COMPRESSED, r, compressed(r, make_frame(n))) if k == IMAGE else ("/arm", k, r, m)
         for n, (_, k, r, m) in enumerate(robot_messages(24))
     ]
     bag = write_bag(tmp_path / "bag", messages)

@@ -18,7 +18,7 @@ from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.actions import action_values, fields_for, stamp_ns
 from dd_ros.data.clocks import choose_stamps, segments
 from dd_ros.data.commands import ActionBuffer, JoinedActions
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
 from dd_ros.data.rosbag import Record, folder_of, records, storage_files
 from dd_ros.data.steps import (
@@ -29,12 +29,10 @@ from dd_ros.data.steps import (
     episode_of,
     model_steps,
     part_name,
-    resize,
 )
 from dd_ros.errors import InputError
 
 Item = TypeVar("Item")
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
@@ -122,9 +120,9 @@ def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None
     size: list[str] = []
 
     def picture(record: Record) -> NDArray[np.uint8]:
-        rgb = image_to_rgb(record.msg)
-        note_size(bag, spec, (rgb.shape[1], rgb.shape[0]), size, problems)
-        return resize(rgb, spec.width, spec.height)
+        rgb = decode_rgb(record.msg, spec.width, spec.height)
+        note_size(bag, spec, image_size(record.msg), size, problems)
+        return rgb
 
     runs = read_runs(bag, spec, picture, problems)
     return [episode_of(run, part_name(bag.stem, index)) for index, run in enumerate(runs)]

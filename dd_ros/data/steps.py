@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -130,13 +129,6 @@ class Episode:
         """The model steps from ``start`` up to ``stop``."""
         part = slice(start, stop)
         return Episode(self.frames[part], self.actions[part], self.stamps[part], self.name)
-
-
-def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Stretch uint8 RGB [h, w, 3] to a new, contiguous [height, width, 3]."""
-    if image.shape[:2] == (height, width):
-        return np.array(image, order="C")  # a copy: the input may be a message's own memory
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def due_images(images: Iterable[tuple[int, Item]], clock: StepClock) -> Iterator[DueImage[Item]]:

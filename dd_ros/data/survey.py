@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.actions import DEFAULT_FIELDS, fields_for, stamp_ns
-from dd_ros.data.bags import IMAGE_TYPES, values_of
+from dd_ros.data.bags import values_of
 from dd_ros.data.clocks import choose_stamps, lag, segments
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import IMAGE_TYPES, image_to_rgb
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
 from dd_ros.data.rosbag import Record, records
 from dd_ros.errors import InputError

@@ -10,13 +10,14 @@ from bisect import bisect_left, insort
 from collections import deque
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.data.steps import StepClock, resize
+from dd_ros.data.images import decode_rgb
+from dd_ros.data.steps import StepClock
 from dd_ros.evaluation.metrics import decibel
 
 Image = NDArray[np.uint8]
@@ -143,7 +144,7 @@ class Recording:
     last_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self._held: deque[tuple[int, Image]] = deque(maxlen=HELD_FRAMES)
+        self._held: deque[tuple[int, Any]] = deque(maxlen=HELD_FRAMES)
         self._open: dict[int, dict[int, Piece]] = {}
         self._clock: StepClock | None = None
         self._steps: deque[int] = deque()
@@ -159,17 +160,19 @@ class Recording:
         """Model steps of the camera, between the first and the last prediction, without one."""
         return max(0, self.camera_steps - self.predictions)
 
-    def frame(self, stamp_ns: int, rgb: Image) -> None:
-        """Take a camera frame, uint8 RGB of any size."""
+    def frame(self, stamp_ns: int, message: Any) -> None:
+        """Take a camera frame, an Image or CompressedImage message; InputError if it does not decode."""
         if self.size is None:
-            self._held.append((stamp_ns, rgb.copy()))
+            decode_rgb(message, 1, 1)  # it will decode later, at the size that the first prediction tells
+            self._held.append((stamp_ns, message))
             return
+        rgb = decode_rgb(message, *self.size)
         if stamp_ns <= self._newest - PATIENCE_NS:
             self._start_anew()
         self.camera_frames += 1
         self._newest = max(self._newest, stamp_ns)
         self._step_taken(stamp_ns)
-        self.frames.add(stamp_ns, resize(rgb, *self.size))
+        self.frames.add(stamp_ns, rgb)
         self._score_due(stamp_ns)
         self._prune()
 
@@ -224,9 +227,9 @@ class Recording:
         self.shown = {lead: Timeline() for lead in self.leads()}
         self._clock = StepClock(1e9 / self.step_ns)
         while self._held:
-            stamp, rgb = self._held.popleft()
+            stamp, message = self._held.popleft()
             if stamp >= piece.stamp_ns:
-                self.frame(stamp, rgb)
+                self.frame(stamp, message)
 
     def _start_anew(self) -> None:
         """The camera's clock went back: what is open will never be complete."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.data.commands import Commands
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import decode_rgb, image_size
 from dd_ros.errors import InputError
 from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.problems import Level, Problems
@@ -152,6 +152,8 @@ class Worker:
             except Exception as error:  # the thread must outlive whatever one frame brings
                 text = f"{type(error).__name__}: {error}"
                 self._problems.report("prediction", f"{text}\n{traceback.format_exc()}", kind=text)
+            if self._jobs:
+                self.mailbox.wake()
 
     def _turn(self) -> None:
         while self._tasks:
@@ -171,16 +173,14 @@ class Worker:
         except BaseException:
             self._jobs.popleft()
             raise
-        if self._jobs:
-            self.mailbox.wake()
 
     def _observe(self, frame: Frame) -> bool:
         try:
-            pixels = image_to_rgb(frame.message)
+            pixels = decode_rgb(frame.message, self._predictor.width, self._predictor.height)
         except InputError as error:
             self._problems.report("image", str(error))
             return False
-        self._note_size(pixels.shape[1], pixels.shape[0])
+        self._note_size(*image_size(frame.message))
         self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
         action = self._commands.at(frame.stamp_ns)
         if action is None:

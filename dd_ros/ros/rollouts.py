@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from dd_ros.data.commands import actions_at
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
-from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
 from dd_ros.predictor import ROLLOUTS_AT_ONCE, Chunk, Frames, Predictor, Rollouts
 from dd_ros.ros.messages import predicted_video
@@ -108,7 +107,7 @@ def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:
     if image.height == 0 and image.width == 0 and not image.data:
         return None
     try:
-        pixels = image_to_rgb(image)
+        pixels = decode_rgb(image, predictor.width, predictor.height)
     except InputError as error:
         raise InputError(f"goal: {error}") from error
-    return resize(pixels, predictor.width, predictor.height) / 255.0
+    return pixels / 255.0

@@ -30,7 +30,7 @@ from mcap.writer import Writer as McapWriter
 
 from dd_ros.config import ActionSource, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes, select, split
-from dd_ros.data.steps import resize
+from dd_ros.data.images import resize
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 

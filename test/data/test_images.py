@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding, padded rows, byte order, 16 bits, and what is refused."""
+"""Every encoding, padded rows, byte order, 16 bits, what is refused; sizes from headers, and reduced jpegs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dd_ros.data.images import ENCODINGS, image_to_rgb, rgb_to_image
+from dd_ros.data.images import (
+    ENCODINGS,
+    decode_bytes,
+    decode_rgb,
+    image_size,
+    image_to_rgb,
+    jpeg_size,
+    reduction,
+    resize,
+    rgb_to_image,
+)
 from dd_ros.errors import InputError
 
 HEIGHT, WIDTH = 24, 32
@@ -202,9 +212,120 @@ def test_bad_images_say_what_was_expected_and_what_came(changes: dict[str, objec
     assert "\n" not in str(error.value)
 
 
+PNG = cv2.imencode(".png", smooth())[1].tobytes()
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff\xd8 not an image", cv2.imencode(".png", smooth())[1].tobytes()[:40]]
+    "data",
+    [b"", b"\xff\xd8 not an image", PNG[:40], PNG[:16] + b"\x7f\xff\xff\xff" * 2 + PNG[24:]],
+    ids=["empty", "text", "cut off", "too large"],
 )
 def test_compressed_data_that_does_not_decode(data: bytes) -> None:
-    with pytest.raises(InputError, match=f"got {len(data)} bytes of format 'jpeg'"):
-        image_to_rgb(CompressedImage(format="jpeg", data=array("B", data)))
+    message = CompressedImage(format="jpeg", data=array("B", data))
+    for decode in (image_to_rgb, lambda message: decode_rgb(message, 8, 6)):
+        with pytest.raises(InputError, match=f"got {len(data)} bytes of format 'jpeg'"):
+            decode(message)
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8", "rgb16", "bayer_rggb8"])
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (13, 9)])
+def test_an_image_for_a_model_is_all_pixels_stretched(encoding: str, size: tuple[int, int]) -> None:
+    samples, _ = encoded(encoding, smooth())
+    msg = message(encoding, samples, padding=6)
+    found = decode_rgb(msg, *size)
+    assert np.array_equal(found, resize(image_to_rgb(msg), *size))
+    assert found.flags.c_contiguous
+    assert found.flags.owndata
+    assert image_size(msg) == (WIDTH, HEIGHT)
+
+
+def textured(width: int, height: int) -> NDArray[np.uint8]:
+    """Detail of every size down to single pixels, like a camera's: more in brightness than in colour."""
+    random = np.random.default_rng(width)
+    image = 128 + random.normal(0, 8, (height, width, 1)).repeat(3, axis=-1)
+    for cells in (4, 16, 64):
+        coarse = random.normal(0, 25, (cells, cells, 1)) + random.normal(0, 8, (cells, cells, 3))
+        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("whole", "size", "factor"),
+    [
+        ((256, 192), (128, 96), 2),  # a whole multiple
+        ((1024, 768), (128, 96), 8),
+        ((640, 480), (128, 96), 2),  # 2.5 times as long; a quarter would be 1.25 times
+        ((1280, 720), (128, 80), 4),
+        ((640, 192), (128, 96), 2),  # each side by its own
+        ((160, 120), (128, 96), 1),
+        ((256, 190), (128, 96), 1),  # smaller than wanted
+        ((642, 481), (128, 96), 1),  # half a pixel would be left over
+        ((128, 96), (128, 96), 1),
+        ((64, 48), (128, 96), 1),
+    ],
+)
+def test_a_jpeg_is_decoded_reduced_only_where_that_shows_what_all_pixels_show(
+    whole: tuple[int, int], size: tuple[int, int], factor: int
+) -> None:
+    assert reduction(whole, size) == factor
+    data = cv2.imencode(".jpeg", textured(*whole)[..., ::-1])[1].tobytes()
+    found, pixels = decode_bytes(data, size), decode_bytes(data)
+    assert found is not None
+    assert pixels is not None
+    expected = resize(pixels, *size)
+    assert found.shape == expected.shape
+    assert np.array_equal(found, expected) == (factor == 1)
+    assert cv2.PSNR(found, expected) > 42.0
+
+
+def test_a_jpeg_that_fills_the_image_is_the_decoders_own_reduction() -> None:
+    data = cv2.imencode(".jpeg", textured(256, 192))[1]
+    expected = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_2)[..., ::-1]
+    assert np.array_equal(decode_bytes(data.tobytes(), (128, 96)), expected)
+
+
+SEGMENTS = st.lists(
+    st.tuples(st.sampled_from([0xE0, 0xE1, 0xE2, 0xED, 0xFE]), st.binary(max_size=40)), max_size=4
+)
+
+
+@given(
+    st.integers(1, 90), st.integers(1, 90), st.booleans(), st.booleans(), SEGMENTS, st.booleans(),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_the_header_of_a_jpeg_tells_what_decoding_it_gives(
+    width: int, height: int, grey: bool, progressive: bool, segments: list[tuple[int, bytes]],
+    thumbnail: bool, stuffing: int,
+) -> None:  # fmt: skip
+    pixels = textured(width, height)[..., 0] if grey else textured(width, height)
+    data = cv2.imencode(".jpeg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)])[1].tobytes()
+    if thumbnail:  # a smaller jpeg in a segment of its own, as in EXIF data
+        segments = [*segments, (0xE1, b"Exif\0\0" + cv2.imencode(".jpeg", textured(5, 4))[1].tobytes())]
+    more = b"".join(
+        bytes([0xFF] * (1 + stuffing) + [kind]) + (len(body) + 2).to_bytes(2, "big") + body
+        for kind, body in segments
+    )
+    data = data[:2] + more + data[2:]
+    assert jpeg_size(memoryview(data)) == (width, height)
+    assert image_size(CompressedImage(format="jpeg", data=array("B", data))) == (width, height)
+    decoded = decode_bytes(data)
+    assert decoded is not None
+    assert decoded.shape == (height, width, 3)
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff", PNG[:8]]))
+def test_a_header_of_any_bytes_is_no_surprise(tail: bytes, head: bytes) -> None:
+    message = CompressedImage(format="jpeg", data=array("B", head + tail))
+    found = jpeg_size(memoryview(head + tail))
+    assert found is None or min(found) > 0
+    with pytest.raises(InputError):
+        decode_rgb(message, 8, 6)
+    if found is None and head != PNG[:8]:
+        with pytest.raises(InputError, match="do not decode"):
+            image_size(message)
+
+
+def test_sizes_of_other_formats() -> None:
+    for suffix in (".png", ".bmp", ".webp", ".tiff"):
+        data = cv2.imencode(suffix, textured(31, 17))[1]
+        assert image_size(CompressedImage(format="", data=array("B", data.tobytes()))) == (31, 17)

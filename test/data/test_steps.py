@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.commands import ActionBuffer, JoinedActions
-from dd_ros.data.steps import NEW_EPISODE, Episode, StepClock, due_images, episode_of, model_steps, resize
+from dd_ros.data.images import resize
+from dd_ros.data.steps import NEW_EPISODE, Episode, StepClock, due_images, episode_of, model_steps
 from dd_ros.errors import InputError
 
 MS = 1_000_000

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from bag_writer import image
 from numpy.typing import NDArray
 
 from dd_ros.demo.recording import Piece, Recording
@@ -20,6 +23,11 @@ def frame(number: int) -> NDArray[np.uint8]:
     return (rng.integers(0, 150, (16, 24, 3)) + np.sqrt(number) * rng.uniform(0, 20, (16, 24, 3))).astype(
         np.uint8
     )
+
+
+def message(rgb: NDArray[np.uint8]) -> Any:
+    """The message that a camera sends for an image; its stamp is told beside it."""
+    return image(START, rgb)
 
 
 def predicted(number: int) -> NDArray[np.uint8]:
@@ -47,7 +55,7 @@ def live(count: int, skip: tuple[int, ...] = (), lost: tuple[int, ...] = ()) -> 
     recording = Recording()
     for number in range(count):
         if number not in lost:
-            recording.frame(START + number * STEP, frame(number))
+            recording.frame(START + number * STEP, message(frame(number)))
         if number not in skip:
             for piece in pieces(number):
                 recording.piece(piece)

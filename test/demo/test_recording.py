@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import numpy as np
-from image_streams import CHUNKS, HORIZON, START, STEP, frame, live, pieces, predicted
+import pytest
+from image_streams import CHUNKS, HORIZON, START, STEP, frame, live, message, pieces, predicted
 
 from dd_ros.demo.recording import PATIENCE_NS, Recording, Timeline
+from dd_ros.errors import InputError
 from dd_ros.evaluation.metrics import psnr
 
 
@@ -28,13 +30,13 @@ def test_psnr_at_every_lead_is_that_of_the_frame_that_came() -> None:
 
 def test_scores_do_not_depend_on_whether_frame_or_prediction_comes_first() -> None:
     early, late = live(20), Recording()
-    late.frame(START, frame(0))
+    late.frame(START, message(frame(0)))
     for number in range(20):
         if number + 3 < 20:
-            late.frame(START + (number + 3) * STEP, frame(number + 3))
+            late.frame(START + (number + 3) * STEP, message(frame(number + 3)))
         if number == 0:
             for ahead in (1, 2):
-                late.frame(START + ahead * STEP, frame(ahead))
+                late.frame(START + ahead * STEP, message(frame(ahead)))
         for piece in pieces(number):
             late.piece(piece)
     for recording in (early, late):
@@ -45,7 +47,7 @@ def test_scores_do_not_depend_on_whether_frame_or_prediction_comes_first() -> No
 def test_ages_misses_and_steps_without_prediction() -> None:
     recording = live(12, skip=(3, 4, 8))
     for piece in pieces(12, age_ms=200.0, late=4):
-        recording.frame(piece.stamp_ns, frame(12))
+        recording.frame(piece.stamp_ns, message(frame(12)))
         recording.piece(piece)
     assert recording.predictions == 10
     assert recording.unpredicted_steps == 3
@@ -58,7 +60,7 @@ def test_ages_misses_and_steps_without_prediction() -> None:
 def test_frames_between_two_steps_do_not_count_as_steps() -> None:
     recording = Recording()
     for number in range(30):
-        recording.frame(START + number * STEP // 3, frame(number // 3))
+        recording.frame(START + number * STEP // 3, message(frame(number // 3)))
         if number % 3 == 0:
             for piece in pieces(number // 3):
                 recording.piece(piece)
@@ -70,7 +72,7 @@ def test_a_lost_chunk_and_a_lost_frame() -> None:
     recording = live(20, skip=(5,), lost=(9,))
     recording.piece(pieces(5)[0])
     for number in range(20, 60):
-        recording.frame(START + number * STEP, frame(number))
+        recording.frame(START + number * STEP, message(frame(number)))
     recording.finish()
     assert recording.incomplete == 1
     assert len(recording.model_psnr) == 18  # neither from step 5, nor from step 9 that nobody saw
@@ -82,7 +84,7 @@ def test_predictions_under_way_at_either_end_are_no_losses() -> None:
     recording = Recording()
     recording.piece(pieces(0)[1])
     assert recording.predictions == 0
-    recording.frame(START + STEP, frame(1))
+    recording.frame(START + STEP, message(frame(1)))
     for piece in [*pieces(1), pieces(2)[0]]:
         recording.piece(piece)
     recording.finish()
@@ -115,15 +117,26 @@ def test_a_moment_of_which_every_frame_came_is_preferred() -> None:
 def test_frames_of_any_size_are_compared_at_the_size_of_the_prediction() -> None:
     recording = Recording()
     large = frame(0).repeat(2, axis=0).repeat(2, axis=1)
-    recording.frame(START, large)  # before the first prediction tells the size
+    recording.frame(START, message(large))  # before the first prediction tells the size
     for piece in pieces(0):
         recording.piece(piece)
-    recording.frame(START + STEP, large)
+    recording.frame(START + STEP, message(large))
     assert recording.size == (24, 16)
     for stamp in (START, START + STEP):
         kept = recording.frames.near(stamp, 0)
         assert kept is not None
         np.testing.assert_array_equal(kept, frame(0))
+
+
+def test_a_frame_that_does_not_decode_is_refused_at_once() -> None:
+    recording, dark = Recording(), message(frame(0))
+    dark.data = dark.data[:10]
+    for _ in range(2):  # before the first prediction, and after it
+        with pytest.raises(InputError, match="image data: expected 1152 bytes"):
+            recording.frame(START, dark)
+        for piece in pieces(0):
+            recording.piece(piece)
+    assert not recording.camera_frames
 
 
 def test_a_skipped_step_shows_the_prediction_nearest_to_the_wanted_lead() -> None:
@@ -141,7 +154,7 @@ def test_a_skipped_step_shows_the_prediction_nearest_to_the_wanted_lead() -> Non
 def test_memory_is_bounded() -> None:
     recording = Recording(keep_seconds=1.0)
     for number in range(300):
-        recording.frame(START + number * STEP, frame(number))
+        recording.frame(START + number * STEP, message(frame(number)))
         for piece in pieces(number):
             recording.piece(piece)
     kept = (1e9 + 2 * PATIENCE_NS) / STEP + HORIZON + 2
@@ -154,7 +167,7 @@ def test_memory_is_bounded() -> None:
 def test_a_clock_that_goes_back_starts_the_images_anew() -> None:
     recording = live(60)
     for number in range(20):
-        recording.frame(START + number * STEP, frame(number))
+        recording.frame(START + number * STEP, message(frame(number)))
         for piece in pieces(number):
             recording.piece(piece)
     recording.finish()
@@ -170,7 +183,7 @@ def test_a_copy_is_finished_without_touching_the_original() -> None:
     open_ones = len(recording._open)
     assert open_ones
     assert len(copy.model_psnr) == 19 > len(recording.model_psnr)
-    recording.frame(START + 20 * STEP, frame(20))
+    recording.frame(START + 20 * STEP, message(frame(20)))
     assert len(copy.frames.stamps) == 20
 
 

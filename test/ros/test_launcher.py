@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bag_writer import COMPRESSED, IMAGE, compressed, image, robot_messages, write_bag
+from bag_writer import COMPRESSED, IMAGE, compressed, make_frame, robot_messages, write_bag
 from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import save_checkpoint
@@ -50,7 +50,7 @@ def test_a_bag_brings_its_own_topics(tiny_checkpoint: Path, tmp_path: Path) -> N
     messages = robot_messages(3)
     write_bag(tmp_path / "raw", messages)
     assert recorded(tmp_path / "raw", str(tiny_checkpoint)).image_transport == "raw"
-    images = [(m[0], COMPRESSED, m[2], compressed(m[2], image(0))) for m in messages if m[1] == IMAGE]
+    images = [(m[0], COMPRESSED, m[2], compressed(m[2], make_frame(0))) for m in messages if m[1] == IMAGE]
     write_bag(tmp_path / "bag", [m for m in messages if m[1] != IMAGE] + images)
     scene = recorded(tmp_path / "bag", str(tiny_checkpoint))
     assert (scene.image_topic, scene.action_topics) == ("/camera/image_raw", ("/action",))

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from dd_ros.config import StreamSpec
 from dd_ros.data import lerobot
 from dd_ros.data.bags import note_size, read_runs
+from dd_ros.data.images import decode_rgb, image_size
 from dd_ros.data.random_access import records_between
 from dd_ros.data.rosbag import Record, storage_files
 from dd_ros.data.steps import Episode, Step, part_name
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros_training.data.unpacked import plain_file
-from dd_ros_training.images import check_image, read_image
 
 VERSION = 1  # of the rules by which an index is made
 
@@ -179,7 +179,7 @@ class IndexedBag:
             place = RecordLocation(number, record.received_ns, record.duplicate_index)
             if place in wanted:
                 try:
-                    found[place] = read_image(record.msg, self.spec.width, self.spec.height)
+                    found[place] = decode_rgb(record.msg, self.spec.width, self.spec.height)
                 except InputError:
                     continue  # the neighbour stands in
         return found
@@ -264,7 +264,8 @@ def place_in(
     size: list[str] = []
 
     def place(record: Record) -> RecordLocation:
-        note_size(bag, spec, check_image(record.msg), size, problems)
+        decode_rgb(record.msg, 1, 1)  # whether it decodes, at little cost
+        note_size(bag, spec, image_size(record.msg), size, problems)
         return RecordLocation(numbers[record.file], record.received_ns, record.duplicate_index)
 
     return place

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.actions import element
 from dd_ros.data.commands import ActionBuffer, JoinedActions
+from dd_ros.data.images import resize
 from dd_ros.data.lerobot.files import column_of, decode, parquet, video_frames
 from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.data.steps import (
@@ -31,7 +32,6 @@ from dd_ros.data.steps import (
     episode_of,
     model_steps,
     part_name,
-    resize,
 )
 from dd_ros.errors import InputError
 
@@ -118,20 +118,23 @@ class LeRobotReader:
         if problems:
             raise InputError(problems[0])
 
-    def images(self, episode: int, wanted: Sequence[int], problems: list[str]) -> Numbered:
+    def images(
+        self, episode: int, wanted: Sequence[int], problems: list[str], *, size: tuple[int, int] | None = None
+    ) -> Numbered:
         """Those of the ``wanted`` frames that can be read, one in memory at a time.
 
         Args:
             episode: its number.
             wanted: increasing numbers of frames in it.
             problems: takes a line if some cannot be read.
+            size: width and height to stretch them to; None leaves them as they were recorded.
         """
         place = self.data.episodes[episode]
         in_video = self.image_key in place.videos
         file = place.videos[self.image_key][0] if in_video else place.data
         found, reason = 0, ""
         try:
-            for image in (self._from_video if in_video else self._from_table)(episode, wanted):
+            for image in (self._from_video if in_video else self._from_table)(episode, wanted, size):
                 found += 1
                 yield image
         except InputError as error:
@@ -142,20 +145,20 @@ class LeRobotReader:
                 f"{self.image_key} are missing or damaged{reason}"
             )
 
-    def _from_video(self, episode: int, wanted: Sequence[int]) -> Numbered:
+    def _from_video(self, episode: int, wanted: Sequence[int], size: tuple[int, int] | None) -> Numbered:
         file, begin = self.data.episodes[episode].videos[self.image_key]
         times = [begin + number / self.fps for number in wanted]
         for position, rgb in video_frames(file, times, 0.5 / self.fps) if times else ():
-            yield wanted[position], rgb
+            yield wanted[position], resize(rgb, *size) if size else rgb
 
-    def _from_table(self, episode: int, wanted: Sequence[int]) -> Numbered:
+    def _from_table(self, episode: int, wanted: Sequence[int], size: tuple[int, int] | None) -> Numbered:
         path, groups, rows = self._rows(episode)
         numbers = set(wanted)
         with parquet(path) as file:
             batches = file.iter_batches(BATCH, row_groups=groups, columns=[self.image_key])
             cells = (cell for batch in batches for cell in column_of(path, batch, self.image_key))
             for number, cell in enumerate(cells, -rows.start):
-                if number in numbers and (rgb := decode(cell.as_py())) is not None:
+                if number in numbers and (rgb := decode(cell.as_py(), size)) is not None:
                     yield number, rgb
                 if number >= max(numbers, default=-1):
                     return
@@ -250,10 +253,8 @@ def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems:
     stamps, commands = found
     due = {frame.image: frame for frame in due_frames(stamps, spec)}
     wanted = [n for n, stamp in enumerate(stamps) if n in due and commands.at(stamp) is not None]
-    images = (
-        due[n]._replace(image=resize(rgb, spec.width, spec.height))
-        for n, rgb in reader.images(number, wanted, problems)
-    )
+    decoded = reader.images(number, wanted, problems, size=(spec.width, spec.height))
+    images = (due[n]._replace(image=rgb) for n, rgb in decoded)
     runs, name = model_steps(images, commands, spec.rate_hz), name_of(reader, number)
     return [episode_of(run, part_name(name, index)) for index, run in enumerate(runs)]
 
@@ -302,8 +303,8 @@ class LeRobotEpisode:
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
         wanted, problems = self.numbers[start:stop].tolist(), list[str]()
-        images = self.reader.images(self.number, list(dict.fromkeys(wanted)), problems)
-        found = {number: resize(rgb, *self.size) for number, rgb in images}
+        images = self.reader.images(self.number, list(dict.fromkeys(wanted)), problems, size=self.size)
+        found = dict(images)
         if problems:
             raise InputError(problems[0])
         return np.stack([found[number] for number in wanted])

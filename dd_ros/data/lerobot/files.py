@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_ros.data.images import decode_bytes
 from dd_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,13 +47,10 @@ def column_of(path: Path, table: pyarrow.Table | pyarrow.RecordBatch, name: str)
     return table.column(table.schema.get_field_index(name))
 
 
-def decode(cell: Any) -> NDArray[np.uint8] | None:
-    """The image of a parquet cell, uint8 RGB [H, W, 3]; None if there is none or it does not decode."""
+def decode(cell: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8] | None:
+    """The image of a parquet cell as ``decode_bytes`` has it; None if there is none or it does not decode."""
     data = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not data:
-        return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return decode_bytes(data, size) if data else None
 
 
 def video_frames(

@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from dd_ros.config import CheckpointConfig
-from dd_ros.data.bags import IMAGE_TYPES, find_bags
+from dd_ros.data.bags import find_bags
+from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError

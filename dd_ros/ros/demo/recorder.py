@@ -24,7 +24,7 @@ from rclpy.subscription import MessageInfo
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from dd_ros.data.images import image_to_rgb
+from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.plans import to_ns
 from dd_ros.demo.recording import Piece, Recording
 from dd_ros.demo.report import summary, write_report
@@ -34,7 +34,6 @@ from dd_ros.live.statistics import Rate
 from dd_ros.ros.messages import video_frames
 from dd_ros.ros.topics import Input
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 DEPTH = 50  # messages that may wait while this process is busy
 PROGRESS_PERIOD = 5.0  # s
 SILENCE = 5.0  # s without a camera frame that are worth a line in the log
@@ -93,7 +92,7 @@ class Recorder(Node):
 
     def _image(self, msg: Any, _: str) -> None:
         try:
-            self.recording.frame(to_ns(msg.header.stamp), image_to_rgb(msg))
+            self.recording.frame(to_ns(msg.header.stamp), msg)
         except InputError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
 

@@ -15,9 +15,10 @@ from lerobot_writer import CAMERA, Writer, number_in
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
 from dd_ros.data.commands import ActionBuffer, JoinedActions
+from dd_ros.data.images import resize
 from dd_ros.data.lerobot import LeRobotEpisode, LeRobotReader, LeRobotSet, index_bag, read_bag
 from dd_ros.data.lerobot.episodes import read_episode, reader_at
-from dd_ros.data.steps import Episode, StepClock, due_images, episode_of, model_steps, part_name, resize
+from dd_ros.data.steps import Episode, StepClock, due_images, episode_of, model_steps, part_name
 from dd_ros.errors import InputError
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
@@ -241,9 +242,7 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
 
 def test_an_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), dtype="image")
-    writer.columns[0, CAMERA] = [
-        writer._png(t) if t != 9 else {"bytes": b"?", "path": ""} for t in range(40)
-    ]
+    writer.columns[0, CAMERA] = [writer._png(t) if t != 9 else {"bytes": b"?", "path": ""} for t in range(40)]
     problems: list[str] = []
     (episode,) = read_episodes(writer.write(), SPEC, problems)
     assert [number_in(frame) for frame in episode.frames] == [3, 6, 6, *range(12, 40, 3)]

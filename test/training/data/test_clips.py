@@ -17,7 +17,7 @@ from bag_writer import image, robot_messages, write_bag
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_ranges import SPEC
+from test_random_access import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment, augmented

@@ -23,16 +23,14 @@ from bag_writer import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ranges import KINDS, SPEC, bag_of
-from test_streams import slow_steps
+from test_random_access import KINDS, SPEC, bag_of
+from test_steps import slow_steps
 
 from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes
-from dd_ros.data.steps import resize
 from dd_ros.errors import InputError
 from dd_ros_training.data import unpacked
 from dd_ros_training.data.index import BagEpisode, index_bag, index_bags, split_validation
-from dd_ros_training.images import read_image
 
 MS = 1_000_000
 TOPIC = SPEC.image_topic
@@ -188,12 +186,3 @@ def test_the_end_of_a_single_bag_is_held_back(tmp_path: Path) -> None:
     (train,), (held,) = split_validation(whole, clip_frames=20)
     assert (len(train), len(held)) == (40, 20)
     assert split_validation(whole, clip_frames=40) == (whole, whole)
-
-
-@pytest.mark.parametrize(("width", "height"), [(256, 192), (250, 190), (1300, 1000), (100, 70)])
-def test_reduced_jpegs_look_like_whole_ones(width: int, height: int) -> None:
-    y, x = np.mgrid[:height, :width]
-    smooth = np.stack([255 * x / width, 255 * y / height, 128 + 0 * x], -1).astype(np.uint8)
-    found = read_image(compressed(0, smooth, "jpeg"), 128, 96)
-    assert found.shape == (96, 128, 3)
-    assert np.abs(found.astype(int) - resize(smooth, 128, 96)).mean() < 2.0
