@@ -163,7 +163,16 @@ def finetune(
     """
     from dd_ros_training.finetune import finetune as run
 
-    run(bags, image_topic, action_topics, out, init, config, max_minutes, shift)
+    run(
+        bags,
+        image_topic=image_topic,
+        actions=action_topics,
+        out=out,
+        init=init,
+        config=config,
+        max_minutes=max_minutes,
+        shift=shift,
+    )
 
 
 @main.command()

@@ -14,7 +14,8 @@ from lerobot_writer import Writer
 
 from dd_ros import Predictor
 from dd_ros.config import ActionSource
-from dd_ros.data.bags import find_bags, read_episodes, split
+from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.split import split
 from dd_ros.data.survey import survey
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
