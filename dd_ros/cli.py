@@ -211,7 +211,8 @@ def evaluate(
 
     Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation --json eval.json
     """
-    from dd_ros.data.bags import find_bags, select
+    from dd_ros.data.bags import find_bags
+    from dd_ros.data.split import select
     from dd_ros.evaluation.evaluate import evaluate as run
 
     found = select(find_bags(bags), split)

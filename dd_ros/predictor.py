@@ -252,10 +252,10 @@ class Predictor:
         chunks = rollout(
             self.model.transformer,
             self._cache,
-            self._last_observation,
-            batch,
-            self._noise(len(batch), self._last_observation.latent.shape[1:]),
-            self.schedule,
+            last_observation=self._last_observation,
+            actions=batch,
+            noise=self._noise(len(batch), self._last_observation.latent.shape[1:]),
+            schedule=self.schedule,
         )
         count = self.schedule.chunks(self.horizon)
         lead = normalised.shape[:-2]
