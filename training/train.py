@@ -31,7 +31,8 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
-from dd_ros_training.data.clips import BagData, fit_actions
+from dd_ros_training.data.batches import BagData
+from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 from dd_ros_training.device import loader_workers, precision
 from dd_ros_training.kept import finish, finished, kept_stage, resume_file

@@ -23,8 +23,8 @@ from bag_writer import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ranges import KINDS, SPEC, bag_of
-from test_streams import slow_steps
+from test_random_access import KINDS, SPEC, bag_of
+from test_steps import slow_steps
 
 from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes
