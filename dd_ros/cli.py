@@ -163,7 +163,16 @@ def finetune(
     """
     from dd_ros_training.finetune import finetune as run
 
-    run(bags, image_topic, action_topics, out, init, config, max_minutes, shift)
+    run(
+        bags,
+        image_topic=image_topic,
+        actions=action_topics,
+        out=out,
+        init=init,
+        config=config,
+        max_minutes=max_minutes,
+        shift=shift,
+    )
 
 
 @main.command()
@@ -202,7 +211,8 @@ def evaluate(
 
     Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation --json eval.json
     """
-    from dd_ros.data.bags import find_bags, select
+    from dd_ros.data.bags import find_bags
+    from dd_ros.data.split import select
     from dd_ros.evaluation.evaluate import evaluate as run
 
     found = select(find_bags(bags), split)

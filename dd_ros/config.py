@@ -29,6 +29,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def upgraded(cls, entries: Any, source: str) -> Any:
+        """``entries`` of the file ``source`` in today's names; settings that had other names once replace this."""
+        return entries
+
 
 class ActionSource(Settings):
     """A topic whose commands are part of the action vector, or all of it.
@@ -290,7 +295,7 @@ def read_yaml(path: Path, kind: type[SettingsT], on_top: Sequence[Path] = ()) ->
     """
     entries: Any = {}
     for file in (path, *on_top):
-        entries = merged(entries, load_yaml(file))
+        entries = merged(entries, kind.upgraded(load_yaml(file), str(file)))
     return validated(entries, kind, " with ".join(map(str, (path, *on_top))))
 
 

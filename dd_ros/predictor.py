@@ -365,10 +365,10 @@ class Predictor:
         chunks = rollout(
             self.model.transformer,
             context.cache,
-            context.last_observation,
-            actions,
-            noise.expand(len(actions), -1, -1, -1, -1),
-            schedule,
+            last_observation=context.last_observation,
+            actions=actions,
+            noise=noise.expand(len(actions), -1, -1, -1, -1),
+            schedule=schedule,
         )
         count = schedule.chunks(self.horizon)
         denoised, decode = self._denoised(chunks, count), partial(self._decode, context.reference)

@@ -21,7 +21,7 @@ class BatchRandom:
         device: where tensors are made.
     """
 
-    def __init__(self, seed: int, rank: int = 0, world: int = 1, device: torch.device | None = None):
+    def __init__(self, seed: int, *, rank: int = 0, world: int = 1, device: torch.device | None = None):
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
         self._generator = torch.Generator(self.device).manual_seed(seed)

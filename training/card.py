@@ -35,8 +35,10 @@ class Facts:
     interrupted: str = ""
 
 
-def card(config: CheckpointConfig, recipe: Recipe, facts: Facts, figures: dict[str, Any] | None) -> str:
-    """Markdown text of the card; ``figures`` as ``dd_ros evaluate`` gives them, or None."""
+def card(
+    config: CheckpointConfig, recipe: Recipe, *, facts: Facts, figures: dict[str, Any] | None = None
+) -> str:
+    """Markdown text of the card; ``figures`` as ``dd_ros evaluate`` gives them, None before there are any."""
     streams = config.streams
     stages = "\n".join(
         f"| {name} | {stage.minutes:.3g} | {stage.batch_size} | {stage.learning_rate:g} |"
@@ -47,7 +49,7 @@ def card(config: CheckpointConfig, recipe: Recipe, facts: Facts, figures: dict[s
         )
     )
     extra = f"\n{recipe.notes}\n" if recipe.notes else ""
-    cut = f"\nEnded early by the user, in the stage {facts.interrupted}.\n" if facts.interrupted else ""
+    early = f"\nEnded early by the user, in the stage {facts.interrupted}.\n" if facts.interrupted else ""
     return f"""# {config.name}
 {extra}
 Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {streams.rate_hz:g} Hz
@@ -60,11 +62,11 @@ values per frame.
 
 ## Training
 Made by {facts.made_by}.
-{cut}
+{early}
 - data: {facts.training}; held back: {facts.validation}
 - device: {facts.device}
 
-| stage | minutes | batch | rate |
+| stage | minutes | batch | learning rate |
 |---|---|---|---|
 {stages}
 {left_out(facts.problems)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,17 +19,19 @@ from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
+from dd_ros_training.renamed import Renaming
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
-WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # judged at the end: a minute in ten on two CPU cores, at most
+WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # evaluated at the end: a minute in ten on two CPU cores, at most
 START_MINUTES = 0.3  # to start the loaders and to draw the card, however short the run
-SHARES = {"autoencoder": 0.2, "teacher": 0.1, "distillation": 0.6}  # the rest is for reading and judging
+SHARES = {"autoencoder": 0.2, "teacher": 0.1, "distillation": 0.6}  # the rest is for reading and evaluating
 
 
 def finetune(
     bags: Sequence[Path],
+    *,
     image_topic: str,
     actions: Sequence[str],
     out: Path,
@@ -47,7 +51,7 @@ def finetune(
         image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
         out: checkpoint folder to write.
         init: checkpoint to start from.
-        config: recipe; None makes one that suits ``init`` and the time.
+        config: recipe's file; None makes a recipe that suits ``init`` and the time.
         max_minutes: time for all stages.
         shift: as in ``augment.Augment``; a recipe has its own.
 
@@ -56,27 +60,31 @@ def finetune(
     """
     start = time.monotonic()
     found = find_bags(bags)
+    given = read_yaml(config, Recipe) if config else None
     settings, weights = load_checkpoint(init)
     sources, problems = parse_actions(actions), list[str]()
     streams = survey(found, image_topic, sources, problems)
     work = claim(out)
+    recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift)
     plan = Plan(
-        bags=tuple(str(bag.resolve()) for bag in found), init=init, max_minutes=max_minutes, shift=shift,
-        recipe=recipe_for(out.name, settings, streams, config, max_minutes, shift),
-    )  # fmt: skip
+        bags=tuple(str(bag.resolve()) for bag in found),
+        init=init,
+        max_minutes=max_minutes,
+        shift=shift,
+        recipe=recipe(minutes=max_minutes),
+    )
     kept = kept_plan(work, plan)
     if kept and config and kept.recipe != plan.recipe:
         raise InputError(f"{work}: holds a run with another recipe than {config}; {GO_ON}")
-    run = Run((kept or plan).recipe, found, work, problems)
+    run = Run((kept or plan).recipe, found, work=work, problems=problems)
     if kept is None:
-        left = max_minutes - (time.monotonic() - start) / 60.0
-        run.recipe = recipe_for(out.name, settings, streams, config, left, shift)
+        run.recipe = recipe(minutes=max_minutes - (time.monotonic() - start) / 60.0)
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = run.fresh()
     adopt(model, weights)
     made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
     windows = max(FEWEST_WINDOWS, min(MOST_WINDOWS, round(WINDOWS_PER_MINUTE * max_minutes)))
-    run.save(out, run.train(list(STAGES), model), made_by, windows)
+    run.save(out, run.train(list(STAGES), model), made_by=made_by, windows=windows)
 
 
 def claim(out: Path) -> Path:
@@ -97,6 +105,13 @@ class Plan(Settings):
     max_minutes: float
     shift: float
     recipe: Recipe
+
+    @classmethod
+    def upgraded(cls, entries: Any, source: str) -> Any:
+        """``entries`` with today's names in the recipe, of which the user need not hear: nobody wrote it."""
+        if not isinstance(entries, dict) or "recipe" not in entries:
+            return entries
+        return entries | {"recipe": Renaming(source).recipe(entries["recipe"])}
 
 
 def kept_plan(work: Path, plan: Plan) -> Plan | None:
@@ -121,12 +136,17 @@ def keep(work: Path, plan: Plan) -> None:
 
 
 def recipe_for(
-    name: str, settings: CheckpointConfig, streams: StreamSpec, config: Path | None, minutes: float,
+    name: str,
+    settings: CheckpointConfig,
+    *,
+    streams: StreamSpec,
+    given: Recipe | None,
+    minutes: float,
     shift: float,
-) -> Recipe:  # fmt: skip
-    """The user's recipe, or the default one, for these streams."""
-    if config:
-        return read_yaml(config, Recipe).model_copy(update={"name": name, "streams": streams})
+) -> Recipe:
+    """The ``given`` recipe of the user, or else the default one for ``settings``, with these streams."""
+    if given:
+        return given.model_copy(update={"name": name, "streams": streams})
     recipe = default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
     return recipe.model_copy(update={"augment": Augment(shift=shift)})
 
@@ -134,8 +154,8 @@ def recipe_for(
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
     """The recipe for ``minutes`` with network and schedule of the checkpoint ``settings``.
 
-    Without scores: at this size matching distributions costs steps and brings nothing. Without ``condition_on_previous_frame``: what it
-    tells the network of few bags is learnt by heart (docs/results.md has figures for both).
+    Without distribution matching, which at this size costs steps and brings nothing. Not conditioned on the
+    previous frame, as networks overfit to it on few bags (docs/results.md has figures for both).
     """
     budget = {stage: max(0.01, share * (minutes - START_MINUTES)) for stage, share in SHARES.items()}
     schedule = settings.schedule

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
+from dd_ros.data.split import SplitRule
 from dd_ros_training.data.augment import Augment
+from dd_ros_training.renamed import Renaming
 
 Weight = Annotated[float, Field(ge=0.0)]
 
@@ -20,7 +22,7 @@ class StageRecipe(Settings):
         minutes: share of the time; the stage ends after this long or after ``steps``.
         steps: optimiser steps at most.
         batch_size: clips per step and process.
-        learning_rate: of AdamW at its peak.
+        learning_rate: of AdamW at its peak; Muon's is ten times that.
         ema_decay: decay per step of the averaged weights, which are the ones that ship.
         validate_every: steps between two looks at validation clips.
         seed: of all random draws.
@@ -54,15 +56,17 @@ class DistillationRecipe(StageRecipe):
         motion: distribution matching of temporal differences.
         regression: error against the logged future and its temporal differences, on a logarithmic
             scale; changes linearly to ``regression_end``.
-        error_floor: squared error of latents that the regression does not go below. The larger it is, the more
-            count frames in which much moves; from 1 on it is all but the squared error itself.
-        pixels: the same of decoded frames; teaches student and decoder.
-        ssim: unlikeness of decoded frames by SSIM, on a logarithmic scale; as ``pixels``, and keeps texture.
-        uncertainty: likelihood of the errors under the expected error that comes with predictions; teaches that alone.
-        pixel_loss_start: share of the stage after which pixels and structure join; before it nothing is decoded, so that
-            a step takes less time.
-        critic_steps: critic updates per generator update.
-        dmd_start: share of the stage after which critic, matching and motion join the regression; 1 is never.
+        error_floor: squared error of latents that the regression does not go below. The larger it is, the
+            more count frames in which much moves; from 1 on it is all but the squared error itself.
+        pixels: the same of decoded frames; trains student and decoder.
+        ssim: 1 - SSIM of decoded frames, on a logarithmic scale; trains both as ``pixels``, and keeps texture.
+        uncertainty: likelihood of the errors under the expected error that comes with predictions; trains
+            that alone.
+        pixel_loss_start: share of the stage after which ``pixels`` and ``ssim`` join; before it nothing is
+            decoded, so that a step takes less time.
+        critic_steps: critic updates per student update.
+        dmd_start: share of the stage after which critic, ``matching`` and ``motion`` join the regression; 1 is
+            never.
         guidance: action guidance of the real score.
         context_noise: as the teacher's, for the student.
         long_rollouts: share of the steps that go on with a rollout far beyond the horizon, with observed frames
@@ -83,6 +87,11 @@ class DistillationRecipe(StageRecipe):
     guidance: Weight = 0.0
     context_noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     long_rollouts: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    @property
+    def matches_distributions(self) -> bool:
+        """Whether there is distribution matching at any time, which takes a teacher and a critic."""
+        return bool(self.matching or self.motion) and self.dmd_start < 1.0
 
 
 class TrainerRecipe(Settings):
@@ -109,14 +118,22 @@ class Recipe(Settings):
     Attributes:
         name: name of the checkpoint.
         streams: topics, fields, rate, image size.
-        schedule: step counts per chunk, such as ``4-3-2-2``.
+        action_names: names of the action values, for people.
         notes: paragraph for the card: where the data comes from, under which licence.
+        network, image_network: sizes of transformer and autoencoder.
+        schedule: step counts per chunk, such as ``4-3-2-2``.
+        chunk_frames: frames of a chunk.
+        horizon: predicted frames.
+        context_frames: observed frames kept as context.
+        split: which bags are for validation: ``{every: 6, remainder: 4}``, by their numbers, or
+            ``{validation: [episode_000004, episode_000010]}``, by their names.
         augment: how training clips are changed; null leaves them as they are.
         trainer: devices and machines to train on.
         processor_time: minutes are those of the processor, summed over its threads: a comparison on a CPU is fair
             then, however busy the machine is. Not for GPUs, whose work it does not see.
         shards: streams of clips that a global batch comes from, a multiple of the number of processes
             and by default that number; runs with as many shards see the same batches.
+        autoencoder, teacher, distillation: the stages.
     """
 
     name: str
@@ -129,6 +146,7 @@ class Recipe(Settings):
     chunk_frames: Positive = 4
     horizon: Positive = 16
     context_frames: Positive = 2
+    split: SplitRule = SplitRule()
     augment: Augment | None = Augment()
     trainer: TrainerRecipe = TrainerRecipe()
     processor_time: bool = False
@@ -136,3 +154,11 @@ class Recipe(Settings):
     autoencoder: StageRecipe
     teacher: TeacherRecipe
     distillation: DistillationRecipe
+
+    @classmethod
+    def upgraded(cls, entries: Any, source: str) -> Any:
+        """``entries`` with today's names for those of older recipes; the user hears of each."""
+        renaming = Renaming(source)
+        entries = renaming.recipe(entries)
+        renaming.say()
+        return entries

@@ -18,12 +18,12 @@ import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, read_yaml
 from dd_ros.console import Command
-from dd_ros.data.bags import find_bags, split
+from dd_ros.data.bags import find_bags
+from dd_ros.data.split import split
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate_episodes
@@ -31,16 +31,18 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
-from dd_ros_training.data.clips import BagData, fit_actions
+from dd_ros_training.data.batches import BagData
+from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 from dd_ros_training.device import loader_workers, precision
+from dd_ros_training.kept import finish, finished, kept_stage, resume_file
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
-MOST_WINDOWS = 300  # that the final judgement looks at
+MOST_WINDOWS = 300  # that the figures on the card are of
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
     "autoencoder": AutoencoderStage,
@@ -64,17 +66,39 @@ def checkpoint_config(recipe: Recipe, episodes: Sequence[TrainingEpisode]) -> Ch
 
 
 def silence_lightning() -> None:
-    """No tips and no advice on what is meant: networks in eval mode, few loader workers."""
+    """No tips, and no advice against what is meant so: networks in eval mode, few loader workers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for advice in ("Found .* in eval mode", ".* does not have many workers", ".*treespec, LeafSpec"):
         warnings.filterwarnings("ignore", advice)
 
 
 def run_stage(
-    name: str, config: CheckpointConfig, model: Model, recipe: Recipe, data: BagData, work: Path,
+    name: str,
+    *,
+    config: CheckpointConfig,
+    model: Model,
+    recipe: Recipe,
+    data: BagData,
+    work: Path,
     interrupt: Interrupt,
-) -> Model:  # fmt: skip
-    """Train one stage, resuming where an earlier run of it in ``work`` was cut off."""
+) -> Model:
+    """Train one stage, resuming where an earlier run of it in ``work`` was cut off.
+
+    Args:
+        name: which stage.
+        config: settings of the checkpoint under training.
+        model: the networks as the stage before left them.
+        recipe: how all stages train, and where.
+        data: training and validation clips.
+        work: folder for logs and resume files.
+        interrupt: ends the stage early.
+
+    Returns:
+        The averaged networks as validation liked them best.
+
+    Raises:
+        InputError: the resume file cannot be read, or is of another recipe's stage.
+    """
     silence_lightning()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs
     torch.set_autocast_cache_enabled(False)  # it would keep weights cast without gradient by a rollout
@@ -82,10 +106,9 @@ def run_stage(
     where = recipe.trainer.model_dump()
     if recipe.trainer.precision == "auto":
         where["precision"] = precision()
-    clock = StageClock(
-        settings.minutes, interrupt, time.process_time if recipe.processor_time else time.monotonic
-    )
-    stage = STAGES[name](config, model, settings, clock)
+    now = time.process_time if recipe.processor_time else time.monotonic
+    clock = StageClock(settings.minutes, interrupt, now)
+    stage = STAGES[name](config, model, recipe=settings, clock=clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
@@ -100,32 +123,8 @@ def run_stage(
         log_every_n_steps=10,
         enable_model_summary=False,
     )
-    trainer.fit(stage, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    trainer.fit(stage, data, ckpt_path=resume_file(last), weights_only=True)
     return stage.best_model().requires_grad_(True)
-
-
-@rank_zero_only
-def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
-    """Keep the weights a stage ended with, and what it was asked to do; InputError on a full disk."""
-    staging = path.with_suffix(".tmp")
-    try:
-        torch.save({"recipe": recipe.model_dump(), "weights": model.state_dict()}, staging)
-        staging.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-        staging.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); make room and repeat the command") from error
-
-
-def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
-    """Weights of a stage that ended by this very recipe, if there are any; a longer one goes on.
-
-    Entries that the recipe had not when the stage ran count as their defaults.
-    """
-    if not path.exists():
-        return None
-    kept = torch.load(path, weights_only=True)
-    defaults = {name: field.default for name, field in type(recipe).model_fields.items()}
-    return kept["weights"] if defaults | kept["recipe"] == recipe.model_dump() else None
 
 
 class Run:
@@ -135,15 +134,18 @@ class Run:
 
     Args:
         recipe: what to train.
-        bags: training and validation bags, split by ``bags.split``.
+        bags: training and validation bags, which ``recipe.split`` tells apart.
         work: folder for everything that a resumed run needs.
         problems: what is known of them already.
+
+    Raises:
+        InputError: the bags cannot be split so, or hold nothing that can be used.
     """
 
-    def __init__(self, recipe: Recipe, bags: Sequence[Path], work: Path, problems: Sequence[str] = ()):
+    def __init__(self, recipe: Recipe, bags: Sequence[Path], *, work: Path, problems: Sequence[str] = ()):
         self.recipe, self.work = recipe, work
         self.interrupt, self.interrupted = Interrupt(), ""
-        self.training_bags, self.validation_bags = split(bags)
+        self.training_bags, self.validation_bags = split(bags, recipe.split)
         self.problems = list(problems)
         cache, length = work / "index", recipe.context_frames + recipe.horizon
         self.episodes = index_bags(self.training_bags, recipe.streams, cache, self.problems)
@@ -167,18 +169,35 @@ class Run:
                 if done:
                     model.load_state_dict(done)
                     continue
-                length = self.recipe.context_frames + self.recipe.horizon
-                data = BagData(
-                    self.episodes, self.validation_episodes, self.config.action, length, recipe.batch_size,
-                    loader_workers(), self.recipe.augment, recipe.seed, self.recipe.shards,
-                    earlier=self.recipe.context_frames,
-                )  # fmt: skip
-                model = run_stage(name, self.config, model, self.recipe, data, self.work, self.interrupt)
+                model = run_stage(
+                    name,
+                    config=self.config,
+                    model=model,
+                    recipe=self.recipe,
+                    data=self.data(recipe),
+                    work=self.work,
+                    interrupt=self.interrupt,
+                )
                 if self.interrupt.asked:
                     self.interrupted = name
                     break
                 finish(self.weights(name), recipe, model)
         return model
+
+    def data(self, recipe: StageRecipe) -> BagData:
+        """Clips for a stage."""
+        return BagData(
+            self.episodes,
+            self.validation_episodes,
+            action=self.config.action,
+            clip_frames=self.recipe.context_frames + self.recipe.horizon,
+            batch_size=recipe.batch_size,
+            workers=loader_workers(),
+            augment=self.recipe.augment,
+            seed=recipe.seed,
+            shards=self.recipe.shards,
+            earlier=self.recipe.context_frames,
+        )
 
     def fresh(self) -> Model:
         """Networks that have learnt nothing, the same in every run of a recipe."""
@@ -192,7 +211,7 @@ class Run:
             before = self.weights(order[order.index(stage) - 1])
             if not before.exists():
                 raise InputError(f"{before}: missing; train the stages before {stage} first")
-            model.load_state_dict(torch.load(before, weights_only=True)["weights"])
+            model.load_state_dict(kept_stage(before)[1])
         return model
 
     def start_from(self, name: str) -> Model:
@@ -217,22 +236,25 @@ class Run:
         return self.work / f"{stage}.pt"
 
     @rank_zero_only
-    def save(self, out: Path, model: Model, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
-        """Write the checkpoint, judge it on the held-back episodes, and put the figures on its card.
+    def save(self, out: Path, model: Model, *, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
+        """Write the checkpoint, evaluate it on the validation episodes, and put the figures on its card.
 
-        At most ``windows`` windows are judged. It is written before that, so that nothing is lost where
-        judging fails or is cut short.
+        On at most ``windows`` windows. It is written before that, so that nothing is lost where the evaluation
+        fails or is cut short.
         """
         facts = self.facts(made_by)
-        save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts, None))
+        save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts=facts))
         if not facts.interrupted:
             plots = self.work / "evaluation"
-            json_path = plots / "evaluate.json"
             figures = evaluate_episodes(
-                Predictor.load(out), self.validation_episodes, json_path, plots, max_windows=windows
+                Predictor.load(out),
+                self.validation_episodes,
+                json_path=plots / "evaluate.json",
+                plots=plots,
+                max_windows=windows,
             )
-            text = card(self.config, self.recipe, facts, figures)
-            save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])
+            text = card(self.config, self.recipe, facts=facts, figures=figures)
+            save_checkpoint(out, self.config, model, text, images=[plots / SKILL, plots / FILMSTRIP])
 
     def facts(self, made_by: str) -> Facts:
         """What the card says about how the checkpoint came about."""
@@ -277,10 +299,11 @@ def main(
     init: str | None,
 ) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
-    run = Run(read_yaml(recipe, Recipe), find_bags(bags), work or out.with_name(out.name + ".work"))
+    run = Run(read_yaml(recipe, Recipe), find_bags(bags), work=work or out.with_name(out.name + ".work"))
     model = run.start_from(init) if init else None
     made_by = f"`python -m dd_ros_training.train` from the weights of `{init}`" if init else MADE_BY
-    run.save(out, run.train([name for name in STAGES if name in stages or not stages], model), made_by)
+    chosen = [name for name in STAGES if name in stages or not stages]
+    run.save(out, run.train(chosen, model), made_by=made_by)
 
 
 if __name__ == "__main__":

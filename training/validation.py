@@ -19,7 +19,7 @@ from dd_ros.model.transformer import LastObservation
 from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.stages.base import Stage
 
-IMAGES = 4  # clips whose videos are logged
+VIDEOS = 4  # clips whose videos are logged
 
 
 class RolloutCheck:
@@ -42,9 +42,8 @@ class RolloutCheck:
         for index in range(seen):
             part = slice(index, index + 1)
             cache.observe(model.transformer.observe(latents[:, part], actions[:, part]))
-        batch_random = BatchRandom(
-            len(self.rows), device=latents.device
-        )  # the same noise at every validation
+        # The same noise at every validation.
+        batch_random = BatchRandom(len(self.rows), device=latents.device)
         noise = batch_random.normal(len(frames), config.horizon, *latents.shape[2:])
         predictions = []
         for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
@@ -52,24 +51,21 @@ class RolloutCheck:
             chunks = rollout(
                 model.transformer,
                 cache,
-                LastObservation.last_of(latents, actions[:, :seen]),
-                future,
-                noise,
-                config.schedule,
+                last_observation=LastObservation.last_of(latents, actions[:, :seen]),
+                actions=future,
+                noise=noise,
+                schedule=config.schedule,
             )
             predicted = torch.cat([chunk.latents for chunk in chunks], dim=1)
-            predictions.append(
-                to_uint8(model.autoencoder.decode(predicted.flatten(0, 1), reference)).unflatten(
-                    0, predicted.shape[:2]
-                )
-            )
+            decoded = model.autoencoder.decode(predicted.flatten(0, 1), reference)
+            predictions.append(to_uint8(decoded).unflatten(0, predicted.shape[:2]))
         true = frames[:, seen:]
         last = frames[:, seen - 1 : seen].expand_as(true)
         self.rows.append(
             torch.stack([mean_psnr(true, candidate) for candidate in (*predictions, last)], dim=1)
         )
         if len(self.rows) == 1:
-            self.log_video(stage, true[:IMAGES], predictions[0][:IMAGES])
+            self.log_video(stage, true[:VIDEOS], predictions[0][:VIDEOS])
 
     def finish(self, stage: Stage) -> None:
         """Log the means over all batches; skill tells which weights are best."""

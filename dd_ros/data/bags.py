@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,29 +62,6 @@ def is_bag(path: Path) -> bool:
     return bool(storage_files(path)) and (
         path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir())
     )
-
-
-def is_validation(bag: Path, position: int = 0) -> bool:
-    """Whether a bag is held back for validation: its number % 6 == 4, or else its position's."""
-    number = re.search(r"(\d+)$", bag.stem)
-    return (int(number.group(1)) if number else position) % 6 == 4
-
-
-def split(bags: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(training, validation) bags; with two bags or more neither part is empty."""
-    held = [bag for position, bag in enumerate(bags) if is_validation(bag, position)]
-    if not held or len(held) == len(bags):
-        held = list(bags[-1:]) if len(bags) > 1 else []
-    return [bag for bag in bags if bag not in held], held
-
-
-def select(bags: Sequence[Path], part: str) -> list[Path]:
-    """Bags of one part: ``all``, ``train`` or ``validation``; InputError if it is empty."""
-    training, validation = split(bags)
-    chosen = {"all": list(bags), "train": training, "validation": validation}[part]
-    if not chosen:
-        raise InputError(f"split {part}: none of the {len(bags)} bags belongs to it; use --split all")
-    return chosen
 
 
 @dataclass

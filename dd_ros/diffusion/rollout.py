@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ class RolloutChunk(NamedTuple):
 def rollout(
     network: VideoTransformer,
     cache: KVCache,
+    *,
     last_observation: LastObservation,
     actions: Tensor,
     noise: Tensor,
@@ -75,13 +77,13 @@ def rollout(
             return denoise_chunk(
                 network,
                 cache,
-                noisy,
-                level,
-                actions[:, part],
-                last_observation,
-                latest,
-                schedule,
-                first_step + part.start,
+                noisy=noisy,
+                level=level,
+                actions=actions[:, part],
+                last_observation=last_observation,
+                latest=latest,
+                schedule=schedule,
+                first_step=first_step + part.start,
             )
 
         noisy, trained = noise[:, part], None
@@ -120,6 +122,7 @@ def gradient_only_at(index: int, trained: int | None):
 def denoise_chunk(
     network: VideoTransformer,
     cache: KVCache,
+    *,
     noisy: Tensor,
     level: float,
     actions: Tensor,
@@ -128,22 +131,30 @@ def denoise_chunk(
     schedule: Schedule,
     first_step: int,
 ) -> Denoised:
-    """One network pass over one chunk (two with guidance: x + g (x - x without actions))."""
-    levels = noisy.new_full(noisy.shape[:2], level)
-    given = (
-        noisy,
-        levels,
-        actions,
-        last_observation,
-        latest[:, None],
-        cache.observed,
-        list(cache.generated),
-        schedule.chunk_frames,
-        first_step,
+    """One network pass over one chunk (two with guidance: x + g (x - x without actions)).
+
+    Args:
+        network, cache, last_observation, schedule: as of ``rollout``.
+        noisy: [N, chunk_frames, c, h, w] latents at the noise level ``level``, 0 to 1.
+        actions: [N, chunk_frames, A] normalised.
+        latest: [N, c, h, w], the frame before the chunk.
+        first_step: model steps from the last observed frame to the chunk's first.
+    """
+    denoise = partial(
+        network,
+        noisy=noisy,
+        levels=noisy.new_full(noisy.shape[:2], level),
+        actions=actions,
+        last_observation=last_observation,
+        latest=latest[:, None],
+        observed=cache.observed,
+        past=list(cache.generated),
+        chunk_frames=schedule.chunk_frames,
+        first_step=first_step,
     )
-    result = network(*given)
+    result = denoise()
     if not schedule.guidance:
         return result
-    hidden = network(*given, drop=torch.ones(len(noisy), dtype=torch.bool, device=noisy.device))
+    hidden = denoise(drop=torch.ones(len(noisy), dtype=torch.bool, device=noisy.device))
     guided = result.latents + schedule.guidance * (result.latents - hidden.latents)
     return result._replace(latents=guided)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from dd_ros.console import Command
-from dd_ros.data.bags import find_bags, select
+from dd_ros.data.bags import find_bags
+from dd_ros.data.split import select
 from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import read_all, write_json

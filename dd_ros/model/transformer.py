@@ -22,14 +22,12 @@ from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend, attention
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
+STEP_WAVES = 5  # and of the model step; the slowest makes a quarter turn within max_trained_step
 EPSILON = 1e-6
-STEP_WAVES = (
-    5  # Fourier frequencies of the model step; the slowest makes a quarter turn within max_trained_step
-)
 
 
 class LastObservation(NamedTuple):
-    """What the network is told outright of the last observed frame of B contexts.
+    """What the network is conditioned on of the last observed frame of B contexts, beside its keys and values.
 
     Attributes:
         latent: [B, c, h, w].
@@ -94,7 +92,7 @@ class Conditioning(nn.Module):
         nn.init.zeros_(self.step.weight)
 
     def forward(
-        self, levels: Tensor, actions: Tensor, now: Tensor, first_step: int, drop: Tensor | None
+        self, levels: Tensor, actions: Tensor, *, now: Tensor, first_step: int, drop: Tensor | None = None
     ) -> Tensor:
         """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
         phase = levels[..., None] * self.frequencies
@@ -222,7 +220,7 @@ class VideoTransformer(nn.Module):
         n, f = latents.shape[:2]
         latents, actions = latents.flatten(0, 1), actions.flatten(0, 1)
         levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
-        condition = self.conditioning(levels, actions[:, None], actions, 0, None)
+        condition = self.conditioning(levels, actions[:, None], now=actions, first_step=0)
         shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         tokens = self.patchify(latents)[:, None]
         x = (
@@ -243,6 +241,7 @@ class VideoTransformer(nn.Module):
 
     def forward(
         self,
+        *,
         noisy: Tensor,
         levels: Tensor,
         actions: Tensor,
@@ -264,8 +263,8 @@ class VideoTransformer(nn.Module):
                 belongs to context i // (N / B).
             latest: [N, F / chunk_frames, c, h, w], the frame before each chunk as far as it is known: the estimate
                 of it, or for the first chunk the last observed frame. Keys and values of a chunk that was made in
-                one step know their own outcome in the last block only; this tells all blocks of the next chunk
-                (where ``config.condition_on_previous_frame`` has it so).
+                one step know their own outcome in the last block only; all blocks of the next chunk are conditioned on
+                this (where ``config.condition_on_previous_frame`` has it so).
             observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
             past: earlier chunks within the window, oldest first, each a ``Denoised.keys_values``.
             chunk_frames: frames that see each other.
@@ -274,7 +273,9 @@ class VideoTransformer(nn.Module):
         """
         n, f = noisy.shape[:2]
         last_observation = last_observation.repeated(n // len(last_observation.latent))
-        condition = self.conditioning(levels, actions, last_observation.action, first_step, drop)
+        condition = self.conditioning(
+            levels, actions, now=last_observation.action, first_step=first_step, drop=drop
+        )
         shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
         reference, velocity = (
             self.patchify(part)[:, None].expand(-1, f, -1, -1)

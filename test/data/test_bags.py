@@ -29,7 +29,7 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import Writer as McapWriter
 
 from dd_ros.config import ActionSource, StreamSpec, parse_actions
-from dd_ros.data.bags import find_bags, read_episodes, select, split
+from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.images import resize
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
@@ -323,16 +323,12 @@ def test_topics_that_are_both_missing(tmp_path: Path) -> None:
         read_episodes(write_bag(tmp_path / "bag", robot_messages(3)), wrong)
 
 
-def test_find_split_select(tmp_path: Path) -> None:
+def test_find_bags(tmp_path: Path) -> None:
     for number in (1, 4, 9, 10):
         write_bag(tmp_path / f"episode_{number:06d}", robot_messages(2))
     bags = find_bags([tmp_path])
     assert [bag.name[-2:] for bag in bags] == ["01", "04", "09", "10"]
     assert find_bags([bags[0], tmp_path]) == bags
-    assert [bag.name[-2:] for bag in split(bags)[1]] == ["04", "10"]
-    assert select(bags, "validation") == split(bags)[1]
-    with pytest.raises(InputError, match="use --split all"):
-        select(bags[:1], "validation")
     for path, message in ((tmp_path / "nope", "no such file"), (tmp_path / "empty", "holds no rosbag2 bag")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=message):

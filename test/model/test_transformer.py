@@ -63,10 +63,16 @@ def with_cache(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor:
     for start in range(0, FRAMES, CHUNK):
         part = slice(start, start + CHUNK)
         result = network(
-            clip["noisy"][:, part], clip["levels"][:, part], clip["actions"][:, part],
-            last_observation(clip), clip["latest"][:, start // CHUNK][:, None],
-            cache.observed, list(cache.generated), CHUNK, start + 1,
-        )  # fmt: skip
+            noisy=clip["noisy"][:, part],
+            levels=clip["levels"][:, part],
+            actions=clip["actions"][:, part],
+            last_observation=last_observation(clip),
+            latest=clip["latest"][:, start // CHUNK][:, None],
+            observed=cache.observed,
+            past=list(cache.generated),
+            chunk_frames=CHUNK,
+            first_step=start + 1,
+        )
         cache.append(result.keys_values)
         outputs.append(result.latents)
     return torch.cat(outputs, dim=1)
@@ -82,9 +88,9 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     now = clip["context_actions"][:, -1]
     context = network.conditioning(
         torch.zeros(2 * CONTEXT, 1), clip["context_actions"].flatten(0, 1)[:, None],
-        clip["context_actions"].flatten(0, 1), 0, None,
+        now=clip["context_actions"].flatten(0, 1), first_step=0,
     ).unflatten(0, (2, CONTEXT))[:, :, 0]  # fmt: skip
-    future = network.conditioning(clip["levels"], clip["actions"], now, 1, None)
+    future = network.conditioning(clip["levels"], clip["actions"], now=now, first_step=1)
     condition = torch.cat((context, future), dim=1)
     shared = network.modulation(condition).unflatten(-1, (6, -1))
     frames = torch.cat((clip["context"], clip["noisy"]), dim=1)
@@ -139,8 +145,8 @@ def turn(network: VideoTransformer, x: Tensor, steps: Tensor) -> Tensor:
     """Rotate every token by its own model step, one frame's angles at a time."""
     per_frame = network.rotation.angles(steps.float())  # [len(steps) * tokens, pairs]
     picked = per_frame.unflatten(0, (len(steps), network.tokens))
-    place = torch.arange(len(steps)) % network.tokens
-    angles = picked[torch.arange(len(steps)), place]
+    token = torch.arange(len(steps)) % network.tokens
+    angles = picked[torch.arange(len(steps)), token]
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
 
@@ -150,7 +156,7 @@ def test_cache_equals_full_attention(network: VideoTransformer, clip: dict[str, 
     assert difference < 1e-4
 
 
-def test_only_a_network_that_carries_looks_at_the_frame_before(
+def test_only_a_network_conditioned_on_the_previous_frame_sees_it(
     network: VideoTransformer, clip: dict[str, Tensor]
 ) -> None:
     """One that does not computes what the other would if nothing had moved since the last observed frame."""
@@ -163,14 +169,19 @@ def test_only_a_network_that_carries_looks_at_the_frame_before(
 
 
 def test_all_chunks_at_once_equal_one_by_one(network: VideoTransformer, clip: dict[str, Tensor]) -> None:
-    frames = (
-        network.config.max_trained_step
-    )  # beyond it the observed frames are held at a distance, in rollouts only
+    # Beyond it the observed frames are held at a distance, in rollouts only.
+    frames = network.config.max_trained_step
     observed = network.observe(clip["context"], clip["context_actions"])
     at_once = network(
-        clip["noisy"][:, :frames], clip["levels"][:, :frames], clip["actions"][:, :frames],
-        last_observation(clip), clip["latest"][:, : frames // CHUNK], observed, [], CHUNK,
-    ).latents  # fmt: skip
+        noisy=clip["noisy"][:, :frames],
+        levels=clip["levels"][:, :frames],
+        actions=clip["actions"][:, :frames],
+        last_observation=last_observation(clip),
+        latest=clip["latest"][:, : frames // CHUNK],
+        observed=observed,
+        past=[],
+        chunk_frames=CHUNK,
+    ).latents
     assert (with_cache(network, clip)[:, :frames] - at_once).abs().max() < 1e-4
 
 
@@ -182,18 +193,18 @@ def test_an_action_acts_from_its_own_chunk_on(network: VideoTransformer, clip: d
     assert difference[2 * CHUNK :].min() > 0.0
 
 
-@pytest.mark.parametrize("futures", [2, 5])
-def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
+@pytest.mark.parametrize("rollouts", [2, 5])
+def test_rollouts_that_share_a_context_equal_single_ones(rollouts: int) -> None:
     generator = torch.Generator().manual_seed(2)
     shared = KeysValues(*(torch.randn(2, 4, 7, 8, generator=generator) for _ in range(2)))
     own = [
-        KeysValues(*(torch.randn(2 * futures, 4, 3, 8, generator=generator) for _ in range(2)))
+        KeysValues(*(torch.randn(2 * rollouts, 4, 3, 8, generator=generator) for _ in range(2)))
         for _ in range(2)
     ]
-    query = torch.randn(2 * futures, 4, 5, 8, generator=generator)
+    query = torch.randn(2 * rollouts, 4, 5, 8, generator=generator)
     together = attend(query, shared, own)
-    for row in range(2 * futures):
-        context = KeysValues(*(part[row // futures][None] for part in shared))
+    for row in range(2 * rollouts):
+        context = KeysValues(*(part[row // rollouts][None] for part in shared))
         alone = attend(
             query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own]
         )

@@ -24,7 +24,8 @@ from dd_ros.data.bags import find_bags
 from dd_ros.data.survey import choose_topics, describe_streams, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment
-from dd_ros_training.data.clips import BagData, begin_worker, context, fit_actions, segments_of
+from dd_ros_training.data.batches import BagData, begin_worker, context
+from dd_ros_training.data.clips import fit_actions, spans_of
 from dd_ros_training.data.index import TrainingEpisode, index_bags
 
 CLIP_FRAMES, EARLIER_FRAMES, BATCH = 18, 2, 8
@@ -40,17 +41,17 @@ class Sample:
 
 
 class Decoding(Dataset[int]):
-    """Decodes a segment and gives the number of its frames."""
+    """Decodes a span and gives the number of its frames."""
 
     def __init__(self, episodes: Sequence[TrainingEpisode]):
         self.episodes = episodes
-        self.places = segments_of([len(episode) for episode in episodes], CLIP_FRAMES)
+        self.spans = spans_of([len(episode) for episode in episodes], CLIP_FRAMES)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.spans)
 
     def __getitem__(self, item: int) -> int:
-        episode, start, stop = map(int, self.places[item])
+        episode, start, stop = map(int, self.spans[item])
         return len(self.episodes[episode].frames(start, stop))
 
 
@@ -67,9 +68,17 @@ def decoding_rate(episodes: Sequence[TrainingEpisode], workers: int) -> float:
 
 
 def loading(episodes: Sequence[TrainingEpisode], workers: int, every: int = 20) -> list[Sample]:
-    """Training batches until each window could have been drawn from once; a sample each ``every`` batches."""
-    action = fit_actions(episodes)
-    data = BagData(episodes, episodes, action, CLIP_FRAMES, BATCH, workers, Augment(), earlier=EARLIER_FRAMES)
+    """Training batches until each span could have been drawn from once; a sample each ``every`` batches."""
+    data = BagData(
+        episodes,
+        episodes,
+        action=fit_actions(episodes),
+        clip_frames=CLIP_FRAMES,
+        batch_size=BATCH,
+        workers=workers,
+        augment=Augment(),
+        earlier=EARLIER_FRAMES,
+    )
     clips = sum(max(0, len(episode) - CLIP_FRAMES + 1) for episode in episodes) // 8
     samples = [Sample(0.0, 0, megabytes())]
     start = time.perf_counter()
@@ -92,7 +101,7 @@ def megabytes() -> float:
 
 
 def streams_of(
-    bags: Sequence[Path], image_topic: str | None, actions: Sequence[str], size: tuple[int, int] | None
+    bags: Sequence[Path], *, image_topic: str | None, actions: Sequence[str], size: tuple[int, int] | None
 ) -> StreamSpec:
     """What training would make of the bags; ``size`` is another width and height."""
     sources = parse_actions(actions) if actions else ()
@@ -117,7 +126,7 @@ def main(
 ) -> None:  # fmt: skip
     """Measure the loader of training on BAGS."""
     found = find_bags(bags)
-    streams = streams_of(found, image_topic, action_topic, size)
+    streams = streams_of(found, image_topic=image_topic, actions=action_topic, size=size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         problems: list[str] = []

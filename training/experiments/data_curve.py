@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from dd_ros.config import parse_actions
 from dd_ros.console import Command
-from dd_ros.data.bags import find_bags, split
+from dd_ros.data.bags import find_bags
+from dd_ros.data.split import split
 from dd_ros.data.survey import inspect_bag
 from dd_ros.evaluation.evaluate import evaluate, write_json
 from dd_ros_training.finetune import finetune
@@ -40,19 +41,30 @@ from dd_ros_training.finetune import finetune
 )
 @click.option("--init", default="pusht", show_default=True, help="Checkpoint to start from.")
 @click.option("--max-minutes", default=20.0, show_default=True, help="Time of each fine-tuning.")
-@click.option("--max-windows", default=100, show_default=True, help="Windows judged, of the held-back bags.")
+@click.option(
+    "--max-windows", default=100, show_default=True, help="Windows of the held-back bags to evaluate on."
+)
 def main(
     bags: tuple[Path, ...], image_topic: str, actions: tuple[str, ...], minutes: tuple[float, ...], out: Path,
     init: str, max_minutes: float, max_windows: int,
 ) -> None:  # fmt: skip
-    """Fine-tune on parts of BAGS and judge all on the same held-back bags."""
-    training, held = split(find_bags(bags))
+    """Fine-tune on parts of BAGS and evaluate all on the same held-back bags."""
+    training, validation = split(find_bags(bags))
     rows = []
     for wanted in sorted(minutes):
-        part, got = first_minutes(training, image_topic, actions, wanted)
+        part, got = first_minutes(training, image_topic=image_topic, actions=actions, wanted=wanted)
         checkpoint = out / f"minutes_{wanted:g}"
-        finetune([*part, *held], image_topic, actions, checkpoint, init, None, max_minutes)
-        figures = evaluate(checkpoint, held, out / f"minutes_{wanted:g}.json", max_windows=max_windows)
+        finetune(
+            [*part, *validation],
+            image_topic=image_topic,
+            actions=actions,
+            out=checkpoint,
+            init=init,
+            max_minutes=max_minutes,
+        )
+        figures = evaluate(
+            checkpoint, validation, json_path=out / f"minutes_{wanted:g}.json", max_windows=max_windows
+        )
         rows.append({"minutes": round(got, 1), "bags": len(part), **summary(figures)})
         write_json(out / "curve.json", {"max_minutes": max_minutes, "init": init, "rows": rows})
     FigureCanvasAgg(plot(rows)).print_png(out / "curve.png")
@@ -60,7 +72,7 @@ def main(
 
 
 def first_minutes(
-    bags: Sequence[Path], image_topic: str, actions: Sequence[str], wanted: float
+    bags: Sequence[Path], *, image_topic: str, actions: Sequence[str], wanted: float
 ) -> tuple[list[Path], float]:
     """As many of the first ``bags`` as make ``wanted`` minutes of images, or all; and their minutes."""
     part: list[Path] = []

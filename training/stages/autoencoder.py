@@ -25,8 +25,8 @@ SAMPLE_CLIPS, SAMPLE_SPACING = 128, 8
 class AutoencoderStage(Stage):
     """Reconstruct later frames from their latent and the reference."""
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
-        super().__init__(config, model, recipe, clock)
+    def __init__(self, config: CheckpointConfig, model: Model, *, recipe: StageRecipe, clock: Clock):
+        super().__init__(config, model, recipe=recipe, clock=clock)
         self.model.transformer.requires_grad_(False)
         self.scores: list[Tensor] = []
 
@@ -36,14 +36,16 @@ class AutoencoderStage(Stage):
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         batch_random = self.batch_random()
         chosen = torch.tensor(batch_random.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
-        images, restored = restore(self.model.autoencoder, batch["frames"], chosen, batch_random)
+        images, restored = restore(
+            self.model.autoencoder, batch["frames"], chosen=chosen, batch_random=batch_random
+        )
         loss = log_error(restored, images)
         self.descend(self.all_optimizers(), list(self.model.autoencoder.parameters()), loss)
         self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         chosen = torch.arange(1, batch["frames"].shape[1], 3)
-        self.scores.append(psnr(*restore(self.averaged.autoencoder, batch["frames"], chosen)))
+        self.scores.append(psnr(*restore(self.averaged.autoencoder, batch["frames"], chosen=chosen)))
 
     def on_validation_epoch_end(self) -> None:
         score = torch.stack(self.scores).mean()
@@ -61,9 +63,9 @@ class AutoencoderStage(Stage):
 
 
 def restore(
-    network: Autoencoder, frames: Tensor, chosen: Tensor, batch_random: BatchRandom | None = None
+    network: Autoencoder, frames: Tensor, *, chosen: Tensor, batch_random: BatchRandom | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Frames uint8 [B, L, H, W, 3] -> (chosen images, restored ones), [B, n, 3, H, W] in [-1, 1].
+    """Frames uint8 [B, L, H, W, 3] -> those ``chosen`` (their n indices) and restored, [B, n, 3, H, W] in [-1, 1].
 
     With ``batch_random`` the latents are off by up to LATENT_NOISE deviations.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all stages share: optimisers, the learning-rate curve and the averaged weights."""
+"""What all stages share: optimisers, the learning-rate curve, averaged weights, and their resume files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
+from dd_ros.upgrades import FORMAT, upgraded_weight
 from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.recipe import StageRecipe
 
@@ -32,12 +33,12 @@ class Stage(lightning.LightningModule):
 
     Args:
         config: settings of the checkpoint under training.
-        model: its networks as the stage before left them; ``averaged`` is the copy to ship.
+        model: its networks as the stage before left them; ``averaged`` is the copy that ships.
         recipe: learning rate, averaging and length of the stage.
         clock: tells how much of the stage's time is used.
     """
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: StageRecipe, clock: Clock):
+    def __init__(self, config: CheckpointConfig, model: Model, *, recipe: StageRecipe, clock: Clock):
         super().__init__()
         self.config, self.model, self.recipe, self.clock = config, model, recipe, clock
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
@@ -47,16 +48,25 @@ class Stage(lightning.LightningModule):
         self.best: dict[str, Tensor] = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a resume file holds beside Lightning's own; nothing but numbers, names and tensors."""
+        checkpoint["format"] = FORMAT
         checkpoint["stage"] = {"steps": self.steps, "best_score": self.best_score, "best": self.best}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, value in checkpoint["stage"].items():
-            setattr(self, name, value)
+        """Take that back, from a resume file of any format."""
+        number, kept = checkpoint.get("format", 1), checkpoint["stage"]
+        self.steps, self.best_score = kept["steps"], kept["best_score"]
+        self.best = {upgraded_weight(name, number): part for name, part in kept["best"].items()}
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {upgraded_name(name, number): part for name, part in state.items()}
 
     def batch_random(self) -> BatchRandom:
         """Random numbers of this step."""
         return BatchRandom(
-            hash((self.recipe.seed, self.steps)), self.global_rank, self.trainer.world_size, self.device
+            hash((self.recipe.seed, self.steps)),
+            rank=self.global_rank,
+            world=self.trainer.world_size,
+            device=self.device,
         )
 
     def progress_fraction(self) -> float:
@@ -108,19 +118,28 @@ class Stage(lightning.LightningModule):
         return self.averaged
 
 
-def optimisers(module: nn.Module, rate: float) -> list[Optimizer]:
+def upgraded_name(name: str, number: int) -> str:
+    """Today's name of a stage's weight, such as ``averaged.transformer.head.weight``, in format ``number``."""
+    part, _, rest = name.partition(".")
+    if part in ("model", "averaged"):
+        return f"{part}.{upgraded_weight(rest, number)}"
+    upgraded = upgraded_weight(f"transformer.{rest}", number)  # teacher and critic are transformers
+    return f"{part}.{upgraded.removeprefix('transformer.')}"
+
+
+def optimisers(module: nn.Module, learning_rate: float) -> list[Optimizer]:
     """Muon for the hidden matrices of a transformer, AdamW for all the rest.
 
-    ``rate`` is AdamW's; Muon's is ten times that, as its updates are orthogonalised.
+    ``learning_rate`` is AdamW's; Muon's is ten times that, as its updates are orthogonalised.
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim == 2 and "blocks." in name and "modulation" not in name
         (matrices if hidden else others).append(parameter)
-    built: list[Optimizer] = [AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)]
+    built: list[Optimizer] = [AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)]
     if matrices:
-        built.append(Muon(matrices, lr=10.0 * rate, weight_decay=0.01))
+        built.append(Muon(matrices, lr=10.0 * learning_rate, weight_decay=0.01))
     for optimizer in built:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, shift
 from dd_ros.diffusion.rollout import RolloutChunk, denoise_chunk, rollout
+from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import Denoised, VideoTransformer
@@ -36,7 +38,7 @@ from dd_ros_training.losses import (
 )
 from dd_ros_training.recipe import DistillationRecipe
 from dd_ros_training.stages.base import Clock, Stage, optimisers
-from dd_ros_training.stages.teacher import Clips, denoise_clip, encode, encode_frames, noised_context
+from dd_ros_training.stages.teacher import LatentClips, denoise_clip, encode, encode_frames, noised_context
 from dd_ros_training.validation import RolloutCheck
 
 MOST_PAST_NOISE = 0.5  # level of a real chunk that stands for one of the student's
@@ -44,31 +46,58 @@ LEAST_NOISE, MOST_NOISE = 0.02, 0.98  # levels at which the two scores compare d
 
 
 class DistillationStage(Stage):
-    """Student (``model``), its frozen teacher (real score) and the critic (fake score)."""
+    """The student (``model``) and, where the recipe matches distributions, the two scores it is matched by.
+
+    Attributes:
+        teacher: the student's frozen beginning, the real score; None without distribution matching.
+        critic: the fake score, which learns the student's own distribution; None as well.
+    """
 
     recipe: DistillationRecipe
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: DistillationRecipe, clock: Clock):
-        super().__init__(config, model, recipe, clock)
+    def __init__(self, config: CheckpointConfig, model: Model, *, recipe: DistillationRecipe, clock: Clock):
+        super().__init__(config, model, recipe=recipe, clock=clock)
         self.model.autoencoder.encoder.requires_grad_(False)
-        self.teacher = copy.deepcopy(model.transformer).requires_grad_(False).eval()
-        self.critic = copy.deepcopy(model.transformer).requires_grad_(True)
+        self.teacher: VideoTransformer | None = None
+        self.critic: VideoTransformer | None = None
+        if recipe.matches_distributions:
+            self.teacher = copy.deepcopy(model.transformer).requires_grad_(False).eval()
+            self.critic = copy.deepcopy(model.transformer).requires_grad_(True)
         self.check = RolloutCheck("distillation")
 
     def configure_optimizers(self) -> list[Optimizer]:
+        """The student's, then the critic's."""
         student = optimisers(self.model.transformer, self.recipe.learning_rate)
         student += optimisers(self.model.autoencoder.decoder, self.recipe.learning_rate)
-        critic = optimisers(self.critic, self.recipe.learning_rate)
         self.student_optimisers = len(student)
-        return student + critic
+        return student + (optimisers(self.critic, self.recipe.learning_rate) if self.critic else [])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As in the base; a teacher and a critic that the recipe does not use are left behind.
+
+        Raises:
+            InputError: the recipe uses them, and the run that goes on had none.
+        """
+        super().on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        scores = {name for name in weights if name.startswith(("teacher.", "critic."))}
+        if self.critic and not scores:
+            raise InputError(
+                f"{self.trainer.ckpt_path}: made without matching and motion, which the recipe has; "
+                "remove it to begin the distillation anew"
+            )
+        if scores and not self.critic:
+            checkpoint["state_dict"] = {name: weights[name] for name in weights if name not in scores}
+            student = len(self.configure_optimizers())
+            checkpoint["optimizer_states"] = checkpoint["optimizer_states"][:student]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         batch_random = self.batch_random()
         optimizers = self.all_optimizers()
-        scored = self.scores_joined()
-        if scored and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
-            loss = self.critic_loss(self.encode(batch, batch_random), batch_random)
-            self.descend(optimizers[self.student_optimisers :], list(self.critic.parameters()), loss)
+        critic = self.critic if self.scores_joined() else None
+        if critic and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
+            loss = self.critic_loss(critic, self.encode(batch, batch_random), batch_random)
+            self.descend(optimizers[self.student_optimisers :], list(critic.parameters()), loss)
             self.log("distillation/critic", loss, sync_dist=True)
             return
         several = self.config.schedule.chunks(self.config.horizon) > 1
@@ -76,19 +105,18 @@ class DistillationStage(Stage):
             clips = self.far_ahead(batch)
         else:
             clips = self.encode(batch, batch_random)
-        losses = self.student_losses(clips, batch_random, scored)
+        losses = self.student_losses(clips, batch_random, scored=critic is not None)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
         self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
 
-    def encode(self, batch: dict[str, Tensor], batch_random: BatchRandom) -> Clips:
-        return encode(self.model, batch, self.config.context_frames, batch_random)
+    def encode(self, batch: dict[str, Tensor], batch_random: BatchRandom) -> LatentClips:
+        return encode(self.model, batch, context_frames=self.config.context_frames, batch_random=batch_random)
 
     def scores_joined(self) -> bool:
-        """Whether critic, matching and motion take part by now, if they are wanted at all."""
-        wanted = bool(self.recipe.matching or self.recipe.motion)
-        return wanted and self.recipe.dmd_start <= self.progress_fraction() < 1.0
+        """Whether critic, matching and motion take part by now, where the recipe has them."""
+        return self.recipe.dmd_start <= self.progress_fraction() < 1.0
 
     def weight(self, name: str) -> float:
         """Weight of a loss now; the regression's falls linearly over the stage."""
@@ -97,21 +125,19 @@ class DistillationStage(Stage):
             weight += (self.recipe.regression_end - weight) * self.progress_fraction()
         return weight
 
-    def generate(self, clips: Clips, batch_random: BatchRandom) -> Tensor:
+    def generate(self, clips: LatentClips, batch_random: BatchRandom) -> Tensor:
         """Latents [B, F, c, h, w] of the student's rollout, as the robot makes it."""
         chunks = self.student_rollout(clips, batch_random, trained=False)
         return torch.cat([chunk.latents for chunk in chunks], dim=1)
 
-    def estimate_with_gradient(self, clips: Clips, batch_random: BatchRandom) -> Denoised:
+    def estimate_with_gradient(self, clips: LatentClips, batch_random: BatchRandom) -> Denoised:
         """What drawn steps of the student's rollout, one of each chunk, make of all its frames."""
-        parts = [
-            cast(Denoised, chunk.trained) for chunk in self.student_rollout(clips, batch_random, trained=True)
-        ]
-        latents, log_variances, _ = zip(*parts, strict=True)
+        chunks = self.student_rollout(clips, batch_random, trained=True)
+        latents, log_variances, _ = zip(*(cast(Denoised, chunk.trained) for chunk in chunks), strict=True)
         return Denoised(torch.cat(latents, dim=1), torch.cat(log_variances, dim=1), [])
 
     def student_rollout(
-        self, clips: Clips, batch_random: BatchRandom, trained: bool
+        self, clips: LatentClips, batch_random: BatchRandom, *, trained: bool
     ) -> Iterator[RolloutChunk]:
         """The robot's rollout over a batch; if ``trained``, a drawn step of each chunk carries the gradient."""
         schedule, first_step = self.config.schedule, 1
@@ -124,8 +150,8 @@ class DistillationStage(Stage):
         if clips.past is not None:
             beyond = (
                 network.config.max_trained_step + 1
-            )  # observed frames are held at this distance from there on
-            self.remember_past(cache, clips, batch_random, beyond)
+            )  # from there on observed frames are held at a distance
+            self.cache_past(cache, clips, batch_random=batch_random, first_step=beyond)
             first_step = beyond + schedule.chunk_frames
             schedule = schedule.model_copy(update={"levels": schedule.levels[-1:]})
         if trained:
@@ -136,12 +162,21 @@ class DistillationStage(Stage):
         noise = batch_random.normal(*clips.future.shape)
         latest = None if clips.past is None else clips.past[:, -1]
         return rollout(
-            network, cache, clips.last_observation, clips.actions, noise, schedule, steps, first_step, latest
+            network,
+            cache,
+            last_observation=clips.last_observation,
+            actions=clips.actions,
+            noise=noise,
+            schedule=schedule,
+            trained_steps=steps,
+            first_step=first_step,
+            latest=latest,
         )
 
     def student_losses(
-        self, clips: Clips, batch_random: BatchRandom, scored: bool = True
+        self, clips: LatentClips, batch_random: BatchRandom, *, scored: bool
     ) -> dict[str, Tensor]:
+        """The losses by the names of their weights in the recipe; matching and motion where ``scored``."""
         result = self.estimate_with_gradient(clips, batch_random)
         generated = result.latents
         losses = {
@@ -158,37 +193,47 @@ class DistillationStage(Stage):
         return losses
 
     @torch.no_grad()
-    def far_ahead(self, batch: dict[str, Tensor]) -> Clips:
-        """A clip as a long rollout meets it: observed frames from long before, and the chunk before the future."""
+    def far_ahead(self, batch: dict[str, Tensor]) -> LatentClips:
+        """Clips as a long rollout meets them: observed frames from long before, and the chunk before the future."""
         count = self.config.context_frames
         first = count + self.config.schedule.chunk_frames
         images = to_model_range(torch.cat((batch["earlier_frames"], batch["frames"][:, count - 1 :]), dim=1))
         actions = torch.cat((batch["earlier_actions"], batch["actions"][:, count:]), dim=1)
         latents, references = encode_frames(self.model, images)
-        return Clips(
-            latents[:, :count], actions[:, :count], latents[:, first + 1 :], actions[:, first:],
-            Reference(*(part[:, count - 1] for part in references)), images[:, first + 1 :],
-            latents[:, count : first + 1], actions[:, count:first],
-        )  # fmt: skip
+        return LatentClips(
+            context=latents[:, :count],
+            context_actions=actions[:, :count],
+            future=latents[:, first + 1 :],
+            actions=actions[:, first:],
+            reference=Reference(*(part[:, count - 1] for part in references)),
+            images=images[:, first + 1 :],
+            past=latents[:, count : first + 1],
+            past_actions=actions[:, count:first],
+        )
 
     @torch.no_grad()
-    def remember_past(self, cache: KVCache, clips: Clips, batch_random: BatchRandom, first_step: int) -> None:
+    def cache_past(
+        self, cache: KVCache, clips: LatentClips, *, batch_random: BatchRandom, first_step: int
+    ) -> None:
         """Put the chunk before the future into the cache, at some noise: it is real, and the student's are not."""
         level = MOST_PAST_NOISE * batch_random.random()
-        (latest, past), actions = (
-            cast(Tensor, clips.past).tensor_split((1,), dim=1),
-            cast(Tensor, clips.past_actions),
-        )
+        latest, past = cast(Tensor, clips.past).tensor_split((1,), dim=1)
         noise = batch_random.normal(*past.shape)
-        noisy = add_noise(past, noise, past.new_full(past.shape[:2], level))
-        network, schedule = self.model.transformer, self.config.schedule
         result = denoise_chunk(
-            network, cache, noisy, level, actions, clips.last_observation, latest[:, 0], schedule, first_step
+            self.model.transformer,
+            cache,
+            noisy=add_noise(past, noise, past.new_full(past.shape[:2], level)),
+            level=level,
+            actions=cast(Tensor, clips.past_actions),
+            last_observation=clips.last_observation,
+            latest=latest[:, 0],
+            schedule=self.config.schedule,
+            first_step=first_step,
         )
         cache.append(result.keys_values)
 
     def decoded_and_true(
-        self, clips: Clips, generated: Tensor, batch_random: BatchRandom
+        self, clips: LatentClips, generated: Tensor, batch_random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
         """Decoded and true frames [B, n, 3, H, W], one drawn from each chunk."""
         size = self.config.schedule.chunk_frames
@@ -197,15 +242,21 @@ class DistillationStage(Stage):
         return images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn]
 
     @torch.no_grad()
-    def scores(self, clips: Clips, generated: Tensor, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, clips: LatentClips, generated: Tensor, batch_random: BatchRandom
+    ) -> tuple[Tensor, Tensor]:
         """Fake and real score's estimates of ``generated`` from one noised copy of it."""
         noisy, levels = self.noised(generated, batch_random)
-        given = (clips, generated, noisy, levels)
-        fake = self.estimate(self.critic, *given)
-        real = self.estimate(self.teacher, *given)
+        critic, teacher = (
+            partial(
+                self.estimate, cast(VideoTransformer, network), clips, generated, noisy=noisy, levels=levels
+            )
+            for network in (self.critic, self.teacher)
+        )
+        fake, real = critic().latents, teacher().latents
         if self.recipe.guidance:
             hidden = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
-            real = real + self.recipe.guidance * (real - self.estimate(self.teacher, *given, hidden))
+            real = real + self.recipe.guidance * (real - teacher(drop=hidden).latents)
         return fake, real
 
     def noised(self, generated: Tensor, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
@@ -217,24 +268,31 @@ class DistillationStage(Stage):
     def estimate(
         self,
         network: VideoTransformer,
-        clips: Clips,
+        clips: LatentClips,
         generated: Tensor,
+        *,
         noisy: Tensor,
         levels: Tensor,
         drop: Tensor | None = None,
-    ) -> Tensor:
-        observed = network.observe(clips.context, clips.context_actions)
-        chunk_frames = self.config.schedule.chunk_frames
-        return denoise_clip(network, clips, generated, noisy, levels, observed, chunk_frames, drop).latents
+    ) -> Denoised:
+        """What ``network`` makes of the ``generated`` latents from a noised copy of them, see ``denoise_clip``."""
+        return denoise_clip(
+            network,
+            clips,
+            clean=generated,
+            noisy=noisy,
+            levels=levels,
+            observed=network.observe(clips.context, clips.context_actions),
+            chunk_frames=self.config.schedule.chunk_frames,
+            drop=drop,
+        )
 
-    def critic_loss(self, clips: Clips, batch_random: BatchRandom) -> Tensor:
+    def critic_loss(self, critic: VideoTransformer, clips: LatentClips, batch_random: BatchRandom) -> Tensor:
         """The critic learns the student's own distribution by flow matching."""
         with torch.no_grad():
             generated = self.generate(clips, batch_random)
         noisy, levels = self.noised(generated, batch_random)
-        observed = self.critic.observe(clips.context, clips.context_actions)
-        chunk_frames = self.config.schedule.chunk_frames
-        result = denoise_clip(self.critic, clips, generated, noisy, levels, observed, chunk_frames)
+        result = self.estimate(critic, clips, generated, noisy=noisy, levels=levels)
         return flow_matching(result, generated, levels) + 0.1 * uncertainty(result, generated)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:

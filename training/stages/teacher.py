@@ -25,7 +25,7 @@ DROPPED_ACTIONS = 0.1  # share of clips whose actions are hidden, for guidance
 SHORT_HISTORY = 0.15  # share of clips that start at the first frame ever seen
 
 
-class Clips(NamedTuple):
+class LatentClips(NamedTuple):
     """A batch in the terms of the transformer; latents normalised, B clips.
 
     Attributes:
@@ -33,8 +33,9 @@ class Clips(NamedTuple):
         future, actions: [B, F, c, h, w] and [B, F, A].
         reference: the last observed frame as the decoder wants it.
         images: the future in pixels, [B, F, 3, H, W] in [-1, 1].
-        past, past_actions: where the observed frames are from long before, a frame and the chunk that lie before
-            the future, [B, 1 + chunk_frames, c, h, w], and the chunk's actions; None where the future follows them.
+        past, past_actions: where the observed frames are from long before, a frame and the chunk that lie
+            before the future, [B, 1 + chunk_frames, c, h, w], and the chunk's actions; None where the future
+            follows the observed frames.
     """
 
     context: Tensor
@@ -57,8 +58,8 @@ class TeacherStage(Stage):
 
     recipe: TeacherRecipe
 
-    def __init__(self, config: CheckpointConfig, model: Model, recipe: TeacherRecipe, clock: Clock):
-        super().__init__(config, model, recipe, clock)
+    def __init__(self, config: CheckpointConfig, model: Model, *, recipe: TeacherRecipe, clock: Clock):
+        super().__init__(config, model, recipe=recipe, clock=clock)
         self.model.autoencoder.requires_grad_(False).eval()
         self.check = RolloutCheck("teacher")
 
@@ -67,13 +68,15 @@ class TeacherStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         batch_random = self.batch_random()
-        clips = encode(self.model, batch, self.config.context_frames, batch_random)
+        clips = encode(
+            self.model, batch, context_frames=self.config.context_frames, batch_random=batch_random
+        )
         loss, error = self.losses(clips, batch_random)
         self.descend(self.all_optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
         self.log("teacher/loss", loss, prog_bar=True, sync_dist=True)
         self.log("teacher/uncertainty", error, sync_dist=True)
 
-    def losses(self, clips: Clips, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
+    def losses(self, clips: LatentClips, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Flow-matching loss and uncertainty loss of one batch."""
         network = self.model.transformer
         observed = network.observe(*noised_context(clips, batch_random, self.recipe.context_noise))
@@ -81,7 +84,16 @@ class TeacherStage(Stage):
         levels = chunk_levels(batch_random.uniform(rows, self.config.horizon // size), size)
         drop = batch_random.uniform(rows) < DROPPED_ACTIONS
         noisy = add_noise(clips.future, batch_random.normal(*clips.future.shape), levels)
-        result = denoise_clip(network, clips, clips.future, noisy, levels, observed, size, drop)
+        result = denoise_clip(
+            network,
+            clips,
+            clean=clips.future,
+            noisy=noisy,
+            levels=levels,
+            observed=observed,
+            chunk_frames=size,
+            drop=drop,
+        )
         return flow_matching(result, clips.future, levels), uncertainty(result, clips.future)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
@@ -92,8 +104,10 @@ class TeacherStage(Stage):
 
 
 @torch.no_grad()
-def encode(model: Model, batch: dict[str, Tensor], context_frames: int, batch_random: BatchRandom) -> Clips:
-    """Frames and actions of a batch -> Clips; some clips start at the first frame ever seen."""
+def encode(
+    model: Model, batch: dict[str, Tensor], *, context_frames: int, batch_random: BatchRandom
+) -> LatentClips:
+    """Frames and actions of a batch in latents; some clips start at the first frame ever seen."""
     images, actions = to_model_range(batch["frames"]), batch["actions"]
     latents, references = encode_frames(model, images)
     context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
@@ -101,21 +115,30 @@ def encode(model: Model, batch: dict[str, Tensor], context_frames: int, batch_ra
     fresh = batch_random.uniform(len(context)) < SHORT_HISTORY
     context[fresh] = context[fresh, -1:]
     context_actions[fresh] = context_actions[fresh, -1:]
-    return Clips(
-        context, context_actions, future, actions[:, context_frames:],
-        Reference(*(part[:, context_frames - 1] for part in references)), images[:, context_frames:],
-    )  # fmt: skip
+    return LatentClips(
+        context=context,
+        context_actions=context_actions,
+        future=future,
+        actions=actions[:, context_frames:],
+        reference=Reference(*(part[:, context_frames - 1] for part in references)),
+        images=images[:, context_frames:],
+    )
 
 
 def encode_frames(model: Model, images: Tensor) -> tuple[Tensor, Reference]:
-    """Images [B, F, 3, H, W] in [-1, 1] -> latents [B, F, c, h, w], and each frame as a reference, [B, F, ...]."""
+    """Images [B, F, 3, H, W] in [-1, 1] -> latents [B, F, c, h, w], and each as a reference, [B, F, ...]."""
     latents, references = model.autoencoder.encode(images.flatten(0, 1))
     latents, *parts = (part.unflatten(0, images.shape[:2]) for part in (latents, *references))
     return latents, Reference(*parts)
 
 
-def noised_context(clips: Clips, batch_random: BatchRandom, most: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Observed latents, in half of the clips noised up to level ``most``, their actions, and the levels [B, C]."""
+def noised_context(
+    clips: LatentClips, batch_random: BatchRandom, most: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Observed latents, in half of the clips noised up to level ``most``, their actions, and the levels [B, C].
+
+    In the order of ``VideoTransformer.observe``.
+    """
     levels = most * batch_random.uniform(*clips.context.shape[:2])
     levels = levels * (batch_random.uniform(len(levels), 1) < 0.5)
     noise = batch_random.normal(*clips.context.shape)
@@ -124,7 +147,8 @@ def noised_context(clips: Clips, batch_random: BatchRandom, most: float) -> tupl
 
 def denoise_clip(
     network: VideoTransformer,
-    clips: Clips,
+    clips: LatentClips,
+    *,
     clean: Tensor,
     noisy: Tensor,
     levels: Tensor,
@@ -132,16 +156,26 @@ def denoise_clip(
     chunk_frames: int,
     drop: Tensor | None = None,
 ) -> Denoised:
-    """All chunks of a clip in one pass. Each sees the noisy chunks before it, and their last frame as ``clean`` has it."""
+    """All chunks of each clip in one pass.
+
+    Args:
+        network: the denoiser.
+        clips: what the frames belong to.
+        clean: [B, F, c, h, w]; a chunk is conditioned on the last frame of the one before as it is here.
+        noisy: [B, F, c, h, w], the same at noise ``levels`` [B, F]; a chunk sees the noisy ones before it.
+        observed: keys and values of the observed frames.
+        chunk_frames: frames of a chunk.
+        drop: bool [B], clips whose actions are hidden.
+    """
     ends = clean[:, chunk_frames - 1 : -1 : chunk_frames]
     return network(
-        noisy,
-        levels,
-        clips.actions,
-        clips.last_observation,
-        torch.cat((clips.last_observation.latent[:, None], ends), dim=1),
-        observed,
-        [],
-        chunk_frames,
+        noisy=noisy,
+        levels=levels,
+        actions=clips.actions,
+        last_observation=clips.last_observation,
+        latest=torch.cat((clips.last_observation.latent[:, None], ends), dim=1),
+        observed=observed,
+        past=[],
+        chunk_frames=chunk_frames,
         drop=drop,
     )

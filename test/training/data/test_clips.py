@@ -6,14 +6,16 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from bag_writer import image, robot_messages, write_bag
+from bag_writer import make_frame, robot_messages, write_bag
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,16 +23,9 @@ from test_random_access import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment, augmented
-from dd_ros_training.data.clips import (
-    SPACING,
-    VALIDATION_CLIPS,
-    BagData,
-    Clips,
-    ClipStream,
-    fit_actions,
-    segments_of,
-)
-from dd_ros_training.data.index import BagEpisode, index_bags
+from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
+from dd_ros_training.data.clips import SPACING, ClipCutter, ClipStream, fit_actions, spans_of
+from dd_ros_training.data.index import BagEpisode, TrainingEpisode, index_bags
 
 LENGTH = 6
 
@@ -42,49 +37,62 @@ def episodes(tmp_path_factory: pytest.TempPathFactory) -> list[BagEpisode]:
     return index_bags(bags, SPEC, folder / "cache", [])
 
 
+def data_of(
+    episodes: list[BagEpisode],
+    validation: list[BagEpisode] | None = None,
+    *,
+    length: int = LENGTH,
+    batch_size: int = 2,
+    **more: Any,
+) -> BagData:
+    """Clips of ``episodes``, of which those for validation too are if there are no others."""
+    action = fit_actions(episodes)
+    return BagData(
+        episodes, validation or episodes, action=action, clip_frames=length, batch_size=batch_size, **more
+    )
+
+
 def batches(data: BagData, count: int) -> list[dict[str, torch.Tensor]]:
     return [batch for batch, _ in zip(data.train_dataloader(), range(count), strict=False)]
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=8), st.integers(1, 60))
-def test_each_window_lies_in_exactly_one_segment(lengths: list[int], clip: int) -> None:
+def test_each_window_lies_in_exactly_one_span(lengths: list[int], clip: int) -> None:
     if max(lengths) < clip:
         with pytest.raises(InputError, match=f"at least one episode of {clip} frames"):
-            segments_of(lengths, clip)
+            spans_of(lengths, clip)
         return
-    rows = segments_of(lengths, clip).tolist()
+    rows = spans_of(lengths, clip).tolist()
     found = Counter((number, at) for number, start, stop in rows for at in range(start, stop - clip + 1))
     assert found == Counter((n, at) for n, length in enumerate(lengths) for at in range(length - clip + 1))
     assert max(stop - start for _, start, stop in rows) <= max(128, clip)
 
 
-def test_clips_are_stretches_of_the_bags(episodes: list[BagEpisode]) -> None:
+def test_clips_are_consecutive_steps_of_the_bags(episodes: list[BagEpisode]) -> None:
     action = fit_actions(episodes)
-    (batch,) = batches(BagData(episodes, episodes, action, LENGTH, 16), 1)
+    (batch,) = batches(data_of(episodes, batch_size=16), 1)
     assert batch["frames"].shape == (16, LENGTH, 32, 48, 3)
     assert batch["frames"].dtype == torch.uint8
     assert batch["actions"].dtype == torch.float32
     for frames, actions in zip(batch["frames"], batch["actions"], strict=True):
         first = int(frames[0, 0, 0, 2])  # images carry their number
-        assert np.array_equal(frames, [image(first + step) for step in range(LENGTH)])
+        assert np.array_equal(frames, [make_frame(first + step) for step in range(LENGTH)])
         raw = actions[:, 0].numpy() * action.std[0] + action.mean[0]
         assert raw == pytest.approx(0.1 * (first + np.arange(LENGTH)), abs=1e-4)
 
 
 def test_clips_come_with_earlier_frames(episodes: list[BagEpisode]) -> None:
     """Of the same bag, in the same light, from a clip's length before it back to the bag's beginning."""
-    action = fit_actions(episodes)
     long = [episode for episode in episodes if len(episode) == 170]
-    assert max(stop - start for _, start, stop in segments_of([170], LENGTH).tolist()) < 100
-    data = BagData(long, long, action, LENGTH, 16, augment=Augment(shift=0.0), earlier=2)
+    assert max(stop - start for _, start, stop in spans_of([170], LENGTH).tolist()) < 100
+    data = data_of(long, batch_size=16, augment=Augment(shift=0.0), earlier=2)
+    deviation = fit_actions(long).std[0]
     gaps = []
     for batch in batches(data, 16):
         assert batch["earlier_frames"].shape == (16, 2, 32, 48, 3)
         assert batch["earlier_actions"].shape == (16, 2, *batch["actions"].shape[2:])
         assert batch["frames"].shape[1] == LENGTH
-        raw, earlier = (
-            batch[name][..., 0].numpy() * action.std[0] for name in ("actions", "earlier_actions")
-        )
+        raw, earlier = (batch[name][..., 0].numpy() * deviation for name in ("actions", "earlier_actions"))
         assert np.allclose(np.diff(earlier), 0.1, atol=1e-4)  # neighbours; the action counts the steps
         gaps += np.round((raw[:, 0] - earlier[:, 0]) / 0.1).astype(int).tolist()
     assert min(gaps) >= 0
@@ -103,7 +111,7 @@ def test_actions_are_normalised_over_all_episodes(episodes: list[BagEpisode]) ->
 
 def test_the_same_seed_gives_the_same_batches(episodes: list[BagEpisode]) -> None:
     def frames(seed: int, workers: int = 0) -> torch.Tensor:
-        data = BagData(episodes, episodes, fit_actions(episodes), LENGTH, 4, workers, Augment(), seed)
+        data = data_of(episodes, batch_size=4, workers=workers, augment=Augment(), seed=seed)
         return torch.stack([batch["frames"] for batch in batches(data, 5)])
 
     assert torch.equal(frames(1), frames(1))
@@ -114,10 +122,10 @@ def test_the_same_seed_gives_the_same_batches(episodes: list[BagEpisode]) -> Non
 @pytest.mark.parametrize("workers", [1, 3])
 def test_processes_together_see_the_batches_of_one(episodes: list[BagEpisode], workers: int) -> None:
     """As the dataloaders of two ranks, and of one, make them: worker by worker, shard by shard."""
-    clips = Clips(episodes, LENGTH, fit_actions(episodes))
+    cutter = ClipCutter(episodes, length=LENGTH, action=fit_actions(episodes))
 
     def batch(own: range, size: int, worker: int) -> list[torch.Tensor]:
-        stream = ClipStream(clips, size, 2, own, (3,), Augment())
+        stream = ClipStream(cutter, batch_size=size, shards=2, own=own, seed=(3,), augment=Augment())
         streams = [stream.stream(shard * workers + worker, 2 * workers) for shard in own]
         return [next(s)["frames"] for s in streams for _ in range(stream.each)]
 
@@ -130,7 +138,7 @@ def test_processes_together_see_the_batches_of_one(episodes: list[BagEpisode], w
 
 def load_for_ever(episodes: list[BagEpisode], pids: Connection) -> None:
     """A training process with two decoding ones, as far as the loader sees it."""
-    turn = iter(BagData(episodes, episodes, fit_actions(episodes), LENGTH, 4, 2).train_dataloader())
+    turn = iter(data_of(episodes, batch_size=4, workers=2).train_dataloader())
     next(turn)
     pids.send([process.pid for process in multiprocessing.active_children()])
     while True:
@@ -159,17 +167,22 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_streams_share_the_segments_out_and_leave_none_out(episodes: list[BagEpisode]) -> None:
-    clips = Clips(episodes, LENGTH, fit_actions(episodes))
-    stream = ClipStream(clips, 1, 1, range(1), (0,), None)
+def test_streams_share_the_spans_out_and_leave_none_out(episodes: list[BagEpisode]) -> None:
+    stream = lonely_stream(episodes)
     for count in (1, 2, 3):
         shares = []
         for number in range(count):
             order = stream.order(number, count)
-            shares += [tuple(next(order)) for _ in range(len(range(number, len(stream.segments), count)))]
-        assert sorted(shares) == sorted(map(tuple, stream.segments))
-    lonely = stream.order(50, 60)  # more streams than segments
-    assert sorted(tuple(next(lonely)) for _ in stream.segments) == sorted(map(tuple, stream.segments))
+            shares += [tuple(next(order)) for _ in range(len(range(number, len(stream.spans), count)))]
+        assert sorted(shares) == sorted(map(tuple, stream.spans))
+    one_of_many = stream.order(50, 60)  # more streams than spans
+    assert sorted(tuple(next(one_of_many)) for _ in stream.spans) == sorted(map(tuple, stream.spans))
+
+
+def lonely_stream(episodes: Sequence[TrainingEpisode]) -> ClipStream:
+    """The one stream of a process that trains alone, batches of one clip, unchanged."""
+    cutter = ClipCutter(episodes, length=LENGTH, action=fit_actions(episodes))
+    return ClipStream(cutter, batch_size=1, shards=1, own=range(1), seed=(0,), augment=None)
 
 
 @dataclass
@@ -197,7 +210,7 @@ class Counted:
 
 def test_every_frame_is_seen_and_few_are_decoded_twice(episodes: list[BagEpisode]) -> None:
     counted = [Counted(episode) for episode in episodes]
-    stream = ClipStream(Clips(counted, LENGTH, fit_actions(episodes)), 1, 1, range(1), (0,), None)
+    stream = lonely_stream(counted)
     windows = sum(max(0, len(episode) - LENGTH + 1) for episode in episodes)
     turn = iter(stream)
     seen = {int(next(turn)["frames"][0, 0, 0, 2]) for _ in range(4 * windows // SPACING)}
@@ -208,29 +221,28 @@ def test_every_frame_is_seen_and_few_are_decoded_twice(episodes: list[BagEpisode
 
 
 def test_validation_clips_are_spread_and_the_same_each_time(episodes: list[BagEpisode]) -> None:
-    data = BagData(episodes, [episodes[0], episodes[1]] * 40, fit_actions(episodes), LENGTH, 8)
+    data = data_of(episodes, [episodes[0], episodes[1]] * 40, batch_size=8)
     first, second = list(data.val_dataloader()), list(data.val_dataloader())
     assert len(first) == VALIDATION_CLIPS // 8
     assert all(torch.equal(a["frames"], b["frames"]) for a, b in zip(first, second, strict=True))
-    numbers = {number for number, _ in data.validation_clips.places}
-    assert len(numbers) > 40
-    assert data.validation_clips.places == sorted(data.validation_clips.places)
+    starts = data.validation_clips.starts
+    assert len({episode for episode, _ in starts}) > 40
+    assert starts == sorted(starts)
 
 
 def test_too_short_episodes_are_skipped_or_named(episodes: list[BagEpisode]) -> None:
-    action = fit_actions(episodes)
-    BagData(episodes, episodes, action, 170, 2)
+    data_of(episodes, length=170)
     with pytest.raises(InputError, match=r"at least one episode of 171 frames.*longest of 170"):
-        BagData(episodes, episodes, action, 171, 2)
+        data_of(episodes, length=171)
     with pytest.raises(InputError, match="at least one episode of 13 frames"):
-        BagData(episodes, episodes[2:], action, 13, 2)
+        data_of(episodes, episodes[2:], length=13)
     with pytest.raises(InputError, match="multiple of 2 shards, got 3"):
-        batches(BagData(episodes, episodes, action, LENGTH, 3, shards=2), 1)
+        batches(data_of(episodes, batch_size=3, shards=2), 1)
 
 
 @given(st.integers(0, 2**32))
-def test_changes_are_the_same_for_all_frames_and_leave_places(seed: int) -> None:
-    still = np.broadcast_to(image(7), (3, 32, 48, 3)).copy()
+def test_changes_are_the_same_for_all_frames_and_leave_things_where_they_are(seed: int) -> None:
+    still = np.broadcast_to(make_frame(7), (3, 32, 48, 3)).copy()
     changed = augmented(still, Augment(shift=0.0), np.random.default_rng(seed))
     assert changed.shape == still.shape
     assert np.array_equal(changed[0], changed[2])
@@ -240,16 +252,16 @@ def test_changes_are_the_same_for_all_frames_and_leave_places(seed: int) -> None
 
 
 def test_no_change_and_shifts() -> None:
-    clip = np.stack([image(n) for n in range(3)])
+    clip = np.stack([make_frame(n) for n in range(3)])
     none = Augment(brightness=0, contrast=0, saturation=0, hue=0, shift=0)
     assert np.array_equal(augmented(clip, none, np.random.default_rng(0)), clip)
     moved = augmented(clip, none.model_copy(update={"shift": 0.1}), np.random.default_rng(1))
     assert not np.array_equal(moved, clip)
     inner = moved[:, 8:-8, 8:-8]
-    places = [
+    shifts = [
         (dy, dx)
         for dy in range(-4, 5)
         for dx in range(-4, 5)
         if np.array_equal(inner, clip[:, 8 + dy : 24 + dy, 8 + dx : 40 + dx])
     ]
-    assert len(places) == 1
+    assert len(shifts) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A LeRobot data set is trained on, judged and predicted like a folder of bags."""
+"""A LeRobot data set is trained on, evaluated and predicted like a folder of bags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lerobot_writer import Writer
 
 from dd_ros import Predictor
 from dd_ros.config import ActionSource
-from dd_ros.data.bags import find_bags, read_episodes, split
+from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.split import split
 from dd_ros.data.survey import survey
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
@@ -48,10 +49,12 @@ def test_episodes_stand_for_bags(folder: Path, tmp_path: Path) -> None:
 
 def test_finetune_and_evaluate(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    finetune([folder], CAMERA, ["action"], out, str(tiny_checkpoint), max_minutes=0.1)
+    finetune(
+        [folder], image_topic=CAMERA, actions=["action"], out=out, init=str(tiny_checkpoint), max_minutes=0.1
+    )
     assert Predictor.load(out, device="cpu").action_dim == 3
     assert "windows of 1 held-back episodes" in (out / "README.md").read_text()
-    again = evaluate(out, [folder], tmp_path / "e.json", device="cpu", stride=4)
+    again = evaluate(out, [folder], json_path=tmp_path / "e.json", device="cpu", stride=4)
     assert again["episodes"] == 3
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The study: variants share what they can, are judged alike, and are not trained twice."""
+"""The study: variants share what they can, are evaluated alike, and are not trained twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from short_run import short_recipe
 from dd_ros.config import read_yaml, write_yaml
 from dd_ros.data.bags import find_bags
 from dd_ros.resources import shared_file
-from dd_ros_training.experiments import study
-from dd_ros_training.experiments.study import BEGIN, END, Study, Variant, completed, recipe_of
+from dd_ros_training.experiments.study.__main__ import main
+from dd_ros_training.experiments.study.report import BEGIN, END
+from dd_ros_training.experiments.study.rows import completed
+from dd_ros_training.experiments.study.settings import Study, Variant, recipe_of
 from dd_ros_training.train import Run
 
 VARIANTS = {
@@ -34,7 +36,7 @@ VARIANTS = {
 
 def run(folder: Path, bags: Path, *more: str) -> str:
     given = [str(folder / "study.yaml"), "--bags", str(bags), "--out", str(folder / "out"), *more]
-    done = CliRunner().invoke(study.main, given, catch_exceptions=False)
+    done = CliRunner().invoke(main, given, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return (folder / "out" / "study.md").read_text()
 
@@ -70,11 +72,11 @@ def test_from_bags_to_the_page(robot_bags: Path, tmp_path: Path) -> None:
     made = made_in(tmp_path / "out")
     page.write_text(f"{BEGIN}{END}")
     run(tmp_path, robot_bags, "--report", str(page))
-    assert made_in(tmp_path / "out") == made  # neither trained nor judged again
+    assert made_in(tmp_path / "out") == made  # neither trained nor evaluated again
     other = base.model_copy(update={"horizon": 4})
     write_yaml(tmp_path / "study.yaml", Study(base=other, windows=3, drift_steps=8, variants=VARIANTS))
     given = [str(tmp_path / "study.yaml"), "--bags", str(robot_bags), "--out", str(tmp_path / "out")]
-    refused = CliRunner().invoke(study.main, given)
+    refused = CliRunner().invoke(main, given)
     assert refused.exit_code == 2
     assert "another base" in refused.output
 
@@ -84,7 +86,7 @@ def test_rows_of_several_seeds_are_averaged(robot_bags: Path, tmp_path: Path) ->
     base = short_recipe(3, batch_size=2, validate_every=50)
     variants = {name: VARIANTS[name] for name in ("method", "regressor")}
     write_yaml(tmp_path / "study.yaml", Study(base=base, windows=3, drift_steps=8, variants=variants))
-    (tmp_path / "larger.yaml").write_text("windows: 2\nbase: {distillation: {rate: 0.01}}\n")
+    (tmp_path / "larger.yaml").write_text("windows: 2\nbase: {distillation: {learning_rate: 0.01}}\n")
     text = run(tmp_path, robot_bags, "--with", str(tmp_path / "larger.yaml"), "--seeds", "2")
     assert text.startswith(f"{BEGIN}\n\n2 windows")
     assert "2 seeds" in text
@@ -128,7 +130,8 @@ def running(pid: int) -> bool:
 
 
 def test_what_is_ended_early_does_not_count_as_made(robot_bags: Path, tmp_path: Path) -> None:
-    run = Run(short_recipe(3, batch_size=2, validate_every=50), find_bags([robot_bags]), tmp_path)
+    recipe = short_recipe(3, batch_size=2, validate_every=50)
+    run = Run(recipe, find_bags([robot_bags]), work=tmp_path)
     run.interrupt.asked = True  # as by Ctrl-C
     with pytest.raises(KeyboardInterrupt):
         completed(run, ("autoencoder", "teacher"))
@@ -141,14 +144,14 @@ def test_a_row_that_cannot_be_made_ends_the_study_in_one_line(robot_bags: Path, 
     variants = {"method": VARIANTS["method"], "wrong": wrong}
     write_yaml(tmp_path / "study.yaml", Study(base=base, windows=3, drift_steps=8, variants=variants))
     given = [str(tmp_path / "study.yaml"), "--bags", str(robot_bags), "--out", str(tmp_path / "out")]
-    refused = CliRunner().invoke(study.main, given)
+    refused = CliRunner().invoke(main, given)
     assert refused.exit_code == 2
     assert "schedule '9-9': expected step counts" in refused.output
 
 
 def test_changes_of_a_stage_leave_its_other_entries() -> None:
     base = short_recipe(3, batch_size=2, validate_every=50)
-    changed = recipe_of(base, "regressor", VARIANTS["regressor"])
+    changed = recipe_of(base, VARIANTS["regressor"], name="regressor")
     assert changed.distillation == base.distillation.model_copy(update={"matching": 0.0, "motion": 0.0})
     assert (
         changed.model_copy(
@@ -162,4 +165,4 @@ def test_all_rows_of_the_shipped_study_are_recipes() -> None:
     plain, gpu = shared_file("config/study.yaml"), shared_file("config/study_gpu.yaml")
     for shipped in (read_yaml(plain, Study), read_yaml(plain, Study, [gpu])):
         for name, variant in shipped.variants.items():
-            assert recipe_of(shipped.base, name, variant).name == name
+            assert recipe_of(shipped.base, variant, name=name).name == name

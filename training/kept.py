@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stages leave in a work folder: a resume file while they run, and their weights when they ended.
+
+Files of older versions are read in today's names.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from dd_ros.checkpoint import Model
+from dd_ros.errors import InputError
+from dd_ros.upgrades import FORMAT, upgraded_weight
+from dd_ros_training.recipe import StageRecipe
+from dd_ros_training.renamed import Renaming
+
+
+def resume_file(path: Path) -> Path | None:
+    """``path`` where an earlier run left a resume file there.
+
+    Raises:
+        InputError: it is damaged, or holds more than numbers, names and tensors.
+    """
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, weights_only=True, mmap=True)  # reads hardly more than the names
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: is no resume file ({reason}); remove it to begin its stage anew"
+        ) from error
+    return path
+
+
+@rank_zero_only
+def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
+    """Keep the weights a stage ended with, and what it was asked to do; InputError on a full disk."""
+    staging = path.with_suffix(".tmp")
+    try:
+        torch.save({"format": FORMAT, "recipe": recipe.model_dump(), "weights": model.state_dict()}, staging)
+        staging.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        staging.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error}); make room and repeat the command") from error
+
+
+def kept_stage(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Entries of the recipe, and weights, of the stage that ended with the file ``path``, by today's names."""
+    kept = torch.load(path, weights_only=True)
+    number = kept.get("format", 1)
+    weights = {upgraded_weight(name, number): value for name, value in kept["weights"].items()}
+    return Renaming(str(path)).part(path.stem, kept["recipe"]), weights
+
+
+def finished(path: Path, recipe: StageRecipe) -> dict[str, Tensor] | None:
+    """Weights of a stage that ended by this very recipe, if there are any; a longer one goes on.
+
+    Entries that the recipe had not when the stage ran count as their defaults.
+    """
+    if not path.exists():
+        return None
+    entries, weights = kept_stage(path)
+    defaults = {name: field.default for name, field in type(recipe).model_fields.items()}
+    return weights if defaults | entries == recipe.model_dump() else None
