@@ -106,7 +106,7 @@ def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) ->
     """
     from dd_ros.ros.demo.launcher import run
 
-    sys.exit(run(seconds, out, bag, checkpoint))
+    sys.exit(run(seconds=seconds, out=out, bag=bag, checkpoint=checkpoint))
 
 
 @main.command()
