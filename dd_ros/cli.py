@@ -231,13 +231,13 @@ def evaluate(
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
 @horizon_option
 def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: int | None) -> None:
-    """Measure latency, rivals on the same network, candidates, and how far from the floor it is.
+    """Measure latency, rivals on the same network, candidates, and how far from the roofline it is.
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
     from dd_ros.benchmark.latency import bench as run
 
-    run(checkpoint, json_path, device, node, horizon)
+    run(checkpoint, json_path, device=device, node=node, horizon=horizon)
 
 
 @main.command()

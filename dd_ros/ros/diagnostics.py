@@ -13,6 +13,9 @@ from dd_ros.live.statistics import Rate, Statistics
 
 # Seconds without a prediction that the diagnostics call a problem.
 SILENCE = 3.0
+# Keys of the counters that ``dd_ros bench --node`` reads.
+FRAMES_DROPPED, OBSERVED_FRAMES, LOST_IMAGES = "frames dropped", "observed frames", "lost images"
+COUNTS = (OBSERVED_FRAMES, "published chunks", "missed chunks", "late frames", LOST_IMAGES, "resets")
 
 
 class Condition(NamedTuple):
@@ -110,14 +113,7 @@ def _prediction_values(condition: Condition, statistics: Statistics) -> dict[str
     ):
         found = statistics.percentiles(name)
         values[f"{label} p50/p99 (ms)"] = "none" if found is None else f"{found[0]:.0f} / {found[1]:.0f}"
-    values["frames dropped"] = str(condition.dropped)
-    for name in (
-        "observed_frames",
-        "published_chunks",
-        "missed_chunks",
-        "late_frames",
-        "lost_images",
-        "resets",
-    ):
-        values[name.replace("_", " ")] = str(statistics.counts[name])
+    values[FRAMES_DROPPED] = str(condition.dropped)
+    for key in COUNTS:
+        values[key] = str(statistics.counts[key.replace(" ", "_")])
     return values
