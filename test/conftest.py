@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import dd_ros  # noqa: F401  its settings for torch, before torch is loaded
+
+# isort: split
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

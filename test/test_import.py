@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``import dd_ros`` does to the process of whoever imports it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHOW = "import os; print(os.environ['OMP_WAIT_POLICY'])"
+
+
+def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """This Python with ``code``, and of OMP_WAIT_POLICY only what ``variables`` say."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | variables
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+
+
+def test_torch_before_dd_ros_is_warned_of_once_with_the_cure() -> None:
+    result = run(f"import torch\nimport dd_ros\nfrom dd_ros import Predictor\n{SHOW}")
+    assert result.stderr.count("RuntimeWarning") == 1
+    assert "import dd_ros first, or set OMP_WAIT_POLICY=PASSIVE in the environment" in result.stderr
+    assert "<string>:2" in result.stderr  # the line that imports it
+    assert result.stdout == "PASSIVE\n"  # for processes that are started from here
+
+
+@pytest.mark.parametrize(
+    ("code", "variables", "policy"),
+    [
+        ("from dd_ros import Predictor", {}, "PASSIVE"),
+        ("import dd_ros_training, torch", {}, "PASSIVE"),  # as all commands of training begin
+        ("import torch, dd_ros", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+    ],
+)
+def test_otherwise_nothing_is_said(code: str, variables: dict[str, str], policy: str) -> None:
+    result = run(f"{code}\n{SHOW}", **variables)
+    assert (result.stderr, result.stdout) == ("", f"{policy}\n")
+
+
+def test_importing_dd_ros_loads_no_torch() -> None:
+    assert run("import dd_ros, sys; print('torch' in sys.modules)").stdout == "False\n"
