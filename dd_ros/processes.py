@@ -67,7 +67,7 @@ class Process:
 
 @contextmanager
 def started(
-    commands: Mapping[str, Sequence[str]], logs: Path, env: Mapping[str, str], patience: float = PATIENCE
+    commands: Mapping[str, Sequence[str]], logs: Path, env: Mapping[str, str], *, patience: float = PATIENCE
 ) -> Iterator[dict[str, Process]]:
     """Run programs side by side; all are gone afterwards, with their children, whatever happens.
 
