@@ -229,7 +229,7 @@ class Run:
             plots = self.work / "evaluation"
             json_path = plots / "evaluate.json"
             figures = evaluate_episodes(
-                Predictor.load(out), self.validation_episodes, json_path, plots, max_windows=windows
+                Predictor.load(out), self.validation_episodes, json_path, plots=plots, max_windows=windows
             )
             text = card(self.config, self.recipe, facts, figures)
             save_checkpoint(out, self.config, model, text, [plots / SKILL, plots / FILMSTRIP])

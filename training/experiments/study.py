@@ -175,10 +175,12 @@ def row(study: Study, name: str, seed: int, bags: Sequence[Path], out: Path) -> 
     save_checkpoint(folder / CHECKPOINT, run.config, model, f"# {study.variants[name].title}\n")
     predictor = Predictor.load(folder / CHECKPOINT)
     figures = evaluate_episodes(
-        predictor, run.validation_episodes, folder / "evaluate.json", folder, max_windows=study.windows
+        predictor, run.validation_episodes, folder / "evaluate.json", plots=folder, max_windows=study.windows
     )
     if study.variants[name].drift or name == study.method:
-        figures["drift"] = drift(predictor, run.validation_episodes, study.drift_steps, folder / STRIP)
+        figures["drift"] = drift(
+            predictor, run.validation_episodes, steps=study.drift_steps, strip=folder / STRIP
+        )
     write_json(path, {"asked": asked, **figures})
 
 
@@ -271,7 +273,7 @@ def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
     for name, figures in rows.items():
         if "drift" in figures:
             title, found = study.variants[name].title, figures["drift"]
-            for part in found["segments"]:
+            for part in found["spans"]:
                 ratios = " | ".join(f"{part[measure]:.3f}" for measure in MEASURES)
                 lines.append(f"| {title} | {part['from']} | {part['psnr']:.2f} | {ratios} |")
             pairs = zip(found["recovery"]["one_real_frame"], found["recovery"]["no_drift"], strict=True)
