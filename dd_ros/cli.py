@@ -129,7 +129,7 @@ def predict(
     """
     from dd_ros.commands.predict import predict as run
 
-    run(checkpoint, bag, out, image_topic, action_topics, device)
+    run(checkpoint, bag, out, image_topic=image_topic, action_topics=action_topics, device=device)
 
 
 @main.command()
@@ -163,7 +163,16 @@ def finetune(
     """
     from dd_ros_training.finetune import finetune as run
 
-    run(bags, image_topic, action_topics, out, init, config, max_minutes, shift)
+    run(
+        bags=bags,
+        image_topic=image_topic,
+        actions=action_topics,
+        out=out,
+        init=init,
+        config=config,
+        max_minutes=max_minutes,
+        shift=shift,
+    )
 
 
 @main.command()
@@ -210,15 +219,15 @@ def evaluate(
         checkpoint,
         found,
         json_path,
-        plots,
-        image_topic,
-        action_topics,
-        stride,
-        max_windows,
-        device,
-        seed,
-        schedule,
-        horizon,
+        plots=plots,
+        image_topic=image_topic,
+        action_topics=action_topics,
+        stride=stride,
+        max_windows=max_windows,
+        device=device,
+        seed=seed,
+        schedule=schedule,
+        horizon=horizon,
     )
 
 
@@ -250,4 +259,4 @@ def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) 
     """
     from dd_ros.commands.inspect import inspect as run
 
-    run(path, image_topic, action_topics)
+    run(path, image_topic=image_topic, action_topics=action_topics)

@@ -124,7 +124,7 @@ def bench(
         versus = {}
         for name in RIVAL_SCHEDULES:
             status.update(f"comparing with {name}")
-            versus[name] = compare(predictor, stream, name, seconds / len(RIVAL_SCHEDULES))
+            versus[name] = compare(predictor, stream, name, seconds=seconds / len(RIVAL_SCHEDULES))
         status.update("measuring candidates")
         candidates = measure_candidates(stream, seconds)
     schedule = predictor.schedule
@@ -173,7 +173,7 @@ def ms(value: Any) -> float:
     return round(float(value), 3)
 
 
-def compare(ours: Predictor, stream: Stream, name: str, seconds: float) -> dict[str, Any]:
+def compare(ours: Predictor, stream: Stream, name: str, *, seconds: float) -> dict[str, Any]:
     """One row of ``versus``: the same network with schedule ``name``, alternating with ours."""
     schedule = preset(name, ours.chunk_frames, ours.horizon)
     rival = Stream(ours.with_schedule(schedule))

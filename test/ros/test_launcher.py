@@ -36,6 +36,13 @@ def test_a_checkpoint_of_another_robot_needs_a_bag(tmp_path: Path) -> None:
         simulated(str(tmp_path / "three"))
 
 
+def test_without_the_simulator_a_bag_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gym_pusht", None)
+    cure = r"gym_pusht: not installed; run 'make setup' .* or pip install '\.\[demo\]' there, or .* --bag"
+    with pytest.raises(InputError, match=cure):
+        simulated("pusht")
+
+
 def test_an_unknown_checkpoint_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint 'nowhere'"):
         run(seconds=5.0, out=tmp_path / "out", checkpoint="nowhere")

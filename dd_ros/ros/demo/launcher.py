@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.console import from_checkout
 from dd_ros.data.bags import IMAGE_TYPES, find_bags
 from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
@@ -93,9 +94,7 @@ def simulated(checkpoint: str) -> Scene:
             f"got {config.action.dim}; give a recording of the robot with --bag"
         )
     if importlib.util.find_spec("gym_pusht") is None:
-        raise InputError(
-            "gym_pusht: not installed; pip install 'dd_ros[demo]', or give a recording with --bag"
-        )
+        raise InputError(f"gym_pusht: not installed; {from_checkout('demo')}, or give a recording with --bag")
     command = [*module("dd_ros.ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
     return Scene(command, IMAGE_TOPIC, (COMMAND_TOPIC,), PLAN_TOPIC, "raw")
 
