@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two computations at once on a CPU: the next chunk is denoised while this one is decoded.
 
-The kernels of either are too small to keep all cores busy: a pass over one future takes one core about as long
+The kernels of either are too small to keep all cores busy: a pass over one rollout takes one core about as long
 as two. So each side gets half of the threads, and the decoder's time is hidden behind the denoiser's.
 """
 

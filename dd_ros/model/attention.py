@@ -23,15 +23,15 @@ def attend(query: Tensor, shared: KeysValues, own: Sequence[KeysValues]) -> Tens
 
     ``shared`` has batch size B; N is a multiple of B, and row i of ``query`` belongs to row i // (N / B) of it.
     """
-    futures = len(query) // len(shared.keys)
-    parts = [KeysValues(*(per_future(part, futures) for part in shared)), *own]
+    rollouts = len(query) // len(shared.keys)
+    parts = [KeysValues(*(per_rollout(part, rollouts) for part in shared)), *own]
     keys, values = (torch.cat(tokens, dim=2) for tokens in zip(*parts, strict=True))
     return attention(query, keys, values)
 
 
-def per_future(tokens: Tensor, futures: int) -> Tensor:
-    """[B, heads, T, head] -> [B * futures, heads, T, head], each row ``futures`` times; one future is no copy."""
-    return tokens[:, None].expand(-1, futures, -1, -1, -1).flatten(0, 1)
+def per_rollout(tokens: Tensor, rollouts: int) -> Tensor:
+    """[B, heads, T, head] -> [B * rollouts, heads, T, head], each row ``rollouts`` times; one rollout is no copy."""
+    return tokens[:, None].expand(-1, rollouts, -1, -1, -1).flatten(0, 1)
 
 
 def attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:

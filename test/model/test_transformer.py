@@ -182,18 +182,18 @@ def test_an_action_acts_from_its_own_chunk_on(network: VideoTransformer, clip: d
     assert difference[2 * CHUNK :].min() > 0.0
 
 
-@pytest.mark.parametrize("futures", [2, 5])
-def test_futures_that_share_a_context_equal_single_ones(futures: int) -> None:
+@pytest.mark.parametrize("rollouts", [2, 5])
+def test_rollouts_that_share_a_context_equal_single_ones(rollouts: int) -> None:
     generator = torch.Generator().manual_seed(2)
     shared = KeysValues(*(torch.randn(2, 4, 7, 8, generator=generator) for _ in range(2)))
     own = [
-        KeysValues(*(torch.randn(2 * futures, 4, 3, 8, generator=generator) for _ in range(2)))
+        KeysValues(*(torch.randn(2 * rollouts, 4, 3, 8, generator=generator) for _ in range(2)))
         for _ in range(2)
     ]
-    query = torch.randn(2 * futures, 4, 5, 8, generator=generator)
+    query = torch.randn(2 * rollouts, 4, 5, 8, generator=generator)
     together = attend(query, shared, own)
-    for row in range(2 * futures):
-        context = KeysValues(*(part[row // futures][None] for part in shared))
+    for row in range(2 * rollouts):
+        context = KeysValues(*(part[row // rollouts][None] for part in shared))
         alone = attend(
             query[row][None], context, [KeysValues(*(part[row][None] for part in kv)) for kv in own]
         )
