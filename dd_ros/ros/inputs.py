@@ -92,22 +92,23 @@ class Inputs:
         ]
         self._inputs = {
             "image": Input(
-                node, "image", topics, [IMAGE_TYPES[settings.image_transport]], 1, self._image, statistics.inputs["image"],
-                problems, lost=lambda count: statistics.add("lost_images", count),
+                node, "image", topics=topics, types=[IMAGE_TYPES[settings.image_transport]], depth=1, callback=self._image,
+                rate=statistics.inputs["image"], problems=problems, lost=lambda count: statistics.add("lost_images", count),
             ),
             **{
                 name: self._action_input(name, number, source)
                 for number, (name, source) in enumerate(zip(self._actions, sources, strict=True))
             },
             "plan": Input(
-                node, "plan", ["plan"], PLAN_TYPES, 1, self._plan, statistics.inputs["plan"], problems,
-                optional=True,
+                node, "plan", topics=["plan"], types=PLAN_TYPES, depth=1, callback=self._plan,
+                rate=statistics.inputs["plan"], problems=problems, optional=True,
             ),
         }  # fmt: skip
         siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
         self._camera_info = Input(
-            node, "camera_info", [f"{sibling}/camera_info" for sibling in siblings], ["sensor_msgs/msg/CameraInfo"], 1,
-            self._calibration, Rate(), problems, optional=True,
+            node, "camera_info", topics=[f"{sibling}/camera_info" for sibling in siblings],
+            types=["sensor_msgs/msg/CameraInfo"], depth=1, callback=self._calibration, rate=Rate(), problems=problems,
+            optional=True,
         )  # fmt: skip
 
     def _action_input(self, name: str, number: int, source: ActionSource) -> Input:
@@ -119,7 +120,10 @@ class Inputs:
             self._action(msg, kind, number, source)
 
         rate = self._statistics.inputs[name]
-        return Input(self._node, name, topics, list(types), ACTION_DEPTH, receive, rate, self._problems)
+        return Input(
+            self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH, callback=receive, rate=rate,
+            problems=self._problems,
+        )  # fmt: skip
 
     def destroy(self) -> None:
         """Stop listening."""
@@ -252,7 +256,7 @@ class Inputs:
                 values = sequence_actions(msg, action.dim, "plan")
                 stamps = sequence_stamps(msg, start, self._step_ns)
             else:
-                values = trajectory_actions(msg, action.dim, action.names, "plan")
+                values = trajectory_actions(msg, action.dim, names=action.names, name="plan")
                 stamps = trajectory_stamps(msg, start)
             self._commands.set_plan(stamps, values)
         except InputError as error:

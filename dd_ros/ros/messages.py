@@ -116,7 +116,7 @@ def sequence_stamps(msg: ActionSequence, start_ns: int, step_ns: int) -> list[in
 
 
 def trajectory_actions(
-    msg: JointTrajectory, dim: int, names: tuple[str, ...], name: str
+    msg: JointTrajectory, dim: int, *, names: tuple[str, ...], name: str
 ) -> NDArray[np.float64]:
     """Positions of a JointTrajectory, [points, dim]; picked by joint name where all ``names`` are there.
 
@@ -142,7 +142,7 @@ def trajectory_stamps(msg: JointTrajectory, start_ns: int) -> list[int]:
     return [start + to_ns(point.time_from_start) for point in msg.points]
 
 
-def rescaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+def rescaled(info: CameraInfo, *, width: int, height: int, header: Header) -> CameraInfo:
     """Calibration of the same camera for images stretched to width x height."""
     x, y = width / max(info.width, 1), height / max(info.height, 1)
     k, p = np.array(info.k).reshape(3, 3), np.array(info.p).reshape(3, 4)

@@ -84,7 +84,9 @@ class PredictorNode(ManagedNode):
             f"{predictor.config.name} on {predictor.device}: {streams.width}x{streams.height} at "
             f"{streams.rate_hz:g} Hz, {predictor.horizon} steps ahead, {predictor.action_dim} action values"
         )
-        self.outputs = Publishers(self, predictor, self.statistics, self.settings)
+        self.outputs = Publishers(
+            self, predictor=predictor, statistics=self.statistics, settings=self.settings
+        )
 
     def activate(self) -> None:
         """Subscribe and start the inference thread."""
@@ -222,7 +224,8 @@ class PredictorNode(ManagedNode):
 
         def work() -> None:
             now = self.get_clock().now().nanoseconds
-            finish(answer(request, predictor, worker.frame_id, now, self.settings.max_candidates))
+            most = self.settings.max_candidates
+            finish(answer(request, predictor, frame_id=worker.frame_id, now_ns=now, max_candidates=most))
 
         def cancelled() -> None:
             finish(PredictRollouts.Response(success=False, message="the node was deactivated"))

@@ -18,17 +18,17 @@ from dd_ros.ros.messages import predicted_video, sequence_actions, sequence_stam
 
 
 def answer(
-    request: PredictRollouts.Request, predictor: Predictor, frame_id: str, now_ns: int, max_candidates: int
+    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
 ) -> PredictRollouts.Response:
     """Response to a request; a bad one gets ``success`` False and the reason."""
     try:
-        return _rollouts(request, predictor, frame_id, now_ns, max_candidates)
+        return _rollouts(request, predictor, frame_id=frame_id, now_ns=now_ns, max_candidates=max_candidates)
     except InputError as error:
         return PredictRollouts.Response(success=False, message=str(error))
 
 
 def _rollouts(
-    request: PredictRollouts.Request, predictor: Predictor, frame_id: str, now_ns: int, max_candidates: int
+    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
 ) -> PredictRollouts.Response:
     count = len(request.candidates)
     if not 1 <= count <= max_candidates:

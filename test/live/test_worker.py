@@ -155,7 +155,7 @@ def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
 
 def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
-    return answer(request, predictor, "camera", START, max_candidates=8)
+    return answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:

@@ -30,7 +30,7 @@ POLL = 0.2
 BAD_INPUT = 2  # exit status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """What there is to predict: the node that plays the robot, and its topics, actions as in a checkpoint."""
 
@@ -96,7 +96,10 @@ def simulated(checkpoint: str) -> Scene:
     if importlib.util.find_spec("gym_pusht") is None:
         raise InputError(f"gym_pusht: not installed; {from_checkout('demo')}, or give a recording with --bag")
     command = [*module("dd_ros.ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
-    return Scene(command, IMAGE_TOPIC, (COMMAND_TOPIC,), PLAN_TOPIC, "raw")
+    return Scene(
+        command=command, image_topic=IMAGE_TOPIC, action_topics=(COMMAND_TOPIC,), plan_topic=PLAN_TOPIC,
+        image_transport="raw",
+    )  # fmt: skip
 
 
 def recorded(bag: Path, checkpoint: str) -> Scene:
@@ -107,7 +110,10 @@ def recorded(bag: Path, checkpoint: str) -> Scene:
     streams = config.streams
     parameters = {"bag": str(bag.resolve()), "checkpoint": str(find_checkpoint(checkpoint).resolve())}
     command = [*module("dd_ros.ros.demo.player"), *ros_arguments({}, parameters)]
-    return Scene(command, streams.image_topic, streams.action_topics, "/plan", transport)
+    return Scene(
+        command=command, image_topic=streams.image_topic, action_topics=streams.action_topics, plan_topic="/plan",
+        image_transport=transport,
+    )  # fmt: skip
 
 
 def image_transport(bag: Path, config: CheckpointConfig) -> str:
