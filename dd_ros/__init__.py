@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real-time video prediction for robots: ``from dd_ros import Predictor``."""
+"""Real-time video prediction for robots: ``from dd_ros import Predictor``.
+
+Import it before torch. Idle threads of a parallel loop shall sleep instead of spinning, as the rest of the robot needs the
+cores too, and torch's OpenMP reads ``OMP_WAIT_POLICY`` only once, when torch is loaded: spinning beside one busy process,
+a horizon took up to 4 s on two cores instead of 0.14 s. Importing ``dd_ros`` sets it unless it is set already, and warns
+where torch was faster.
+"""
 
 import os
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
-# Idle threads of a parallel loop sleep instead of spinning, as the rest of the robot needs the cores too: spinning
-# beside one busy process, a horizon took up to 4 s on two cores instead of 0.14 s. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    if "torch" in sys.modules:
+        warnings.warn(
+            "torch was imported before dd_ros: its idle threads spin, and predictions on a busy CPU take 3 to 15 times as "
+            "long; import dd_ros first, or set OMP_WAIT_POLICY=PASSIVE in the environment",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 if TYPE_CHECKING:
     from dd_ros.predictor import Predictor

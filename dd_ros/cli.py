@@ -106,7 +106,7 @@ def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) ->
     """
     from dd_ros.ros.demo.launcher import run
 
-    sys.exit(run(seconds, out, bag, checkpoint))
+    sys.exit(run(seconds=seconds, out=out, bag=bag, checkpoint=checkpoint))
 
 
 @main.command()
@@ -129,7 +129,7 @@ def predict(
     """
     from dd_ros.commands.predict import predict as run
 
-    run(checkpoint, bag, out, image_topic, action_topics, device)
+    run(checkpoint, bag, out, image_topic=image_topic, action_topics=action_topics, device=device)
 
 
 @main.command()
@@ -164,7 +164,7 @@ def finetune(
     from dd_ros_training.finetune import finetune as run
 
     run(
-        bags,
+        bags=bags,
         image_topic=image_topic,
         actions=action_topics,
         out=out,
@@ -220,15 +220,15 @@ def evaluate(
         checkpoint,
         found,
         json_path,
-        plots,
-        image_topic,
-        action_topics,
-        stride,
-        max_windows,
-        device,
-        seed,
-        schedule,
-        horizon,
+        plots=plots,
+        image_topic=image_topic,
+        action_topics=action_topics,
+        stride=stride,
+        max_windows=max_windows,
+        device=device,
+        seed=seed,
+        schedule=schedule,
+        horizon=horizon,
     )
 
 
@@ -241,13 +241,13 @@ def evaluate(
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
 @horizon_option
 def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: int | None) -> None:
-    """Measure latency, rivals on the same network, candidates, and how far from the floor it is.
+    """Measure latency, rivals on the same network, candidates, and how far from the roofline it is.
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
     from dd_ros.benchmark.latency import bench as run
 
-    run(checkpoint, json_path, device, node, horizon)
+    run(checkpoint, json_path, device=device, node=node, horizon=horizon)
 
 
 @main.command()
@@ -260,4 +260,4 @@ def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) 
     """
     from dd_ros.commands.inspect import inspect as run
 
-    run(path, image_topic, action_topics)
+    run(path, image_topic=image_topic, action_topics=action_topics)

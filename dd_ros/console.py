@@ -42,18 +42,24 @@ class Group(Command, click.Group):
 
 def missing_module(error: ModuleNotFoundError) -> str:
     """What to install for a module that is not there; raises ``error`` again for one of our own."""
-    name = (error.name or "").partition(".")[0]
+    name, _, part = (error.name or "").partition(".")
     cures = {
         "rclpy": "source a ROS 2 installation, or run 'make setup'",
         "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
-        "dd_ros_training": "install it with pip install 'dd_ros[train]'",
-        "lightning": "install it with pip install 'dd_ros[train]'",
-        "av": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
-        "pyarrow": "LeRobot data sets need it; pip install 'dd_ros[lerobot]'",
+        "dd_ros_training": f"training needs it; {from_checkout('train')}",
+        "lightning": f"training needs it; {from_checkout('train')}",
+        "av": f"LeRobot data sets need it; {from_checkout('lerobot')}",
+        "pyarrow": f"LeRobot data sets need it; {from_checkout('lerobot')}",
     }
-    if name.startswith("dd_ros") and name not in cures:
+    if name == "dd_ros" or (name == "dd_ros_training" and part):
         raise error
-    return f"module {name} is missing: {cures.get(name, f'pip install {name}')}"
+    return f"module {name} is missing: {cures.get(name, from_checkout())}"
+
+
+def from_checkout(extra: str = "") -> str:
+    """How to install what is missing, of ``extra`` or of what is always needed; no package index has dd_ros."""
+    what = f"'.[{extra}]'" if extra else "."
+    return f"run 'make setup' in the checkout of dd_ros, or pip install {what} there"
 
 
 def fail(message: str, status: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors a user can mend."""
+"""Errors a user can fix."""
 
 
 class InputError(ValueError):

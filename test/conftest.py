@@ -9,6 +9,7 @@ import dd_ros  # noqa: F401  its settings for torch, before torch is loaded
 from collections.abc import Iterator
 from pathlib import Path
 
+# isort: split
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

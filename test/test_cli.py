@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from lerobot_writer import Writer
 
 from dd_ros.cli import main
+from dd_ros.console import missing_module
 
 
 class Result(NamedTuple):
@@ -263,25 +264,34 @@ def test_a_user_sees_one_line_and_status_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "cure"),
     [
-        ("dd_ros_training", "dd_ros[train]"),
-        ("lightning", "dd_ros[train]"),
-        ("pyarrow", "dd_ros[lerobot]"),
-        ("av", "dd_ros[lerobot]"),
-        ("rclpy", "make setup"),
+        ("dd_ros_training", "make setup' in the checkout of dd_ros, or pip install '.[train]'"),
+        ("lightning.part", "make setup' in the checkout of dd_ros, or pip install '.[train]'"),
+        ("pyarrow.part", "make setup' in the checkout of dd_ros, or pip install '.[lerobot]'"),
+        ("av.part", "make setup' in the checkout of dd_ros, or pip install '.[lerobot]'"),
+        ("rclpy.part", "make setup"),
+        ("cv2", "make setup' in the checkout of dd_ros, or pip install . there"),
     ],
 )
 def test_what_is_not_installed_is_named_with_its_cure(
     module: str, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(path: str, *topics: object) -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=f"{module}.part")
+    def absent(path: str, **topics: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     monkeypatch.setattr("dd_ros.commands.inspect.inspect", absent)
     result = dd_ros("inspect", "x")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert f"module {module} is missing" in result.stderr
+    assert f"module {module.removesuffix('.part')} is missing" in result.stderr
     assert cure in result.stderr
+
+
+@pytest.mark.parametrize("module", ["dd_ros.part", "dd_ros_training.part"])
+def test_a_part_of_our_own_that_is_missing_is_no_matter_of_installing(module: str) -> None:
+    error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    with pytest.raises(ModuleNotFoundError) as found:
+        missing_module(error)
+    assert found.value is error
 
 
 def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:

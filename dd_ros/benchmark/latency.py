@@ -16,13 +16,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from dd_ros.benchmark.node import bench_node
 from dd_ros.benchmark.roofline import roofline, synchronise
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import write_json
 from dd_ros.predictor import Predictor
 
-RIVALS = ("teacher", "uniform4_clean_context", "uniform2", "one_step")
+RIVAL_SCHEDULES = ("teacher", "uniform4_clean_context", "uniform2", "one_step")
 CAMERA = (640, 480)  # width and height of the images given to observe
 WARM_UP = 5  # runs before measuring
 LATENCY_RUNS = (30, 200)  # at least, at most
@@ -85,6 +86,7 @@ class Stream:
 def bench(
     checkpoint: str | Path,
     json_path: str | Path,
+    *,
     device: str = "auto",
     node: bool = False,
     horizon: int | None = None,
@@ -120,9 +122,9 @@ def bench(
         status.update("counting operations")
         least = roofline(predictor, stream.run, whole["p50"])
         versus = {}
-        for name in RIVALS:
+        for name in RIVAL_SCHEDULES:
             status.update(f"comparing with {name}")
-            versus[name] = compare(predictor, stream, name, seconds / len(RIVALS))
+            versus[name] = compare(predictor, stream, name, seconds=seconds / len(RIVAL_SCHEDULES))
         status.update("measuring candidates")
         candidates = measure_candidates(stream, seconds)
     schedule = predictor.schedule
@@ -145,7 +147,8 @@ def bench(
         "definitions": DEFINITIONS,
     }
     if node:
-        result |= measure_node(checkpoint, predictor, console)
+        with console.status("measuring the node through real topics"):
+            result |= bench_node(checkpoint, predictor.device.type)
     write_json(json_path, result)
     summarise(result)
     return result
@@ -170,7 +173,7 @@ def ms(value: Any) -> float:
     return round(float(value), 3)
 
 
-def compare(ours: Predictor, stream: Stream, name: str, seconds: float) -> dict[str, Any]:
+def compare(ours: Predictor, stream: Stream, name: str, *, seconds: float) -> dict[str, Any]:
     """One row of ``versus``: the same network with schedule ``name``, alternating with ours."""
     schedule = preset(name, ours.chunk_frames, ours.horizon)
     rival = Stream(ours.with_schedule(schedule))
@@ -213,18 +216,6 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"
 
 
-def measure_node(checkpoint: str | Path, predictor: Predictor, console: Console) -> dict[str, Any]:
-    """Figures of the real node; the only part that needs ROS, hence imported here."""
-    try:
-        from dd_ros.benchmark.node import bench_node
-    except ImportError as error:
-        raise InputError(
-            f"--node: no ROS 2 environment ({error}); run make setup or source a ROS installation"
-        ) from error
-    with console.status("measuring the node through real topics"):
-        return bench_node(checkpoint, predictor.config, predictor.device.type)
-
-
 def summarise(result: dict[str, Any]) -> None:
     """Print a table and one line."""
     latency = result["latency_ms"]
@@ -245,5 +236,5 @@ def summarise(result: dict[str, Any]) -> None:
     print(
         f"{result['checkpoint']} on {result['device']}: first chunk {latency['first_chunk']['p50']:.0f} ms, "
         f"horizon of {result['horizon']} frames {latency['horizon']['p50']:.0f} ms (medians), "
-        f"{result['floor']['ratio']:.1f}x the floor{age}"
+        f"{result['floor']['ratio']:.1f}x the roofline{age}"
     )

@@ -29,7 +29,7 @@ def roofline(predictor: Predictor, run: Callable[[], object], measured_ms: float
     Returns:
         ``flops`` (of matrix products, convolutions and attention), ``bytes`` (weights of every
         network pass, and keys and values that the passes read), ``ms`` (the larger of both at the
-        device's measured rates), ``ratio`` (measured over floor), and the two rates.
+        device's measured rates), ``ratio`` (measured over ``ms``), and the two rates.
     """
     operations = count_flops(run)
     traffic = count_bytes(predictor)

@@ -45,12 +45,12 @@ class Use:
     problems: list[str] = field(default_factory=list)
 
 
-def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = ()) -> None:
+def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequence[str] = ()) -> None:
     """Print what lies at ``path``: a bag, a folder of bags, a LeRobot data set, or a checkpoint (by path or name).
 
     Args:
         path: where.
-        image_topic, actions: what training is to use of bags, actions as ``config.parse_actions`` takes
+        image_topic, action_topics: what training is to use of bags, the latter as ``config.parse_actions`` takes
             them; without, the only topic of each kind.
 
     Raises:
@@ -60,10 +60,10 @@ def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = 
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
     if is_lerobot(Path(path)):
-        show_lerobot(Path(path), image_topic, actions, console)
+        show_lerobot(Path(path), console, image_topic=image_topic, action_topics=action_topics)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
-        show_bags(find_bags([Path(path)]), image_topic, actions, console)
+        show_bags(find_bags([Path(path)]), console, image_topic=image_topic, action_topics=action_topics)
         return
     try:
         folder = find_checkpoint(path)
@@ -73,10 +73,10 @@ def inspect(path: str, image_topic: str | None = None, actions: Sequence[str] = 
 
 
 def show_bags(
-    bags: Sequence[Path], image_topic: str | None, actions: Sequence[str], console: Console
+    bags: Sequence[Path], console: Console, *, image_topic: str | None, action_topics: Sequence[str]
 ) -> None:
     """The topics of the bags, then what training would use of them, then every problem in a line."""
-    sources = parse_actions(actions) if actions else ()
+    sources = parse_actions(action_topics) if action_topics else ()
     infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
     console.print(topic_table(infos))
     problems = [problem for info in infos for problem in info.problems]
@@ -86,7 +86,7 @@ def show_bags(
         spec = describe_streams(infos, image, sources, problems)
     except InputError as error:
         say(console, [*problems, *topic_problems(infos)])
-        if image_topic or actions:
+        if image_topic or action_topics:
             raise
         say(console, [str(error)])
         return
@@ -197,7 +197,9 @@ def summary(spec: StreamSpec) -> str:
     )
 
 
-def show_lerobot(path: Path, image_topic: str | None, actions: Sequence[str], console: Console) -> None:
+def show_lerobot(
+    path: Path, console: Console, *, image_topic: str | None, action_topics: Sequence[str]
+) -> None:
     """Cameras and columns of a LeRobot data set, its length, the files that it lacks, and what would be used."""
     data = LeRobotSet(path)
     table = Table("name", "type", "content", title=Text(str(path)))
@@ -214,9 +216,9 @@ def show_lerobot(path: Path, image_topic: str | None, actions: Sequence[str], co
     say(console, [*data.problems, *missing])
     try:
         image = image_topic or only(data.image_keys, "--image-topic", "camera")
-        spec = describe_set(data, image, parse_actions(actions or ["action"]))
+        spec = describe_set(data, image, parse_actions(action_topics or ["action"]))
     except InputError as error:
-        if image_topic or actions:
+        if image_topic or action_topics:
             raise
         say(console, [str(error)])
         return

@@ -21,7 +21,7 @@ from dd_ros.progress import progress
 
 
 def predict(
-    checkpoint: str, bag: Path, out: Path, image_topic: str | None = None, action_topics: Sequence[str] = (),
+    checkpoint: str, bag: Path, out: Path, *, image_topic: str | None = None, action_topics: Sequence[str] = (),
     device: str = "auto",
 ) -> None:  # fmt: skip
     """Write ``out`` (mp4): every frame of ``bag`` beside the predictions made for its time.

@@ -46,7 +46,7 @@ def sequence_stamps(msg: Any, start_ns: int, step_ns: int) -> list[int]:
     return [start + k * step for k in range(msg.count)]
 
 
-def trajectory_actions(msg: Any, dim: int, names: Sequence[str], name: str) -> NDArray[np.float64]:
+def trajectory_actions(msg: Any, dim: int, *, names: Sequence[str], name: str) -> NDArray[np.float64]:
     """Positions of a JointTrajectory, [points, dim]; picked by joint name where all ``names`` are there.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would happen if: predictions of several command sequences from one start, beside the simulator's own futures.
+"""What would happen if: predictions of several command sequences from one start, beside the simulator's own outcomes.
 
 Example:
     python -m dd_ros.demo.counterfactuals --checkpoint pusht --json out/counterfactuals.json --image out/counterfactuals.png
@@ -38,8 +38,8 @@ SHIFT_BITS = 4  # fractions of pixels, for cv2.fillPoly
 Images = NDArray[np.uint8]
 
 
-class Future(NamedTuple):
-    """One sequence of commands from a start.
+class Outcome(NamedTuple):
+    """What one sequence of commands from a start leads to.
 
     Attributes:
         commands: [K, 2].
@@ -61,13 +61,13 @@ class Start(NamedTuple):
         images: observed frames, uint8 [C, H, W, 3].
         commands: in force at them, [C, 2].
         block: pose of the block.
-        futures: what several sequences of commands lead to.
+        outcomes: what several sequences of commands lead to.
     """
 
     images: Images
     commands: Vector
     block: Vector
-    futures: list[Future]
+    outcomes: list[Outcome]
 
 
 def start(seed: int, context: int, horizon: int) -> Start:
@@ -84,8 +84,8 @@ def start(seed: int, context: int, horizon: int) -> Start:
     sequences = [pusher + lengths * [np.cos(ahead + turn), np.sin(ahead + turn)] for turn in TURNS]
     sequences.append(np.tile(pusher, (horizon, 1)))
     block = robot.world.block
-    futures = [branch(seed, steps, np.clip(sequence, 0.0, WORLD)) for sequence in sequences]
-    return Start(np.stack(images[-context:]), np.stack(commands[-context:]), block, futures)
+    outcomes = [branch(seed, steps, np.clip(sequence, 0.0, WORLD)) for sequence in sequences]
+    return Start(np.stack(images[-context:]), np.stack(commands[-context:]), block, outcomes)
 
 
 def replayed(seed: int, steps: int) -> tuple[Robot, list[Images], list[Vector]]:
@@ -98,8 +98,8 @@ def replayed(seed: int, steps: int) -> tuple[Robot, list[Images], list[Vector]]:
     return robot, images, commands
 
 
-def branch(seed: int, steps: int, commands: Vector) -> Future:
-    """The simulator's future of ``commands`` [K, 2]."""
+def branch(seed: int, steps: int, commands: Vector) -> Outcome:
+    """The simulator's outcome of ``commands`` [K, 2]."""
     world, twin = (replayed(seed, steps)[0].world for _ in range(2))
     twin.nudge(NUDGE)
     images, blocks, nudged = [], [], []
@@ -109,7 +109,7 @@ def branch(seed: int, steps: int, commands: Vector) -> Future:
         images.append(world.image())
         blocks.append(world.block)
         nudged.append(twin.block)
-    return Future(commands, np.stack(images), np.stack(blocks), np.stack(nudged))
+    return Outcome(commands, np.stack(images), np.stack(blocks), np.stack(nudged))
 
 
 def block_pose(image: Images) -> Vector | None:
@@ -172,11 +172,11 @@ def error(pose: Vector | None, true: Vector) -> tuple[float, float]:
 
 
 def predict(predictor: Predictor, table: Start) -> Images:
-    """Predicted frames of all futures of ``table``, uint8 [N, K, H, W, 3]."""
+    """Predicted frames of all rollouts from ``table``, uint8 [N, K, H, W, 3]."""
     predictor.reset()
     for step, (image, command) in enumerate(zip(table.images, table.commands, strict=True)):
         predictor.observe(image, step * predictor.step_ns, command)
-    return predictor.predict(np.stack([future.commands for future in table.futures]))
+    return predictor.predict(np.stack([outcome.commands for outcome in table.outcomes]))
 
 
 def compare(tables: Sequence[Start], predictions: Sequence[Images], step: int) -> dict[str, Any]:
@@ -189,12 +189,12 @@ def compare(tables: Sequence[Start], predictions: Sequence[Images], step: int) -
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     moved, index = [], step - 1
     for table, images in zip(tables, predictions, strict=True):
-        for future, predicted in zip(table.futures, images, strict=True):
-            true = future.blocks[index]
+        for outcome, predicted in zip(table.outcomes, images, strict=True):
+            true = outcome.blocks[index]
             rows["predicted"].append(error(block_pose(predicted[index]), true))
             rows["unmoved"].append(error(table.block, true))
-            rows["read_off_true_image"].append(error(block_pose(future.images[index]), true))
-            rows["nudged_start"].append(error(future.nudged[index], true))
+            rows["read_off_true_image"].append(error(block_pose(outcome.images[index]), true))
+            rows["nudged_start"].append(error(outcome.nudged[index], true))
             moved.append(rows["unmoved"][-1][0] > MOVED)
     pushed = np.array(moved)
     better = np.array([a[0] < b[0] for a, b in zip(rows["predicted"], rows["unmoved"], strict=True)])
@@ -223,7 +223,7 @@ def summary(values: Vector, pushed: NDArray[np.bool_]) -> dict[str, dict[str, fl
 
 def image(table: Start, images: Images) -> Images:
     """Last frames of a start: the simulator's above the predicted ones, the start to the left, enlarged."""
-    true = [table.images[-1], *(future.images[-1] for future in table.futures)]
+    true = [table.images[-1], *(outcome.images[-1] for outcome in table.outcomes)]
     predicted = [np.full_like(table.images[-1], 255), *images[:, -1]]
     rows = np.concatenate([np.concatenate(row, axis=1) for row in (true, predicted)])
     return np.asarray(cv2.resize(rows, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), np.uint8)

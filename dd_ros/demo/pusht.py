@@ -216,7 +216,7 @@ class HardPusher:
 
     @property
     def over(self) -> bool:
-        """Nothing mends it once the block is lost."""
+        """As soon as the block is lost: nothing brings it back."""
         return self.world.lost
 
     def step(self) -> Vector:

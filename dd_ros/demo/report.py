@@ -97,7 +97,9 @@ def quality(recording: Recording) -> dict[str, Any]:
     }
 
 
-def write_report(recording: Recording, folder: Path, checkpoint: str, node: dict[str, str]) -> dict[str, Any]:
+def write_report(
+    recording: Recording, folder: Path, *, checkpoint: str, node: dict[str, str]
+) -> dict[str, Any]:
     """Write all ``FILES`` that the recording allows into ``folder`` and return the figures.
 
     Raises:

@@ -94,7 +94,9 @@ def _zstd() -> Any:
     return CompressionFormat.ZSTD
 
 
-def write_episode(path: Path, robot: Robot | HardPusher, steps: int, start_ns: int = FIRST_STAMP_NS) -> None:
+def write_episode(
+    path: Path, robot: Robot | HardPusher, *, steps: int, start_ns: int = FIRST_STAMP_NS
+) -> None:
     """Run ``robot`` for ``steps`` images, or until it is over, and write them and the commands to the bag ``path``."""
     with EpisodeWriter(path) as bag:
         # Before the first image the pusher stands still: its own place is the command in force.
@@ -122,7 +124,7 @@ def main(out: Path, episodes: int, steps: int, seed: int, hard_pushes: bool) -> 
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9
-            write_episode(out / f"episode_{number:06d}", robot(seed + number), steps, start)
+            write_episode(out / f"episode_{number:06d}", robot(seed + number), steps=steps, start_ns=start)
 
 
 if __name__ == "__main__":

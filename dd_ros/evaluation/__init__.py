@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How predictions are judged: metrics, baselines, curves, benchmark. No ROS, no Lightning."""
+"""How predictions are judged: metrics, baselines, curves, long rollouts. No ROS, no Lightning."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long rollouts: hundreds of steps on own output, and what one real frame mends.
+"""Long rollouts: hundreds of steps on own output, and how far one real frame brings them back.
 
 Example:
     python -m dd_ros.evaluation.drift --checkpoint g1_pick --bags BAGS --json out/drift.json --image out/drift.png
@@ -24,19 +24,19 @@ from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import read_all, write_json
 from dd_ros.evaluation.metrics import psnr
-from dd_ros.evaluation.windows import Recorded
+from dd_ros.evaluation.windows import RecordedEpisode
 from dd_ros.predictor import Predictor
 
-SEGMENT = 52  # steps that a row of the table averages over
+SPAN = 52  # steps that a row of the table averages over
 
 Images = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
 
 def drift(
-    predictor: Predictor, episodes: Sequence[Recorded], steps: int = 208, strip: Path | None = None
+    predictor: Predictor, episodes: Sequence[RecordedEpisode], *, steps: int = 208, strip: Path | None = None
 ) -> dict[str, Any]:
-    """Brightness, saturation and sharpness of own output against the real video's, and how one real frame mends it.
+    """Brightness, saturation and sharpness of own output against the real video's, and what one real frame restores.
 
     Every episode that is long enough gives one rollout from its beginning, with its logged commands. The model
     sees ``context_frames`` real frames; from then on what it knows of the last steps is the keys and values of
@@ -49,7 +49,7 @@ def drift(
         strip: image to make of the first usable episode, true frames above own ones.
 
     Returns:
-        ``segments``: per SEGMENT steps the means of ``psnr`` in dB and of the three ratios to the real video;
+        ``spans``: per SPAN steps the means of ``psnr`` in dB and of the three ratios to the real video;
         ``recovery``: PSNR of the chunks after one real frame, and after ``context_frames`` of them.
 
     Raises:
@@ -65,24 +65,24 @@ def drift(
     recovery = []
     for episode in usable:
         clip = episode.clip(0, len(episode))
-        own, true = predicted(long, clip, context, context), clip.frames[context : context + steps]
+        own, true = predicted(long, clip, start=context, seen=context), clip.frames[context : context + steps]
         if strip and not rows:
             write_strip(strip, true, own)
         rows.append([psnr(true, own), *(measure(own) / measure(true) for measure in MEASURES.values())])
         recovery += after_real_frames(predictor, clip)
-    values, mended = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
+    values, recovered = np.mean(rows, axis=0), np.mean(recovery, axis=0).round(2)
     return {
         "episodes": len(usable),
-        "segments": [
+        "spans": [
             {"from": start + 1, **dict(zip(("psnr", *MEASURES), row.round(4).tolist(), strict=True))}
-            for start in range(0, steps, SEGMENT)
-            for row in [values[:, start : start + SEGMENT].mean(axis=1)]
+            for start in range(0, steps, SPAN)
+            for row in [values[:, start : start + SPAN].mean(axis=1)]
         ],
-        "recovery": {"one_real_frame": mended[0].tolist(), "no_drift": mended[1].tolist()},
+        "recovery": {"one_real_frame": recovered[0].tolist(), "no_drift": recovered[1].tolist()},
     }
 
 
-def predicted(predictor: Predictor, clip: Episode, start: int, seen: int) -> Images:
+def predicted(predictor: Predictor, clip: Episode, *, start: int, seen: int) -> Images:
     """The frames of ``clip`` from step ``start`` on, predicted from the ``seen`` ones before that and nothing else."""
     predictor.reset()
     predictor.seed(start)
@@ -101,15 +101,17 @@ def after_real_frames(predictor: Predictor, clip: Episode) -> list[tuple[Values,
     found = []
     for start in range(context, len(clip) - horizon + 1, horizon):
         true = clip.frames[start : start + horizon]
-        one, all_seen = (psnr(true, predicted(predictor, clip, start, seen)) for seen in (1, context))
+        one, all_seen = (
+            psnr(true, predicted(predictor, clip, start=start, seen=seen)) for seen in (1, context)
+        )
         chunks = (-1, predictor.chunk_frames)
         found.append((one.reshape(chunks).mean(axis=1), all_seen.reshape(chunks).mean(axis=1)))
     return found
 
 
 def write_strip(path: Path, true: Images, own: Images) -> None:
-    """The first frame and those that end a segment: true ones above own ones, enlarged."""
-    shown = [0, *range(SEGMENT - 1, len(true), SEGMENT)]
+    """The first frame and those that end a span: true ones above own ones, enlarged."""
+    shown = [0, *range(SPAN - 1, len(true), SPAN)]
     rows = np.concatenate([np.concatenate(images[shown], axis=1) for images in (true, own)])
     enlarged = cv2.resize(rows, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,9 +164,9 @@ def main(
     predictor = Predictor.load(checkpoint)
     chosen = select(find_bags(bags), part)
     episodes = read_all(chosen, predictor.config.streams, Console(stderr=True))
-    result = drift(predictor, episodes, steps, image)
+    result = drift(predictor, episodes, steps=steps, strip=image)
     write_json(json_path, {"checkpoint": predictor.config.name, "steps": steps, **result})
-    last = result["segments"][-1]
+    last = result["spans"][-1]
     print(", ".join(f"{name} {last[name]:.2f}" for name in MEASURES), f"of the real video's at step {steps}")
 
 

@@ -23,13 +23,13 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
 from dd_ros.evaluation.features import feature_distance
 from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
-from dd_ros.evaluation.windows import Recorded, Window, clip_of, make_windows, shuffled_actions
+from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
 METRICS = ("psnr", "ssim", "psnr_moving", "features")
 ACTIONS = ("true", "zero", "shuffled", "hold")
-RIVALS = ("zero", "shuffled")  # what true actions must beat; "hold" is reported only
+WRONG_ACTIONS = ("zero", "shuffled")  # what true actions must beat; "hold" is reported only
 EXAMPLES = 4  # windows kept for the filmstrip
 
 Values = NDArray[np.float64]
@@ -54,7 +54,7 @@ class Scores:
     episodes: list[int] = field(default_factory=list)
     examples: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
-    def judge(self, true: Images, last: Images, predictions: dict[str, Images]) -> None:
+    def add(self, true: Images, last: Images, predictions: dict[str, Images]) -> None:
         """Add the metrics of all predictors on one window."""
         distances = feature_distance(true, np.stack(list(predictions.values())))
         for (name, predicted), distance in zip(predictions.items(), distances, strict=True):
@@ -69,6 +69,7 @@ def evaluate(
     checkpoint: str | Path,
     bags: Sequence[str | Path],
     json_path: str | Path,
+    *,
     plots: str | Path | None = None,
     image_topic: str | None = None,
     action_topics: Sequence[str] = (),
@@ -119,21 +120,25 @@ def evaluate(
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
     episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
     check_actions(episodes, predictor, spec)
-    return evaluate_episodes(predictor, episodes, json_path, plots, stride, max_windows, seed)
+    return evaluate_episodes(
+        predictor, episodes, json_path, plots=plots, stride=stride, max_windows=max_windows, seed=seed
+    )
 
 
 def evaluate_episodes(
     predictor: Predictor,
-    episodes: Sequence[Recorded],
+    episodes: Sequence[RecordedEpisode],
     json_path: str | Path,
+    *,
     plots: str | Path | None = None,
     stride: int = 8,
     max_windows: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint."""
-    windows = make_windows(episodes, predictor.config.context_frames, predictor.horizon, stride, max_windows)
-    scores = score(predictor, episodes, windows, seed)
+    context, horizon = predictor.config.context_frames, predictor.horizon
+    windows = make_windows(episodes, context=context, horizon=horizon, stride=stride, limit=max_windows)
+    scores = score(predictor, episodes, windows, seed=seed)
     result = {
         "checkpoint": predictor.config.name,
         "fps": predictor.config.streams.rate_hz,
@@ -178,20 +183,23 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
             )
 
 
-def score(predictor: Predictor, episodes: Sequence[Recorded], windows: Sequence[Window], seed: int) -> Scores:
+def score(
+    predictor: Predictor, episodes: Sequence[RecordedEpisode], windows: Sequence[Window], *, seed: int
+) -> Scores:
     """Run the model and the baselines on every window."""
-    scores, horizon = Scores(), predictor.horizon
+    scores, context, horizon = Scores(), predictor.config.context_frames, predictor.horizon
     rng = np.random.default_rng(seed)
     example_windows = set(np.linspace(0, len(windows) - 1, EXAMPLES + 2).round().astype(int)[1:-1])
     predictor.warm_up()
     for number, window in enumerate(progress(windows, "evaluating")):
-        clip = clip_of(episodes[window.episode], window, predictor.config.context_frames, horizon)
+        clip = clip_of(episodes[window.episode], window, context=context, horizon=horizon)
         before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
-        predictions, expected = predict(predictor, clip, shuffled_actions(episodes, window, horizon, rng))
+        foreign = shuffled_actions(episodes, window, horizon=horizon, rng=rng)
+        predictions, expected = predict(predictor, clip, foreign)
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
-        scores.judge(true, last, {"model": predictions["true"], **guesses})
+        scores.add(true, last, {"model": predictions["true"], **guesses})
         scores.uncertainty.append(expected)
         scores.episodes.append(window.episode)
         if number in example_windows:
@@ -231,10 +239,12 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
     actions = {name: np.stack(values) for name, values in scores.actions.items()}
     skill = rows["model"]["psnr"] - rows["copy_last"]["psnr"]
     several = len(np.unique(groups)) > 1
-    interval = bootstrap_interval(skill, groups if several else np.arange(len(groups)), seed)
+    interval = bootstrap_interval(skill, groups if several else np.arange(len(groups)), seed=seed)
     means = {name: values.mean(axis=1) for name, values in actions.items()}
     following: dict[str, Any] = {name: jsonable(values.mean(axis=0)) for name, values in actions.items()}
-    following["true_best_fraction"] = best_fraction(means["true"], np.stack([means[name] for name in RIVALS]))
+    following["true_best_fraction"] = best_fraction(
+        means["true"], np.stack([means[name] for name in WRONG_ACTIONS])
+    )
     following["true_above_fraction"] = {
         name: best_fraction(means["true"], means[name][None]) for name in ACTIONS if name != "true"
     }

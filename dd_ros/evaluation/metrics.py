@@ -87,7 +87,7 @@ def _box(x: Values) -> Values:
 
 
 def bootstrap_interval(
-    values: Values, groups: NDArray[np.int64], seed: int = 0, resamples: int = RESAMPLES
+    values: Values, groups: NDArray[np.int64], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
     """95% interval of the mean of ``values`` over whole groups drawn with replacement.
 

@@ -14,7 +14,7 @@ from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 
 
-class Recorded(Protocol):
+class RecordedEpisode(Protocol):
     """An episode to judge on; its images may be decoded only when a clip is asked for."""
 
     @property
@@ -46,7 +46,7 @@ class Window:
 
 
 def make_windows(
-    episodes: Sequence[Recorded], context: int, horizon: int, stride: int, limit: int | None = None
+    episodes: Sequence[RecordedEpisode], *, context: int, horizon: int, stride: int, limit: int | None = None
 ) -> list[Window]:
     """Windows every ``stride`` frames, at most ``limit`` of them, spread evenly over all episodes.
 
@@ -80,14 +80,14 @@ def make_windows(
     return [windows[i] for i in np.linspace(0, len(windows) - 1, limit).round().astype(int)]
 
 
-def clip_of(episode: Recorded, window: Window, context: int, horizon: int) -> Episode:
+def clip_of(episode: RecordedEpisode, window: Window, *, context: int, horizon: int) -> Episode:
     """What the model may see, two frames at least, and after it the ``horizon`` targets."""
     first = max(0, window.last + 1 - max(context, 2))
     return episode.clip(first, window.last + 1 + horizon)
 
 
 def shuffled_actions(
-    episodes: Sequence[Recorded], window: Window, horizon: int, rng: np.random.Generator
+    episodes: Sequence[RecordedEpisode], window: Window, *, horizon: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Commands recorded elsewhere, float32 [horizon, A]: a random stretch of another episode.
 

@@ -175,7 +175,7 @@ class PlanIntake:
                 values = sequence_actions(msg, self._action.dim, "plan")
                 stamps = sequence_stamps(msg, self._next_ns(), self._step_ns)
             else:
-                values = trajectory_actions(msg, self._action.dim, self._action.names, "plan")
+                values = trajectory_actions(msg, self._action.dim, names=self._action.names, name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
             self._commands.set_plan(stamps, values)
         except InputError as error:

@@ -13,6 +13,9 @@ from dd_ros.live.statistics import Rate, Statistics
 
 # Seconds without a prediction that the diagnostics call a problem.
 SILENCE = 3.0
+# Keys of the counters that ``dd_ros bench --node`` reads.
+FRAMES_DROPPED, OBSERVED_FRAMES, LOST_IMAGES = "frames dropped", "observed frames", "lost images"
+COUNTS = (OBSERVED_FRAMES, "published chunks", "missed chunks", "late frames", LOST_IMAGES, "resets")
 
 
 class Condition(NamedTuple):
@@ -43,9 +46,15 @@ def diagnostic_statuses(
     if condition.phase != "active":
         level = Level.ERROR if condition.failure else Level.OK
         text = condition.failure or condition.phase
-        return [_status(condition, "prediction", level, text, _prediction_values(condition, statistics))]
+        values = _prediction_values(condition, statistics)
+        return [_status(condition, "prediction", level=level, text=text, values=values)]
     statuses = [
-        _judged(condition, name, problems.current(name), _input_values(topic, statistics.inputs[name]))
+        _judged(
+            condition,
+            name,
+            found=problems.current(name),
+            values=_input_values(topic, statistics.inputs[name]),
+        )
         for name, topic in condition.topics.items()
     ]
     found = problems.current("prediction")
@@ -55,7 +64,8 @@ def diagnostic_statuses(
         blocked = [status.name.rpartition(" ")[2] for status in statuses if status.level != _byte(Level.OK)]
         reason = f"no prediction {since}" + (f"; look at: {', '.join(blocked)}" if blocked else "")
         found = [Problem(reason, Level.ERROR if blocked else Level.WARN, 0.0, logged=False)]
-    statuses.append(_judged(condition, "prediction", found, _prediction_values(condition, statistics)))
+    values = _prediction_values(condition, statistics)
+    statuses.append(_judged(condition, "prediction", found=found, values=values))
     return statuses
 
 
@@ -66,14 +76,15 @@ def diagnostic_array(stamp: object, statuses: list[DiagnosticStatus]) -> Diagnos
 
 
 def _judged(
-    condition: Condition, name: str, found: list[Problem], values: dict[str, str]
+    condition: Condition, name: str, *, found: list[Problem], values: dict[str, str]
 ) -> DiagnosticStatus:
     level = found[0].level if found else Level.OK
-    return _status(condition, name, level, "; ".join(p.text.split("\n")[0] for p in found) or "ok", values)
+    text = "; ".join(p.text.split("\n")[0] for p in found) or "ok"
+    return _status(condition, name, level=level, text=text, values=values)
 
 
 def _status(
-    condition: Condition, name: str, level: Level, text: str, values: dict[str, str]
+    condition: Condition, name: str, *, level: Level, text: str, values: dict[str, str]
 ) -> DiagnosticStatus:
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
     node = condition.node
@@ -110,14 +121,7 @@ def _prediction_values(condition: Condition, statistics: Statistics) -> dict[str
     ):
         found = statistics.percentiles(name)
         values[f"{label} p50/p99 (ms)"] = "none" if found is None else f"{found[0]:.0f} / {found[1]:.0f}"
-    values["frames dropped"] = str(condition.dropped)
-    for name in (
-        "observed_frames",
-        "published_chunks",
-        "missed_chunks",
-        "late_frames",
-        "lost_images",
-        "resets",
-    ):
-        values[name.replace("_", " ")] = str(statistics.counts[name])
+    values[FRAMES_DROPPED] = str(condition.dropped)
+    for key in COUNTS:
+        values[key] = str(statistics.counts[key.replace(" ", "_")])
     return values

@@ -95,17 +95,18 @@ class Inputs:
         self._inputs["plan"] = self._plan_input(config)
         siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
         self._camera_info = Input(
-            node, "camera_info", [f"{sibling}/camera_info" for sibling in siblings], ["sensor_msgs/msg/CameraInfo"], 1,
-            self._calibration, Rate(), problems, optional=True,
+            node, "camera_info", topics=[f"{sibling}/camera_info" for sibling in siblings],
+            types=["sensor_msgs/msg/CameraInfo"], depth=1, callback=self._calibration, rate=Rate(), problems=problems,
+            optional=True,
         )  # fmt: skip
 
     def _image_input(self, topics: list[str]) -> Input:
         """Subscription to the camera on one of ``topics``."""
         types = [TRANSPORT_TYPES[self.settings.image_transport]]
         return Input(
-            self._node, "image", topics, types, 1, lambda msg, kind: self.images.take(msg),
-            self._statistics.inputs["image"], self._problems,
-            lost=lambda count: self._statistics.add("lost_images", count),
+            self._node, "image", topics=topics, types=types, depth=1,
+            callback=lambda msg, kind: self.images.take(msg), rate=self._statistics.inputs["image"],
+            problems=self._problems, lost=lambda count: self._statistics.add("lost_images", count),
         )  # fmt: skip
 
     def _action_input(self, name: str, number: int, source: ActionSource) -> Input:
@@ -117,9 +118,9 @@ class Inputs:
             time=self._time,
         )  # fmt: skip
         return Input(
-            self._node, name, topics, list(types), ACTION_DEPTH,
-            lambda msg, kind: intake.take(msg, kind, self._topic(name)), self._statistics.inputs[name],
-            self._problems,
+            self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH,
+            callback=lambda msg, kind: intake.take(msg, kind, self._topic(name)),
+            rate=self._statistics.inputs[name], problems=self._problems,
         )  # fmt: skip
 
     def _plan_input(self, config: CheckpointConfig) -> Input:
@@ -129,9 +130,9 @@ class Inputs:
             next_ns=lambda: (self.images.newest_ns or self._time.now_ns()) + self._step_ns,
         )  # fmt: skip
         return Input(
-            self._node, "plan", ["plan"], PLAN_TYPES, 1,
-            lambda msg, kind: intake.take(msg, kind, self._topic("plan")), self._statistics.inputs["plan"],
-            self._problems, optional=True,
+            self._node, "plan", topics=["plan"], types=PLAN_TYPES, depth=1,
+            callback=lambda msg, kind: intake.take(msg, kind, self._topic("plan")),
+            rate=self._statistics.inputs["plan"], problems=self._problems, optional=True,
         )  # fmt: skip
 
     def _topic(self, name: str) -> str:

@@ -86,7 +86,7 @@ class ManagedNode(LifecycleNode):
                 raise InputError(self.failure)
 
     def _attempt(
-        self, what: str, phase: str, step: Callable[[], None], undo: Callable[[], None] | None = None
+        self, what: str, phase: str, step: Callable[[], None], *, undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
         try:
             step()

@@ -81,7 +81,7 @@ def video_frames(msg: PredictedVideo) -> NDArray[np.uint8]:
     return raw.reshape(shape)
 
 
-def rescaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+def rescaled(info: CameraInfo, *, width: int, height: int, header: Header) -> CameraInfo:
     """Calibration of the same camera for images stretched to width x height."""
     x, y = width / max(info.width, 1), height / max(info.height, 1)
     k, p = np.array(info.k).reshape(3, 3), np.array(info.p).reshape(3, 4)

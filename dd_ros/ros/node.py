@@ -84,7 +84,9 @@ class PredictorNode(ManagedNode):
             f"{predictor.config.name} on {predictor.device}: {streams.width}x{streams.height} at "
             f"{streams.rate_hz:g} Hz, {predictor.horizon} steps ahead, {predictor.action_dim} action values"
         )
-        self.outputs = Publishers(self, predictor, self.statistics, self.settings)
+        self.outputs = Publishers(
+            self, predictor=predictor, statistics=self.statistics, settings=self.settings
+        )
 
     def activate(self) -> None:
         """Subscribe and start the inference thread."""

@@ -35,7 +35,12 @@ class Publishers:
     """
 
     def __init__(
-        self, node: LifecycleNode, predictor: Predictor, statistics: Statistics, settings: PredictorParameters
+        self,
+        node: LifecycleNode,
+        *,
+        predictor: Predictor,
+        statistics: Statistics,
+        settings: PredictorParameters,
     ):
         self.settings = settings
         self.camera_info: CameraInfo | None = None
@@ -77,7 +82,7 @@ class Publishers:
             frame_id=prediction.frame_id, checkpoint=self._checkpoint,
         )  # fmt: skip
         late = sum(message.late)
-        self._count(now - prediction.stamp_ns, late, len(chunk.frames), chunk.index)
+        self._count(chunk, age_ns=now - prediction.stamp_ns, late=late)
         if not (self.settings.drop_late and late == len(chunk.frames)):
             self._prediction.publish(message)
             self._statistics.add("published_chunks")
@@ -86,12 +91,12 @@ class Publishers:
     def _now(self) -> int:
         return self._node.get_clock().now().nanoseconds
 
-    def _count(self, age_ns: int, late: int, frames: int, index: int) -> None:
+    def _count(self, chunk: Chunk, *, age_ns: int, late: int) -> None:
         deadline = self.settings.deadline
-        missed = age_ns > deadline * 1e9 if deadline > 0.0 else late == frames
+        missed = age_ns > deadline * 1e9 if deadline > 0.0 else late == len(chunk.frames)
         self._statistics.add("late_frames", late)
         self._statistics.add("missed_chunks", missed)
-        if index == 0:
+        if chunk.index == 0:
             self._statistics.sample("age", age_ns / 1e6)
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
@@ -125,7 +130,7 @@ class Publishers:
         if self.camera_info is not None:
             height, width, _ = prediction.observed.shape
             header = header_at(prediction.stamp_ns, prediction.frame_id)
-            self._camera_info.publish(rescaled(self.camera_info, width, height, header))
+            self._camera_info.publish(rescaled(self.camera_info, width=width, height=height, header=header))
 
 
 def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:

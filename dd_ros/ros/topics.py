@@ -51,6 +51,7 @@ class Input:
         self,
         node: Node,
         name: str,
+        *,
         topics: Sequence[str],
         types: Sequence[str],
         depth: int,
@@ -86,10 +87,10 @@ class Input:
             reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
             if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
-        self._report(offers, bool(usable), timeout, expected, hint)
+        self._report(offers, bool(usable), timeout=timeout, expected=expected, hint=hint)
 
     def _report(
-        self, offers: list[tuple[str, str, bool]], usable: bool, timeout: float, expected: str, hint: str
+        self, offers: list[tuple[str, str, bool]], usable: bool, *, timeout: float, expected: str, hint: str
     ) -> None:
         aspect, silence = f"{self._name} topic", self._rate.silence()
         listening = self._since.silence() or 0.0

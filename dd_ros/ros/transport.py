@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transport profile under which large images arrive complete."""
+"""Environment of nodes that are started here: a domain of their own, and a transport on which large images arrive complete."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def profile_environment() -> dict[str, str]:
     if any(os.environ.get(variable) for variable in VARIABLES):
         return {}
     return {profile_variable(): str(shared_file("config/fastdds.xml"))}
+
+
+def node_environment(domain: int) -> dict[str, str]:
+    """Environment of programs that see only each other: this one's, with the profile and ``domain``; output unbuffered."""
+    return {**os.environ, **profile_environment(), "ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1"}

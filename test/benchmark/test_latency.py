@@ -62,7 +62,7 @@ def test_another_horizon(tiny_checkpoint, tmp_path):
     assert result["versus"]["one_step"]["passes"] == 8
     for node, horizon, found in ((True, 16, "leave out --node"), (False, 5, "5 frames do not divide")):
         with pytest.raises(InputError, match=found):
-            bench(tiny_checkpoint, tmp_path / "bench.json", "cpu", node, horizon)
+            bench(tiny_checkpoint, tmp_path / "bench.json", device="cpu", node=node, horizon=horizon)
 
 
 def test_the_teacher_gives_its_first_frame_with_its_last(result):
@@ -128,6 +128,6 @@ def test_quantiles():
 
 
 def test_every_row_is_a_known_schedule():
-    assert set(bench_module.RIVALS) == ROWS
+    assert set(bench_module.RIVAL_SCHEDULES) == ROWS
     for name in ROWS:
         preset(name, 2, 8)

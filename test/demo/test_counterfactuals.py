@@ -37,16 +37,16 @@ def test_the_centre_of_a_blurred_block(seed: int) -> None:
 def test_branches_leave_from_one_start() -> None:
     table = start(3, CONTEXT, HORIZON)
     assert table.images.shape == (CONTEXT, 96, 96, 3)
-    assert len(table.futures) == 6
-    ends = {tuple(np.round(future.blocks[-1], 3)) for future in table.futures}
+    assert len(table.outcomes) == 6
+    ends = {tuple(np.round(outcome.blocks[-1], 3)) for outcome in table.outcomes}
     assert len(ends) >= 3  # pushes differ, and some miss
-    still = table.futures[-1]
+    still = table.outcomes[-1]
     assert error(still.blocks[-1], table.block)[0] < 1.0
     assert error(still.nudged[-1], still.blocks[-1])[0] == pytest.approx(1.0, abs=0.1)
-    assert all(0.0 < error(future.nudged[-1], future.blocks[-1])[0] < 20.0 for future in table.futures)
+    assert all(0.0 < error(outcome.nudged[-1], outcome.blocks[-1])[0] < 20.0 for outcome in table.outcomes)
     read = [error(block_pose(image), pose)[0] for image, pose in zip(still.images, still.blocks, strict=True)]
     assert max(read) < 5.0  # images and poses go together
-    assert all(future.commands.shape == (HORIZON, 2) for future in table.futures)
+    assert all(outcome.commands.shape == (HORIZON, 2) for outcome in table.outcomes)
 
 
 def test_a_replay_is_the_same_every_time() -> None:
@@ -57,7 +57,7 @@ def test_a_replay_is_the_same_every_time() -> None:
 
 def test_perfect_predictions_find_every_push() -> None:
     tables = [start(seed, CONTEXT, HORIZON) for seed in (3, 4)]
-    perfect = [np.stack([future.images for future in table.futures]) for table in tables]
+    perfect = [np.stack([outcome.images for outcome in table.outcomes]) for table in tables]
     right = compare(tables, perfect, HORIZON)
     assert right["pushed"] >= 4
     assert right["nearer_than_unmoved_where_pushed"] == 1.0

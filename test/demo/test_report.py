@@ -20,7 +20,7 @@ from dd_ros.evaluation.video import LABEL_HEIGHT, TILE_WIDTH
 
 def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
     recording = live(30)
-    result = write_report(recording, tmp_path / "out", "tiny", {"device": "cpu"})
+    result = write_report(recording, tmp_path / "out", checkpoint="tiny", node={"device": "cpu"})
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == result
     assert result["predictions"] == result["complete_predictions"] == 30
@@ -75,7 +75,7 @@ def test_the_video_shows_what_had_been_predicted_for_each_time() -> None:
 
 def test_an_empty_recording_makes_an_honest_report(tmp_path: Path) -> None:
     (tmp_path / "demo.mp4").write_bytes(b"of an earlier run")
-    result = write_report(Recording(), tmp_path, "", {})
+    result = write_report(Recording(), tmp_path, checkpoint="", node={})
     assert result["predictions"] == 0
     assert "0 predictions" in summary(result)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
@@ -86,7 +86,7 @@ def test_predictions_without_any_frame_to_compare_with(tmp_path: Path) -> None:
     for number in range(3):
         for piece in pieces(number):
             recording.piece(piece)
-    result = write_report(recording, tmp_path, "tiny", {})
+    result = write_report(recording, tmp_path, checkpoint="tiny", node={})
     assert result["psnr"]["model"] == [None] * HORIZON
     assert result["psnr"]["above_copy_last_from_step_2"] is False
 
@@ -94,7 +94,7 @@ def test_predictions_without_any_frame_to_compare_with(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(live(3), tmp_path / "file", "tiny", {})
+        write_report(live(3), tmp_path / "file", checkpoint="tiny", node={})
 
 
 def test_stamps_of_the_fixture_are_one_step_apart() -> None:

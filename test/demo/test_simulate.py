@@ -18,7 +18,7 @@ STEPS = 25
 
 
 def test_a_bag_gives_back_images_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
-    write_episode(tmp_path / "bag", Robot(7), STEPS)
+    write_episode(tmp_path / "bag", Robot(7), steps=STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
     np.testing.assert_array_equal(episode.stamps, FIRST_STAMP_NS + STEP_NS * np.arange(STEPS))
@@ -31,7 +31,7 @@ def test_a_bag_gives_back_images_and_the_commands_that_led_to_them(tmp_path: Pat
 
 
 def test_a_bag_of_hard_pushes_gives_back_images_and_the_commands_that_led_to_them(tmp_path: Path) -> None:
-    write_episode(tmp_path / "bag", HardPusher(7), STEPS)
+    write_episode(tmp_path / "bag", HardPusher(7), steps=STEPS)
     (episode,) = read_episodes(tmp_path / "bag", STREAMS)
     assert len(episode) == STEPS
     pusher = HardPusher(7)
@@ -62,4 +62,4 @@ def test_the_generator_writes_hard_pushes_when_asked(tmp_path: Path) -> None:
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
-        write_episode(tmp_path, Robot(0), 2)
+        write_episode(tmp_path, Robot(0), steps=2)

@@ -37,19 +37,19 @@ def test_the_model_sees_nothing_but_its_own_output(predictor: Predictor) -> None
     long = predictor.with_horizon(3 * HORIZON)
     first, second = episode(SEEN + 3 * HORIZON), episode(SEEN + 3 * HORIZON)
     second.frames[SEEN:] = 0
-    one, other = (predicted(long, clip, SEEN, SEEN) for clip in (first, second))
+    one, other = (predicted(long, clip, start=SEEN, seen=SEEN) for clip in (first, second))
     assert np.array_equal(one, other)
     assert len(one) == 3 * HORIZON
 
 
 def test_figures(predictor: Predictor, tmp_path: Path) -> None:
     strip = tmp_path / "strip.png"
-    figures = drift(predictor, [episode(5), episode(SEEN + 3 * HORIZON + 1)], 2 * HORIZON, strip)
+    figures = drift(predictor, [episode(5), episode(SEEN + 3 * HORIZON + 1)], steps=2 * HORIZON, strip=strip)
     first = cv2.imread(str(strip))[..., ::-1][: 2 * CONFIG.streams.height, : 2 * CONFIG.streams.width]
     assert np.array_equal(first[::2, ::2], episode(SEEN + 1).frames[SEEN])
     assert figures["episodes"] == 1
-    assert figures["segments"][0]["from"] == 1
-    assert set(figures["segments"][0]) == {"from", "psnr", "brightness", "saturation", "sharpness"}
+    assert figures["spans"][0]["from"] == 1
+    assert set(figures["spans"][0]) == {"from", "psnr", "brightness", "saturation", "sharpness"}
     chunks = HORIZON // CONFIG.schedule.chunk_frames
     assert [len(values) for values in figures["recovery"].values()] == [chunks, chunks]
 
@@ -69,9 +69,9 @@ def test_after_one_real_frame(predictor: Predictor) -> None:
 
 def test_what_cannot_be_measured_is_named(predictor: Predictor) -> None:
     with pytest.raises(InputError, match=r"expected an episode of .* steps, the longest has 5"):
-        drift(predictor, [episode(5)], 2 * HORIZON)
+        drift(predictor, [episode(5)], steps=2 * HORIZON)
     with pytest.raises(InputError, match=f"{HORIZON + 1} frames do not divide into chunks of"):
-        drift(predictor, [episode(5)], HORIZON + 1)
+        drift(predictor, [episode(5)], steps=HORIZON + 1)
 
 
 def test_measures() -> None:

@@ -59,7 +59,7 @@ def result(tiny_checkpoint, tiny_bags, tmp_path_factory):
         tiny_checkpoint,
         [tiny_bags],
         folder / "new" / "e.json",
-        folder / "plots",
+        plots=folder / "plots",
         stride=3,
         device="cpu",
         seed=4,
@@ -133,7 +133,7 @@ def test_another_schedule(result, tiny_checkpoint, tiny_bags, tmp_path):
 def test_another_horizon(tiny_checkpoint, tiny_bags, tmp_path):
     given = {"stride": 3, "device": "cpu", "schedule": "one_step"}
     far = evaluate(
-        tiny_checkpoint, [tiny_bags], tmp_path / "far.json", tmp_path / "plots", horizon=12, **given
+        tiny_checkpoint, [tiny_bags], tmp_path / "far.json", plots=tmp_path / "plots", horizon=12, **given
     )
     assert far["steps"] == list(range(1, 13))
     assert far["passes"] == 6
@@ -147,12 +147,12 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
     predictor = Predictor.load(tiny_checkpoint, "cpu")
     episode, other = (read_episodes(bag, predictor.config.streams)[0] for bag in sorted(tiny_bags.iterdir()))
     window = Window(0, 6)
-    foreign = shuffled_actions([episode, other], window, HORIZON, np.random.default_rng(0))
+    foreign = shuffled_actions([episode, other], window, horizon=HORIZON, rng=np.random.default_rng(0))
     jitter = np.random.default_rng(1).integers(-40_000_000, 40_000_000, len(episode))
     shaken = replace(episode, stamps=episode.stamps + jitter)
-    predict(predictor, clip_of(shaken, Window(0, 9), 2, HORIZON), foreign)
+    predict(predictor, clip_of(shaken, Window(0, 9), context=2, horizon=HORIZON), foreign)
     predictor.seed(0)
-    got, expected = predict(predictor, clip_of(shaken, window, 2, HORIZON), foreign)
+    got, expected = predict(predictor, clip_of(shaken, window, context=2, horizon=HORIZON), foreign)
     assert tuple(got) == ACTIONS
 
     predictor.reset()
@@ -175,7 +175,7 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
 def test_windows_where_nothing_moves_are_null():
     scores, still = Scores(), np.full((HORIZON, 16, 16, 3), 9, np.uint8)
     for _ in range(2):
-        scores.judge(still, still[0], dict.fromkeys(("model", "copy_last", "optical_flow"), still))
+        scores.add(still, still[0], dict.fromkeys(("model", "copy_last", "optical_flow"), still))
         for name in ACTIONS:
             scores.actions.setdefault(name, []).append(np.ones(HORIZON))
         scores.uncertainty.append(np.ones(HORIZON))

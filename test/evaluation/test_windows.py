@@ -19,7 +19,7 @@ def episode(steps: int, name: str = "e", offset: float = 0.0) -> Episode:
 def test_windows_start_every_stride_and_end_inside():
     windows = make_windows([episode(30), episode(9), episode(11)], context=3, horizon=8, stride=5)
     assert windows == [Window(0, 2), Window(0, 7), Window(0, 12), Window(0, 17), Window(2, 2)]
-    clip = clip_of(episode(30), windows[3], 3, 8)
+    clip = clip_of(episode(30), windows[3], context=3, horizon=8)
     assert clip.frames[:, 0, 0, 0].tolist() == clip.actions[:, 0].tolist() == list(range(15, 26))
 
 
@@ -46,13 +46,13 @@ def test_too_short_episodes_are_named():
 @pytest.mark.parametrize(("stride", "limit", "name"), [(0, None, "stride"), (8, 0, "max-windows")])
 def test_bad_numbers_are_named(stride, limit, name):
     with pytest.raises(InputError, match=f"{name}: expected at least 1, got 0"):
-        make_windows([episode(30)], 2, 8, stride, limit)
+        make_windows([episode(30)], context=2, horizon=8, stride=stride, limit=limit)
 
 
 def test_foreign_actions_come_from_another_episode():
     episodes = [episode(30), episode(30, offset=1000.0), episode(4, offset=2000.0)]
     for seed in range(10):
-        actions = shuffled_actions(episodes, Window(0, 5), 8, np.random.default_rng(seed))
+        actions = shuffled_actions(episodes, Window(0, 5), horizon=8, rng=np.random.default_rng(seed))
         assert actions.shape == (8, 1)
         assert actions[0, 0] >= 1000.0
         np.testing.assert_allclose(np.diff(actions[:, 0]), 1.0)
@@ -60,11 +60,11 @@ def test_foreign_actions_come_from_another_episode():
 
 def test_foreign_actions_of_a_single_episode_start_elsewhere():
     for seed in range(20):
-        actions = shuffled_actions([episode(11)], Window(0, 1), 8, np.random.default_rng(seed))
+        actions = shuffled_actions([episode(11)], Window(0, 1), horizon=8, rng=np.random.default_rng(seed))
         assert actions[0, 0] in (0.0, 1.0, 3.0)
 
 
 def test_foreign_actions_of_a_single_window_run_backwards():
     only = episode(8)
-    actions = shuffled_actions([only], Window(0, -1), 8, np.random.default_rng(0))
+    actions = shuffled_actions([only], Window(0, -1), horizon=8, rng=np.random.default_rng(0))
     assert actions[:, 0].tolist() == list(range(7, -1, -1))

@@ -106,14 +106,22 @@ def test_installed_package_finds_its_files_and_runs(colcon_prefix: Path) -> None
     assert "evaluate" in run(colcon_prefix / "lib/dd_ros/dd_ros", "--help", **environment)
 
 
-@pytest.mark.parametrize("module", ["dd_ros.ros.node", "dd_ros.predictor", "dd_ros_training.train"])
-@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [
+        ("dd_ros.ros.node", {}),
+        ("dd_ros_training.train", {}),
+        ("dd_ros.predictor", {}),
+        ("dd_ros.predictor", {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
 def test_idle_threads_sleep_unless_told_otherwise(module: str, given: dict[str, str]) -> None:
     inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     loaded = subprocess.run(
         [sys.executable, "-c", f"import {module}"],
         env=inherited | given | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
+    assert "RuntimeWarning" not in loaded.stderr  # torch was not imported before dd_ros
     spins = re.search(r"GOMP_SPINCOUNT = '(\d+)'", loaded.stderr)
     if spins is None:
         pytest.skip("torch has another OpenMP library than GNU's, which alone tells how long it spins")

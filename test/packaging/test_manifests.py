@@ -28,8 +28,13 @@ def manifest(folder: str) -> Package:
 
 def imports(path: Path) -> set[str]:
     """Full names of the modules that a file imports, wherever in it."""
+    return imported(ast.parse(path.read_text()))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Full names of the modules that a piece of code imports."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -117,21 +122,74 @@ def test_transport_profile_is_what_large_images_need() -> None:
     assert participant.get("is_default_profile") == "true"
 
 
-@pytest.mark.parametrize(
-    ("room", "forbidden"),
-    [
-        ("dd_ros/model", ("dd_ros.diffusion", "dd_ros.predictor", "dd_ros.ros", "lightning")),
-        ("dd_ros/diffusion", ("dd_ros.predictor", "dd_ros.ros", "lightning")),
-        ("dd_ros/evaluation", ("lightning", "dd_ros_training")),
-        ("dd_ros/ros", ("lightning", "dd_ros_training")),
-        ("dd_ros/lerobot", ("lightning", "dd_ros_training", "dd_ros.predictor", "torch")),
-        ("dd_ros/demo", ("lightning", "dd_ros_training")),
-    ],
-)
-def test_imports_point_one_way(room: str, forbidden: tuple[str, ...]) -> None:
-    for path in (ROOT / room).rglob("*.py"):
-        for name in imports(path):
-            assert not any(name == other or name.startswith(other + ".") for other in forbidden), path
+# The rooms of the package, each above all before it; training is above all of them.
+ROOMS = (
+    "errors", "upgrades", "config", "resources", "progress", "console", "device", "processes", "data", "model",
+    "diffusion", "checkpoint", "pipeline", "predictor", "evaluation", "benchmark", "demo", "live", "ros", "commands",
+    "cli", "dd_ros_training",
+)  # fmt: skip
+# What is imported upwards all the same, when a function runs: file -> modules.
+UPWARDS = {
+    "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
+    "dd_ros/benchmark/node.py": {"dd_ros.ros.bench", "dd_ros.ros.transport"},  # the only part that needs ROS
+    "dd_ros/cli.py": {"dd_ros_training.finetune"},
+}
+
+
+def level_of(module: str) -> int:
+    """Place in ROOMS of a module of ours, such as that of ``ros`` for ``dd_ros.ros.demo.player``."""
+    package, _, rest = module.partition(".")
+    room = package if package == "dd_ros_training" else rest.partition(".")[0]
+    assert room in ROOMS, f"{module} has no place in ROOMS"
+    return ROOMS.index(room)
+
+
+def module_of(file: str) -> str:
+    """Full name of the module in a file of the package, relative to ROOT."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def own_imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, wherever in it."""
+    return {name for name in imports(path) if name.partition(".")[0] in OWN}
+
+
+def eager_imports(path: Path) -> set[str]:
+    """Modules that are imported when the file is."""
+    body = [
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    return imported(ast.Module(list(body), []))
+
+
+def test_imports_point_one_way() -> None:
+    upwards: dict[str, set[str]] = {}
+    for path in sorted(ROOT.glob("dd_ros/**/*.py")):
+        file = str(path.relative_to(ROOT))
+        level = level_of(module_of(file)) if file != "dd_ros/__init__.py" else -1
+        above = {name for name in own_imports(path) if level_of(name) > level}
+        if above:
+            upwards[file] = above
+            assert not above & eager_imports(path), file
+    assert upwards == UPWARDS
+
+
+def test_nothing_but_training_needs_what_training_needs() -> None:
+    for path in ROOT.glob("dd_ros/**/*.py"):
+        assert "lightning" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
+def test_the_way_from_bytes_to_frames_needs_neither_ros_nor_torch() -> None:
+    files = list(ROOT.glob("dd_ros/data/**/*.py"))
+    for path in files:
+        assert not {"torch", "rclpy"} & {name.partition(".")[0] for name in imports(path)}, path
+    names = [module_of(str(path.relative_to(ROOT))) for path in files]
+    assert len(names) > 10
+    # Those of an extra are imported when a data set is read.
+    unwanted = ("torch", "rclpy", "pyarrow", "av", "dd_ros.predictor", "dd_ros.model")
+    code = f"import sys, {', '.join(names)}\nprint([name for name in {unwanted} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
 
 
 def test_only_the_room_for_ros_needs_a_ros_installation() -> None:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,22 +17,16 @@ from tiny import random_model, tiny_config
 from dd_ros.checkpoint import save_checkpoint
 from dd_ros.config import ActionSpec
 from dd_ros.errors import InputError
-from dd_ros.ros.demo.launcher import (
-    died,
-    environment,
-    interruptible,
-    progress,
-    recorded,
-    run,
-    simulated,
-    started,
-)
+from dd_ros.processes import Process, started
+from dd_ros.ros.demo.launcher import died, finished, progress, recorded, run, simulated
 
 
-@pytest.fixture
-def logs(tmp_path: Path) -> Path:
-    (tmp_path / "logs").mkdir()
-    return tmp_path / "logs"
+@contextmanager
+def program(name: str, code: str, folder: Path) -> Iterator[Process]:
+    """A process of this Python that has run ``code`` and ended."""
+    with started({name: [sys.executable, "-c", code]}, folder, os.environ) as processes:
+        assert processes[name].wait(60.0) is not None
+        yield processes[name]
 
 
 def test_a_checkpoint_of_another_robot_needs_a_bag(tmp_path: Path) -> None:
@@ -40,9 +36,16 @@ def test_a_checkpoint_of_another_robot_needs_a_bag(tmp_path: Path) -> None:
         simulated(str(tmp_path / "three"))
 
 
+def test_without_the_simulator_a_bag_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gym_pusht", None)
+    cure = r"gym_pusht: not installed; run 'make setup' .* or pip install '\.\[demo\]' there, or .* --bag"
+    with pytest.raises(InputError, match=cure):
+        simulated("pusht")
+
+
 def test_an_unknown_checkpoint_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint 'nowhere'"):
-        run(5.0, tmp_path / "out", None, "nowhere")
+        run(seconds=5.0, out=tmp_path / "out", checkpoint="nowhere")
     assert not (tmp_path / "out").exists()
 
 
@@ -63,38 +66,35 @@ def test_a_bag_without_the_topics_is_refused(tiny_checkpoint: Path, tmp_path: Pa
         recorded(tmp_path / "bag", str(tiny_checkpoint))
 
 
-def test_processes_are_gone_afterwards_even_stubborn_ones(
-    logs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dd_ros.ros.demo.launcher.STOP_TIME", 2.0)
-    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('here', flush=True); time.sleep(60)"
-    commands = {"stubborn": [sys.executable, "-c", stubborn], "quick": [sys.executable, "-c", "pass"]}
-    with started(commands, logs, environment(1)) as processes:
-        while "here" not in (logs / "stubborn.log").read_text():
-            assert processes["stubborn"].poll() is None
-    assert processes["stubborn"].returncode == -signal.SIGKILL
-    assert processes["quick"].returncode is not None
+def test_a_dead_process_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with program("robot", "print('first\\n\\nno such thing'); raise SystemExit(3)", tmp_path) as robot:
+        log = tmp_path / "robot.log"
+        assert died(robot) == f"the robot ended with status 3: no such thing (log: {log})"
+    with program("predictor", "import os; os.kill(os.getpid(), 9)", tmp_path) as predictor:
+        assert died(predictor).startswith("the predictor ended with status -9: it said nothing (log: ")
 
 
-def test_a_dead_process_is_named_with_its_last_words(logs: Path) -> None:
-    (logs / "robot.log").write_text("first\n\nno such thing\n")
-    assert died("robot", 3, logs).startswith("the robot ended with status 3: no such thing (log: ")
-    assert "said nothing" in died("predictor", -9, logs)
-    with pytest.raises(InputError, match=r"^no such thing$"):
-        died("robot", 2, logs)
+def test_bad_input_that_a_process_complains_of_is_passed_on(tmp_path: Path) -> None:
+    with (
+        program("robot", "print('no such thing'); raise SystemExit(2)", tmp_path) as robot,
+        pytest.raises(InputError, match=r"^no such thing$"),
+    ):
+        died(robot)
 
 
-def test_progress_is_the_recorders_last_line(logs: Path) -> None:
-    assert "starting" in progress(logs)
-    (logs / "recorder.log").write_text("[INFO] [1795407002.5] [recorder]: 5 s: 42 predictions\n")
-    assert progress(logs) == "5 s: 42 predictions"
+def test_a_recorder_that_failed_is_told_from_one_that_is_done(tmp_path: Path) -> None:
+    with program("recorder", "", tmp_path) as done:
+        assert finished(done) is None
+    with program("recorder", "raise SystemExit(1)", tmp_path) as failed:
+        assert "the recorder ended with status 1" in str(finished(failed))
 
 
-def test_sigterm_is_an_interrupt() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interruptible():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_progress_is_the_recorders_last_line(tmp_path: Path) -> None:
+    with program("recorder", "", tmp_path) as silent:
+        assert "starting" in progress(silent)
+    line = "[INFO] [1795407002.5] [recorder]: 5 s: 42 predictions"
+    with program("recorder", f"print({line!r})", tmp_path) as recording:
+        assert progress(recording) == "5 s: 42 predictions"
 
 
 def test_the_console_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:

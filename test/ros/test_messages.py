@@ -101,8 +101,8 @@ def trajectory(names: list[str], *rows: list[float]) -> JointTrajectory:
 
 def test_trajectory_is_read_by_joint_name_where_the_names_are_known() -> None:
     msg = trajectory(["c", "b", "a"], [3.0, 2.0, 1.0], [6.0, 5.0, 4.0])
-    assert trajectory_actions(msg, 2, ("a", "b"), "plan").tolist() == [[1.0, 2.0], [4.0, 5.0]]
-    assert trajectory_actions(msg, 3, (), "plan").tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
+    assert trajectory_actions(msg, 2, names=("a", "b"), name="plan").tolist() == [[1.0, 2.0], [4.0, 5.0]]
+    assert trajectory_actions(msg, 3, names=(), name="plan").tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
     assert trajectory_stamps(msg, NOW) == [NOW, NOW + STEP]
 
 
@@ -115,7 +115,7 @@ def test_trajectory_is_read_by_joint_name_where_the_names_are_known() -> None:
 )
 def test_bad_trajectories(msg: JointTrajectory, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        trajectory_actions(msg, 2, (), "plan")
+        trajectory_actions(msg, 2, names=(), name="plan")
 
 
 def test_camera_info_follows_the_size() -> None:
@@ -123,7 +123,7 @@ def test_camera_info_follows_the_size() -> None:
         width=640, height=480, k=[500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0],
         p=[500.0, 0.0, 320.0, 10.0, 0.0, 500.0, 240.0, 20.0, 0.0, 0.0, 1.0, 0.0],
     )  # fmt: skip
-    small = rescaled(info, 64, 96, Header(frame_id="camera"))
+    small = rescaled(info, width=64, height=96, header=Header(frame_id="camera"))
     assert (small.width, small.height, small.header.frame_id) == (64, 96, "camera")
     assert np.allclose(small.k, [50, 0, 32, 0, 100, 48, 0, 0, 1])
     assert np.allclose(small.p, [50, 0, 32, 1, 0, 100, 48, 4, 0, 0, 1, 0])

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +12,6 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +30,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
-from dd_ros.ros.transport import profile_environment
+from dd_ros.processes import Process, free_domain, started
+from dd_ros.ros.transport import node_environment
 
-_domains = count()
 RCLError = rclpy_implementation.RCLError
 ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
 PATIENCE = 150.0  # s; a limit for broken code, not a measure of speed
+STOP_TIME = 20.0  # s for a program to end when asked to
 needs_launch = pytest.mark.skipif(
     find_spec("launch_ros") is None or not os.environ.get("AMENT_PREFIX_PATH"),
     reason="needs launch_ros, which is not on PyPI, and AMENT_PREFIX_PATH, as a sourced ROS 2 has both",
@@ -47,34 +45,18 @@ needs_launch = pytest.mark.skipif(
 
 
 def environment(domain: int) -> dict[str, str]:
-    """Environment of nodes that only see each other."""
-    private = {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", **profile_environment()}
-    return os.environ | private | {"PYTHONUNBUFFERED": "1"}
-
-
-def free_domain() -> int:
-    """A domain nobody else in this test run has; above 101 ports clash with those the system hands out."""
-    return 1 + (7 * os.getpid() + next(_domains)) % 100
+    """Environment of nodes that only see each other, on one thread each."""
+    return node_environment(domain) | {"OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
-def started(command: list[str], log: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own group that is gone afterwards, whatever happens."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env=env, cwd=ROOT, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            for kill in (signal.SIGINT, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, kill)
-                    process.wait(timeout=20.0)
-                except (ProcessLookupError, subprocess.TimeoutExpired):
-                    continue
-            process.wait()
-            sweep_shared_memory()
+def running(command: list[str], log: Path, env: dict[str, str]) -> Iterator[Process]:
+    """A program that is gone afterwards, whatever happens, with what Fast DDS may have left of it."""
+    try:
+        with started({log.stem: command}, log.parent, env, patience=STOP_TIME) as processes:
+            yield processes[log.stem]
+    finally:
+        sweep_shared_memory()
 
 
 def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:
@@ -261,14 +243,14 @@ def robot_with_predictor(log: Path, *command: str, node_name: str = "/predictor"
     At the end the node must go quietly and leave no traceback in its log.
     """
     domain = free_domain()
-    with started(list(command), log, environment(domain)) as process:
+    with running(list(command), log, environment(domain)) as process:
         robot = Robot(domain, log, node_name)
         try:
             robot.until(lambda: robot.statuses, "first diagnostics")
             yield robot
         finally:
             robot.close()
-    assert process.returncode == 0, robot.output()
+    assert process.status == 0, robot.output()
     assert "Traceback" not in robot.output(), robot.output()
 
 

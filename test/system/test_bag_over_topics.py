@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rclpy
 from bag_writer import IMAGE, JOINTS, START, header, image, joints, make, make_frame, write_bag
-from harness import PATIENCE, free_domain
+from harness import PATIENCE
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
@@ -23,6 +23,7 @@ from dd_ros.data.rosbag import records
 from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
+from dd_ros.processes import free_domain
 from dd_ros.ros.inputs import Inputs
 from dd_ros.ros.node import PredictorNode
 from dd_ros.ros.topics import message_class

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bag_writer import robot_messages, write_bag
-from harness import PATIENCE, ROOT, environment, free_domain, needs_launch, started
+from harness import PATIENCE, ROOT, environment, needs_launch, running
 
 from dd_ros.demo.report import FILES
+from dd_ros.processes import free_domain
 
 DEMO = [sys.executable, "-c", "from dd_ros.cli import main; main()", "demo"]
 LAUNCH = """
@@ -86,11 +87,11 @@ def test_the_launch_file_records_until_ctrl_c(tiny_checkpoint: Path, tmp_path: P
     out, log = tmp_path / "out", tmp_path / "launch.log"
     command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / "demo.launch.py")]
     command += [f"checkpoint:={tiny_checkpoint}", "device:=cpu", f"out:={out}", "namespace:=robot3"]
-    with started(command, log, environment(free_domain())) as process:
+    with running(command, log, environment(free_domain())) as process:
         while max(map(int, re.findall(r" s: (\d+) predictions", log.read_text())), default=0) < 10:
-            assert process.poll() is None, log.read_text()
+            assert process.status is None, log.read_text()
             time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.wait(timeout=2 * PATIENCE) == 0
+        process.send(signal.SIGINT)  # as a terminal does
+        assert process.wait(2 * PATIENCE) == 0
     assert report(out)["predictions"] > 0
     assert "Traceback" not in log.read_text()

@@ -18,7 +18,7 @@ from harness import (
     environment,
     image_message,
     pixels,
-    started,
+    running,
 )
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
@@ -206,7 +206,7 @@ def test_large_images_arrive_complete_with_the_shipped_profile(robot: Robot, tmp
         "2",
         str(count),
     ]
-    with started(camera, tmp_path / "camera.log", environment(robot.domain)):
+    with running(camera, tmp_path / "camera.log", environment(robot.domain)):
         robot.until(lambda: len(arrived) >= count, f"{count} images", act)
         robot.until(lambda: len(robot.predictions) > 8, "predictions from them", act)
         assert "best effort" in robot.value("image", "topic")

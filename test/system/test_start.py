@@ -17,7 +17,6 @@ from harness import (
     ROOT,
     Robot,
     environment,
-    free_domain,
     needs_launch,
     pixels,
     predictor_command,
@@ -25,6 +24,8 @@ from harness import (
     set_stamp,
 )
 from sensor_msgs.msg import CompressedImage
+
+from dd_ros.processes import free_domain
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_compressed_images_and_chosen_fields_on_the_checkpoints_own_topics(names
 
 def test_a_bad_checkpoint_ends_the_start_with_one_line_and_status_2(tmp_path: Path) -> None:
     result = subprocess.run(
-        predictor_command(tmp_path / "nowhere"), cwd=ROOT, env=environment(free_domain()), capture_output=True,
+        predictor_command(tmp_path / "nowhere"), env=environment(free_domain()), capture_output=True,
         text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert result.returncode == 2

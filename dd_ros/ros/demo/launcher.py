@@ -4,36 +4,34 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.console import from_checkout
 from dd_ros.data.bags import find_bags
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError
+from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
 from dd_ros.resources import find_checkpoint, read_config
-from dd_ros.ros.transport import profile_environment
+from dd_ros.ros.transport import node_environment
 
 DEFAULT_CHECKPOINT = "pusht"
 # The predictor has to be loaded and warm within this time (s), the report written within the other.
 START_TIME, REPORT_TIME = 180.0, 180.0
-STOP_TIME = 15.0
 POLL = 0.2
 BAD_INPUT = 2  # exit status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """What there is to predict: the node that plays the robot, and its topics, actions as in a checkpoint."""
 
@@ -44,7 +42,7 @@ class Scene:
     image_transport: str
 
 
-def run(seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None) -> int:
+def run(*, seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None) -> int:
     """Run the demo and print where the report is.
 
     Args:
@@ -73,14 +71,16 @@ def run(seconds: float, out: Path, bag: Path | None = None, checkpoint: str | No
         "predictor": predictor(scene, name),
         "recorder": recorder(scene, seconds, out),
     }
-    with started(nodes, logs, environment(domain)) as processes, interruptible():
+    env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
+    with interruptible(), started(nodes, logs, env) as processes:
+        recording = processes["recorder"]
         try:
-            failure = watch(processes, logs, seconds)
+            failure = watch(processes, seconds)
         except KeyboardInterrupt:
-            processes["recorder"].send_signal(signal.SIGINT)
-            failure = finished(processes["recorder"], logs)
-    for line in [] if failure else last_lines(logs / "recorder.log", 2):
-        print(line)
+            recording.send(signal.SIGINT)
+            failure = finished(recording)
+        for line in [] if failure else recording.last_lines(2):
+            print(line)
     if failure:
         print(f"dd_ros demo: {failure}", file=sys.stderr)
     return 1 if failure else 0
@@ -95,11 +95,12 @@ def simulated(checkpoint: str) -> Scene:
             f"got {config.action.dim}; give a recording of the robot with --bag"
         )
     if importlib.util.find_spec("gym_pusht") is None:
-        raise InputError(
-            "gym_pusht: not installed; pip install 'dd_ros[demo]', or give a recording with --bag"
-        )
+        raise InputError(f"gym_pusht: not installed; {from_checkout('demo')}, or give a recording with --bag")
     command = [*module("dd_ros.ros.demo.robot"), "--ros-args", "-p", "seed:=1"]
-    return Scene(command, IMAGE_TOPIC, (COMMAND_TOPIC,), PLAN_TOPIC, "raw")
+    return Scene(
+        command=command, image_topic=IMAGE_TOPIC, action_topics=(COMMAND_TOPIC,), plan_topic=PLAN_TOPIC,
+        image_transport="raw",
+    )  # fmt: skip
 
 
 def recorded(bag: Path, checkpoint: str) -> Scene:
@@ -110,7 +111,10 @@ def recorded(bag: Path, checkpoint: str) -> Scene:
     streams = config.streams
     parameters = {"bag": str(bag.resolve()), "checkpoint": str(find_checkpoint(checkpoint).resolve())}
     command = [*module("dd_ros.ros.demo.player"), *ros_arguments({}, parameters)]
-    return Scene(command, streams.image_topic, streams.action_topics, "/plan", transport)
+    return Scene(
+        command=command, image_topic=streams.image_topic, action_topics=streams.action_topics, plan_topic="/plan",
+        image_transport=transport,
+    )  # fmt: skip
 
 
 def image_transport(bag: Path, config: CheckpointConfig) -> str:
@@ -168,95 +172,44 @@ def recorder(scene: Scene, seconds: float, out: Path) -> list[str]:
     return [*module("dd_ros.ros.demo.recorder"), *ros_arguments(remappings, parameters)]
 
 
-def free_domain() -> int:
-    """A ROS domain of its own per run; above 101 its ports clash with those the system hands out."""
-    return 1 + os.getpid() % 100
-
-
-def environment(domain: int) -> dict[str, str]:
-    """Environment of the nodes: they see each other only, and large images arrive complete."""
-    own = {"ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1", "SDL_VIDEODRIVER": "dummy"}
-    return os.environ | own | profile_environment()
-
-
-@contextmanager
-def started(
-    commands: Mapping[str, list[str]], logs: Path, env: Mapping[str, str]
-) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Processes of their own groups, each with its log; all gone afterwards, whatever happens."""
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for name, command in commands.items():
-            with (logs / f"{name}.log").open("wb") as log:
-                processes[name] = subprocess.Popen(
-                    command, stdout=log, stderr=subprocess.STDOUT, env=dict(env), start_new_session=True
-                )
-        yield processes
-    finally:
-        for kill, patience in ((signal.SIGINT, STOP_TIME), (signal.SIGKILL, STOP_TIME)):
-            for process in processes.values():
-                if process.poll() is None:
-                    process.send_signal(kill)
-            for process in processes.values():
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(patience)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that no node is left behind."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def watch(processes: Mapping[str, subprocess.Popen[bytes]], logs: Path, seconds: float) -> str | None:
+def watch(processes: Mapping[str, Process], seconds: float) -> str | None:
     """Wait for the recorder to finish, showing how far it is; why the demo failed, or None."""
+    recording = processes["recorder"]
+    others = [process for process in processes.values() if process is not recording]
     end = time.monotonic() + START_TIME + seconds + REPORT_TIME
     with Console(stderr=True).status("starting") as status:
-        while processes["recorder"].poll() is None:
-            for name, process in processes.items():
-                if name != "recorder" and process.poll() is not None:
-                    return died(name, process.returncode, logs)
+        while recording.status is None:
+            ended = first_ended(others)
+            if ended is not None:
+                return died(ended)
             if time.monotonic() > end:
                 return f"the recorder did not finish within {START_TIME + seconds + REPORT_TIME:.0f} s"
-            status.update(progress(logs))
+            status.update(progress(recording))
             time.sleep(POLL)
-    return finished(processes["recorder"], logs)
+    return finished(recording)
 
 
-def finished(process: subprocess.Popen[bytes], logs: Path) -> str | None:
+def finished(recording: Process) -> str | None:
     """Why the recorder failed, or None."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(REPORT_TIME)
-    return died("recorder", process.returncode, logs) if process.returncode else None
+    if recording.wait(REPORT_TIME) is None:
+        return f"the recorder did not finish within {REPORT_TIME:.0f} s"
+    return died(recording) if recording.status else None
 
 
-def died(name: str, status: int | None, logs: Path) -> str:
+def died(process: Process) -> str:
     """What to say of a process that ended too early, with its own last words.
 
     Raises:
         InputError: the process itself complained of bad input.
     """
-    words = last_lines(logs / f"{name}.log", 1)
-    if status == BAD_INPUT and words:
-        raise InputError(words[0])
-    return f"the {name} ended with status {status}: {words[0] if words else 'it said nothing'} (log: {logs / f'{name}.log'})"
+    if process.status == BAD_INPUT and process.last_lines(1):
+        raise InputError(process.last_words())
+    return (
+        f"the {process.name} ended with status {process.status}: {process.last_words()} (log: {process.log})"
+    )
 
 
-def progress(logs: Path) -> str:
+def progress(recording: Process) -> str:
     """The recorder's last line, without its log header."""
-    lines = last_lines(logs / "recorder.log", 1)
+    lines = recording.last_lines(1)
     return lines[0].rpartition("]: ")[2] if lines else "starting: loading the checkpoint"
-
-
-def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log that are not empty."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return [line for line in lines if line.strip()][-count:]

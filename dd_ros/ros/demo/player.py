@@ -34,7 +34,7 @@ from dd_ros.ros.topics import message_class
 PAUSE = 1.5
 
 
-class Future(NamedTuple):
+class TimedImage(NamedTuple):
     """Where an image stands among the actions of its bag: its own time, and all of them."""
 
     stamp_ns: int
@@ -64,15 +64,15 @@ class BagPlayer(ThreadedNode):
             for bag in self._bags:
                 self.get_logger().info(f"playing {bag}")
                 problems: list[str] = []
-                for record, offset, future in self._timed(bag, problems):
-                    self._play(record, offset, future)
+                for record, offset, image in self._timed(bag, problems):
+                    self._play(record, offset, image)
                 for problem in dict.fromkeys(problems):
                     self.get_logger().warning(problem)
                 if self.stopping.wait(PAUSE * self._config.horizon * self._step / 1e9):
                     return
 
-    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, Future | None]]:
-        """Records when their time has come, with what to add to their stamps; the future of images."""
+    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, TimedImage | None]]:
+        """Records when their time has come, with what to add to their stamps; images with their place in time."""
         streams = self._config.streams
         recording = read_actions(bag, streams, problems)
         images = zip(recording.image_stamps, recording.image_segments, strict=True)
@@ -84,23 +84,23 @@ class BagPlayer(ThreadedNode):
             if self.stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
                 return
             stamp, segment = next(images) if record.topic == streams.image_topic else (None, 0)
-            yield record, offset, None if stamp is None else Future(stamp, recording.actions[segment])
+            yield record, offset, None if stamp is None else TimedImage(stamp, recording.actions[segment])
 
-    def _play(self, record: Record, offset: int, future: Future | None) -> None:
+    def _play(self, record: Record, offset: int, image: TimedImage | None) -> None:
         kind = message_class(record.msgtype)
         message = deserialize_message(bytes(record.raw), kind)
         stamp = stamp_ns(message)
         if stamp is not None:
             message.header.stamp = to_time(stamp + offset)
-        if future is not None:
-            self._publish_plan(future, (stamp or record.received_ns) + offset)
+        if image is not None:
+            self._publish_plan(image, (stamp or record.received_ns) + offset)
         self._output(record.topic, kind).publish(message)
 
-    def _publish_plan(self, future: Future, stamp: int) -> None:
+    def _publish_plan(self, image: TimedImage, stamp: int) -> None:
         """The commands after an image, before the image: recorded at one time, played at another."""
         # One more than the horizon: then it still suffices where the next image overtakes its plan.
         steps = range(1, self._config.horizon + 2)
-        wanted = [future.actions.at(future.stamp_ns + k * self._step) for k in steps]
+        wanted = [image.actions.at(image.stamp_ns + k * self._step) for k in steps]
         plan = np.array([action for action in wanted if action is not None], np.float32)
         if len(plan) < len(wanted):
             return  # before the first command

@@ -61,8 +61,9 @@ class Recorder(Node):
         self.done: Future[bool] = Future()
         # Follows the camera's publishers: type, and reliability, so that no frame is lost on the way.
         self._camera = Input(
-            self, "image", ["image"], list(IMAGE_TYPES), DEPTH, self._image, Rate(), Problems(self._log)
-        )
+            self, "image", topics=["image"], types=list(IMAGE_TYPES), depth=DEPTH, callback=self._image, rate=Rate(),
+            problems=Problems(self._log),
+        )  # fmt: skip
         reliable = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(PredictedVideo, "prediction", self._prediction, reliable)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
@@ -79,7 +80,7 @@ class Recorder(Node):
         """Write the report and return its figures; InputError where it cannot be written."""
         if self._writing is not None:
             self._writing.join()
-        return write_report(self.recording, self.out, self.checkpoint, self.node_values)
+        return write_report(self.recording, self.out, checkpoint=self.checkpoint, node=self.node_values)
 
     def _declare(self, name: str, default: object, text: str, **more: Any) -> object:
         return self.declare_parameter(
@@ -126,7 +127,9 @@ class Recorder(Node):
 
     def _write_copy(self, recording: Recording) -> None:
         try:
-            result = write_report(recording, self.out, self.checkpoint, dict(self.node_values))
+            result = write_report(
+                recording, self.out, checkpoint=self.checkpoint, node=dict(self.node_values)
+            )
             self.get_logger().info(f"{self.out / 'report.md'} written: {summary(result)}")
         except InputError as error:
             self.get_logger().error(str(error))

@@ -41,14 +41,14 @@ class PushtRobot(ThreadedNode):
 
     def __init__(self) -> None:
         super().__init__("pusht_robot")
-        seed = self._declare("seed", 1, "Decides what happens.", 0, 2**31 - 1)
-        steps = self._declare("plan_steps", 32, "Commands known in advance, 10 per second.", 1, 1000)
+        seed = self._declare("seed", 1, "Decides what happens.", low=0, high=2**31 - 1)
+        steps = self._declare("plan_steps", 32, "Commands known in advance, 10 per second.", low=1, high=1000)
         self._robot = Robot(seed, steps)
         self._images = self.create_publisher(Image, IMAGE_TOPIC.lstrip("/"), RELIABLE)
         self._commands = self.create_publisher(JointState, COMMAND_TOPIC.lstrip("/"), RELIABLE)
         self._plans = self.create_publisher(ActionSequence, PLAN_TOPIC.lstrip("/"), RELIABLE)
 
-    def _declare(self, name: str, default: int, text: str, low: int, high: int) -> int:
+    def _declare(self, name: str, default: int, text: str, *, low: int, high: int) -> int:
         limits = [IntegerRange(from_value=low, to_value=high, step=1)]
         descriptor = ParameterDescriptor(description=text, read_only=True, integer_range=limits)
         return int(self.declare_parameter(name, default, descriptor).value)

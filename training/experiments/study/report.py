@@ -77,7 +77,7 @@ def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
     for name, figures in rows.items():
         if "drift" in figures:
             title, found = study.variants[name].title, figures["drift"]
-            for part in found["segments"]:
+            for part in found["spans"]:
                 ratios = " | ".join(f"{part[measure]:.3f}" for measure in MEASURES)
                 lines.append(f"| {title} | {part['from']} | {part['psnr']:.2f} | {ratios} |")
             pairs = zip(found["recovery"]["one_real_frame"], found["recovery"]["no_drift"], strict=True)
