@@ -8,10 +8,8 @@ evaluation, the benchmark and the trainer's images all use this class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,64 +21,13 @@ from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import resize
 from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
-from dd_ros.diffusion.rollout import RolloutChunk, rollout
+from dd_ros.engine import Chunk, Context, Engine, Frames, Rollouts
 from dd_ros.errors import InputError
-from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
+from dd_ros.model.autoencoder import Reference
 from dd_ros.model.cache import KVCache
 from dd_ros.model.transformer import LastObservation
-from dd_ros.pipeline import Pipeline
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
-Frames = Literal["all", "last"]  # which predicted frames are decoded
-ALL, LAST = slice(None), slice(-1, None)
-Decoded = tuple[
-    NDArray[np.uint8] | None, NDArray[np.float32]
-]  # frames [N, c, H, W, 3] and uncertainty [N, c] of a chunk
-
-
-class Chunk(NamedTuple):
-    """Predicted frames of one chunk.
-
-    Attributes:
-        index, count: number of this chunk (from 0) and of all chunks.
-        first_step: model steps from the last observed frame to the first frame of the chunk (1 = next).
-        frames: uint8 RGB [c, H, W, 3], or [N, c, H, W, 3] for N action sequences.
-        uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
-            deviation over the training data (0 is certain, about 1 is a guess).
-    """
-
-    index: int  # type: ignore[assignment]
-    count: int  # type: ignore[assignment]
-    first_step: int
-    frames: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
-
-
-class Rollouts(NamedTuple):
-    """Rollouts of several action sequences from one context, over the whole horizon of K steps.
-
-    Attributes:
-        frames: uint8 RGB [N, K, H, W, 3], [N, 1, H, W, 3] where the last frames were asked for, None without.
-        uncertainty: float32 [N, K], as ``Chunk.uncertainty``.
-    """
-
-    frames: NDArray[np.uint8] | None
-    uncertainty: NDArray[np.float32]
-
-
-class Context(NamedTuple):
-    """What has been observed up to one moment: everything that a rollout starts from.
-
-    Attributes:
-        stamp_ns: stamp of the last observed frame.
-        cache: keys and values of the observed frames; its generated chunks are those of the rollout under way.
-        last_observation, reference: the last observed frame, for the denoiser and for the decoder.
-    """
-
-    stamp_ns: int
-    cache: KVCache
-    last_observation: LastObservation
-    reference: Reference
 
 
 class Predictor:
@@ -102,10 +49,10 @@ class Predictor:
         self, config: CheckpointConfig, model: Model, *, seed: int = 0, dtype: torch.dtype = torch.float32
     ):
         self.config, self.model, self.dtype = config, model, dtype
-        self.device = next(model.parameters()).device
+        self._engine = Engine(model, dtype)
+        self.device = self._engine.device
         self.schedule = config.schedule
         self.seed(seed)
-        self._pipeline = Pipeline()
         self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
@@ -197,7 +144,7 @@ class Predictor:
 
     def reset(self) -> None:
         """Forget all observations."""
-        self._pipeline.drain()
+        self._engine.drain()
         self._cache.clear()
         self._clock.restart()
         self._step: int | None = None
@@ -257,7 +204,7 @@ class Predictor:
         normalised = self._normalise(action, (self.action_dim,))
         if self._step is not None and step <= self._step:
             raise InputError(f"step: expected a number above {self._step}, got {step}")
-        self._pipeline.drain()
+        self._engine.drain()
         if begins_episode(step, self._step):
             self._cache.clear()
             self._last_observation = None
@@ -266,11 +213,9 @@ class Predictor:
         self._step = step
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
-        with self._inference():
-            pixels = torch.from_numpy(self._observed).to(self.device)[None]
-            latent, self._reference = self.model.autoencoder.encode(to_model_range(pixels))
-            before = self._last_observation.latent if self._last_observation else latent
-            self._last_observation = LastObservation(latent, latent - before, normalised[None])
+        latent, self._reference = self._engine.encode(self._observed)
+        before = self._last_observation.latent if self._last_observation else latent
+        self._last_observation = LastObservation(latent, latent - before, normalised[None])
         self._cache_observation()
 
     def context(self) -> Context:
@@ -337,7 +282,9 @@ class Predictor:
     ) -> Iterator[Rollouts]:
         schedule, noise = self.schedule, self._noise(context)
         for part in actions.split(at_once):
-            chunks = list(self._chunks(part, noise=noise, context=context, schedule=schedule, frames=frames))
+            chunks = list(
+                self._engine.chunks(part, noise=noise, context=context, schedule=schedule, frames=frames)
+            )
             decoded = [images for images, _ in chunks if images is not None]
             uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
             yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)
@@ -348,60 +295,13 @@ class Predictor:
         lead, batch = normalised.shape[:-2], normalised.reshape(-1, *normalised.shape[-2:])
         context, schedule = self._present_context(), self.schedule
         size, count, noise = schedule.chunk_frames, schedule.chunks(self.horizon), self._noise(context)
-        chunks = self._chunks(batch, noise=noise, context=context, schedule=schedule, frames="all")
+        chunks = self._engine.chunks(batch, noise=noise, context=context, schedule=schedule, frames="all")
         for index, (images, uncertainty) in enumerate(chunks):
             frames = cast(NDArray[np.uint8], images)
             yield Chunk(
                 index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
                 uncertainty.reshape(*lead, size),
             )  # fmt: skip
-
-    def _chunks(
-        self, actions: Tensor, *, noise: Tensor, context: Context, schedule: Schedule, frames: Frames | None
-    ) -> Iterator[Decoded]:
-        """The chunks of N rollouts; ``actions`` normalised [N, K, A], ``noise`` [1, K, c, h, w]."""
-        self._pipeline.drain()
-        context.cache.rollback()
-        chunks = rollout(
-            self.model.transformer,
-            context.cache,
-            last_observation=context.last_observation,
-            actions=actions,
-            noise=noise.expand(len(actions), -1, -1, -1, -1),
-            schedule=schedule,
-        )
-        count = schedule.chunks(self.horizon)
-        denoised, decode = self._denoised(chunks, count), partial(self._decode, context.reference)
-        if frames == "all" and self.device.type == "cpu":
-            yield from self._pipeline.map(decode, denoised, count)
-        else:
-            rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
-            shown: list[slice | None] = [rest] * (count - 1) + [last]
-            yield from map(decode, denoised, shown)
-
-    def _denoised(self, chunks: Iterator[RolloutChunk], count: int) -> Iterator[RolloutChunk]:
-        """The first ``count`` of ``chunks``."""
-        for _ in range(count):
-            with self._inference():  # per chunk: a generator must not keep it while suspended
-                chunk = next(chunks)
-            yield chunk
-
-    def _decode(self, reference: Reference, chunk: RolloutChunk, shown: slice | None = ALL) -> Decoded:
-        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
-        with self._inference():
-            uncertainty = chunk.uncertainty.cpu().numpy()
-            if shown is None:
-                return None, uncertainty
-            latents = chunk.latents[:, shown]
-            pixels = self.model.autoencoder.decode(latents.flatten(0, 1), reference)
-            return to_uint8(pixels).unflatten(0, latents.shape[:2]).cpu().numpy(), uncertainty
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        """No gradients, and matrix products in ``dtype``."""
-        low = self.dtype == torch.bfloat16
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            yield
 
     def _empty_cache(self) -> KVCache:
         window = self.config.transformer.window_frames // self.chunk_frames
@@ -410,10 +310,7 @@ class Predictor:
     def _cache_observation(self) -> None:
         """Put the last observed frame into the cache."""
         assert self._last_observation is not None
-        with self._inference():
-            latent, action = self._last_observation.latent[:, None], self._last_observation.action[:, None]
-            keys_values = self.model.transformer.observe(latent, action)
-            self._cache.observe(keys_values)
+        self._cache.observe(self._engine.keys_values(self._last_observation))
 
     def _present_context(self) -> Context:
         """What has been observed so far, shared with what comes; InputError before the first frame."""

@@ -14,8 +14,9 @@ from sensor_msgs.msg import Image
 from dd_ros.data.commands import actions_at
 from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
+from dd_ros.engine import Chunk, Frames, Rollouts
 from dd_ros.errors import InputError
-from dd_ros.predictor import ROLLOUTS_AT_ONCE, Chunk, Frames, Predictor, Rollouts
+from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
 from dd_ros.ros.messages import predicted_video
 
 # Rollouts of a piece on a CPU: the camera waits for a piece at most, and more at once are hardly faster there.

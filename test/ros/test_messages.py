@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dd_ros.data.plans import sequence_actions, sequence_stamps, to_ns, trajectory_actions, trajectory_stamps
+from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
-from dd_ros.predictor import Chunk
 from dd_ros.ros.messages import predicted_video, rescaled, video_frames
 
 STEP = 100_000_000

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the transformer is conditioned on: noise level, action and model step of a frame, and the place of a token."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTION_WAVES = 4  # Fourier frequencies per action value
+STEP_WAVES = 5  # and of the model step; the slowest makes a quarter turn within max_trained_step
+
+
+class Conditioning(nn.Module):
+    """Embeds noise level, action and model step of each frame into one vector.
+
+    The action enters as it is and as its difference to the action of the last observed frame, since
+    what moves in the image is what the command changes; and as Fourier features, which multiply
+    with those of ``PositionEmbedding`` to point at a spot in the image.
+    """
+
+    frequencies: Tensor
+    action_frequencies: Tensor
+    step_frequencies: Tensor
+
+    def __init__(self, width: int, action_dim: int, max_trained_step: int):
+        super().__init__()
+        frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), 32))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        waves = torch.pi / 4.0 * 2.0 ** torch.arange(ACTION_WAVES)  # the longest spans eight deviations
+        self.register_buffer("action_frequencies", waves, persistent=False)
+        features = (2 + 2 * ACTION_WAVES) * action_dim
+        self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.no_action = nn.Parameter(torch.zeros(width))
+        self.max_trained_step = max_trained_step
+        turns = torch.pi / (2.0 * max_trained_step) * 2.0 ** torch.arange(STEP_WAVES)
+        self.register_buffer("step_frequencies", turns, persistent=False)
+        self.step = nn.Linear(2 * STEP_WAVES, width, bias=False)
+        nn.init.zeros_(self.step.weight)
+
+    def forward(
+        self, levels: Tensor, actions: Tensor, *, now: Tensor, first_step: int, drop: Tensor | None = None
+    ) -> Tensor:
+        """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
+        phase = levels[..., None] * self.frequencies
+        level = self.level(torch.cat((phase.sin(), phase.cos()), dim=-1))
+        turn = (actions[..., None] * self.action_frequencies).flatten(-2)
+        action = self.action(torch.cat((actions, actions - now[:, None], turn.sin(), turn.cos()), dim=-1))
+        if drop is not None:
+            action = torch.where(drop[:, None, None], self.no_action, action)
+        steps = torch.arange(first_step, first_step + levels.shape[1], device=levels.device)
+        turn = steps.clamp(max=self.max_trained_step)[:, None] * self.step_frequencies
+        step = self.step(torch.cat((turn.sin(), turn.cos()), dim=-1))
+        return F.silu(level + action + step)
+
+
+class PositionEmbedding(nn.Module):
+    """Where in the image a token lies: commands are absolute, and rotary positions are not.
+
+    Fourier features of row and column, so that weights fit any grid.
+    """
+
+    def __init__(self, width: int, rows: int, columns: int):
+        super().__init__()
+        row, column = torch.meshgrid(
+            (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+        )
+        phase = (
+            torch.stack((row, column), dim=-1).flatten(0, 1)[..., None] * torch.pi * 2.0 ** torch.arange(5)
+        )
+        self.register_buffer(
+            "features", torch.cat((phase.sin(), phase.cos()), dim=-1).flatten(1), persistent=False
+        )
+        self.project = nn.Linear(20, width, bias=False)
+        nn.init.zeros_(self.project.weight)
+
+    def forward(self) -> Tensor:
+        """Embedding [rows * columns, width]."""
+        return self.project(self.features)
