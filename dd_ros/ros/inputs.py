@@ -25,7 +25,7 @@ from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.topics import Input, variants
 from dd_ros.ros.transport import profile_variable
 
-IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+TRANSPORT_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 PLAN_TYPES = ("dd_ros_msgs/msg/ActionSequence", "trajectory_msgs/msg/JointTrajectory")
 # Commands come faster than images and each may matter for the image to come.
 ACTION_DEPTH = 100
@@ -92,7 +92,7 @@ class Inputs:
         ]
         self._inputs = {
             "image": Input(
-                node, "image", topics, [IMAGE_TYPES[settings.image_transport]], 1, self._image, statistics.inputs["image"],
+                node, "image", topics, [TRANSPORT_TYPES[settings.image_transport]], 1, self._image, statistics.inputs["image"],
                 problems, lost=lambda count: statistics.add("lost_images", count),
             ),
             **{

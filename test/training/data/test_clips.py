@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bag_writer import image, robot_messages, write_bag
+from bag_writer import make_frame, robot_messages, write_bag
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_ranges import SPEC
+from test_random_access import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment, augmented
@@ -39,7 +39,7 @@ LENGTH = 6
 def episodes(tmp_path_factory: pytest.TempPathFactory) -> list[BagEpisode]:
     folder = tmp_path_factory.mktemp("bags")
     bags = [write_bag(folder / f"bag_{count}", robot_messages(count)) for count in (40, 170, 3, 12)]
-    return index_bags(bags, SPEC, folder / "cache", [])
+    return index_bags(bags, SPEC, folder / "cache")
 
 
 def batches(data: BagData, count: int) -> list[dict[str, torch.Tensor]]:
@@ -66,7 +66,7 @@ def test_clips_are_stretches_of_the_bags(episodes: list[BagEpisode]) -> None:
     assert batch["actions"].dtype == torch.float32
     for frames, actions in zip(batch["frames"], batch["actions"], strict=True):
         first = int(frames[0, 0, 0, 2])  # images carry their number
-        assert np.array_equal(frames, [image(first + step) for step in range(LENGTH)])
+        assert np.array_equal(frames, [make_frame(first + step) for step in range(LENGTH)])
         raw = actions[:, 0].numpy() * action.std[0] + action.mean[0]
         assert raw == pytest.approx(0.1 * (first + np.arange(LENGTH)), abs=1e-4)
 
@@ -230,7 +230,7 @@ def test_too_short_episodes_are_skipped_or_named(episodes: list[BagEpisode]) -> 
 
 @given(st.integers(0, 2**32))
 def test_changes_are_the_same_for_all_frames_and_leave_places(seed: int) -> None:
-    still = np.broadcast_to(image(7), (3, 32, 48, 3)).copy()
+    still = np.broadcast_to(make_frame(7), (3, 32, 48, 3)).copy()
     changed = augmented(still, Augment(shift=0.0), np.random.default_rng(seed))
     assert changed.shape == still.shape
     assert np.array_equal(changed[0], changed[2])
@@ -240,7 +240,7 @@ def test_changes_are_the_same_for_all_frames_and_leave_places(seed: int) -> None
 
 
 def test_no_change_and_shifts() -> None:
-    clip = np.stack([image(n) for n in range(3)])
+    clip = np.stack([make_frame(n) for n in range(3)])
     none = Augment(brightness=0, contrast=0, saturation=0, hue=0, shift=0)
     assert np.array_equal(augmented(clip, none, np.random.default_rng(0)), clip)
     moved = augmented(clip, none.model_copy(update={"shift": 0.1}), np.random.default_rng(1))
