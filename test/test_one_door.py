@@ -169,7 +169,7 @@ def from_data_set(folder: Path, data: bytes) -> list[Pixels]:
     cells = [{"bytes": data, "path": ""}] * 7
     bag = Writer(folder / "set", (7,), dtype="image", columns={(0, CAMERA): cells}).write() / "episode_000000"
     spec = SPEC.model_copy(update={"image_topic": CAMERA, "actions": parse_actions(["action"])})
-    (whole,), (lazy,) = read_episodes(bag, spec), index_bags([bag], spec, folder / "cache", [])
+    (whole,), (lazy,) = read_episodes(bag, spec), index_bags([bag], spec, folder / "cache")
     return [whole.frames[0], lazy.frames(0, 1)[0]]
 
 
@@ -185,7 +185,7 @@ def test_one_image_on_all_ways(
     assert (expected.shape, expected.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
     action = ("/action", JOINTS, START - 1, joints(START - 1, (0.0, 0.0)))
     bag = write_bag(folder / "bag", [action, ("/camera", kind, START, bag_message(*message))])
-    (read,), (indexed,) = read_episodes(bag, SPEC), index_bags([bag], SPEC, folder / "cache", [])
+    (read,), (indexed,) = read_episodes(bag, SPEC), index_bags([bag], SPEC, folder / "cache")
     ways = {
         "live": live(live_message(*message)),
         "read": read.frames[0],

@@ -14,8 +14,10 @@ import torch
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.data.bags import find_bags
-from dd_ros.data.survey import survey
+from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
+from dd_ros.progress import progress
+from dd_ros.report import Report
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.device import batch_size
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
@@ -62,8 +64,10 @@ def finetune(
     found = find_bags(bags)
     given = read_yaml(config, Recipe) if config else None
     settings, weights = load_checkpoint(init)
-    sources, problems = parse_actions(actions), list[str]()
-    streams = survey(found, image_topic, sources, problems)
+    sources, problems = parse_actions(actions), Report()
+    streams = choose_streams(
+        found, image_topic, sources, problems=problems, watch=lambda bags: progress(bags, "looking at bags")
+    )
     work = claim(out)
     recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift)
     plan = Plan(

@@ -29,6 +29,7 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate_episodes
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
+from dd_ros.report import Report
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data.batches import BagData
@@ -130,7 +131,7 @@ def run_stage(
 class Run:
     """A training run in the folder ``work``: index of the bags, logs, and the weights each stage left.
 
-    ``problems`` has a line for all that could not be used of the bags.
+    ``problems`` holds what could not be used of the bags.
 
     Args:
         recipe: what to train.
@@ -142,17 +143,18 @@ class Run:
         InputError: the bags cannot be split so, or hold nothing that can be used.
     """
 
-    def __init__(self, recipe: Recipe, bags: Sequence[Path], *, work: Path, problems: Sequence[str] = ()):
+    def __init__(self, recipe: Recipe, bags: Sequence[Path], *, work: Path, problems: Report | None = None):
         self.recipe, self.work = recipe, work
         self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags, recipe.split)
-        self.problems = list(problems)
+        self.problems = Report() if problems is None else problems
         cache, length = work / "index", recipe.context_frames + recipe.horizon
-        self.episodes = index_bags(self.training_bags, recipe.streams, cache, self.problems)
-        self.validation_episodes = index_bags(self.validation_bags, recipe.streams, cache, self.problems)
+        self.episodes = index_bags(self.training_bags, recipe.streams, cache, problems=self.problems)
+        self.validation_episodes = index_bags(
+            self.validation_bags, recipe.streams, cache, problems=self.problems
+        )
         if not any(len(episode) >= length for episode in self.validation_episodes):
             self.episodes, self.validation_episodes = split_validation(self.episodes, length)
-        self.problems = list(dict.fromkeys(self.problems))  # several readers may have met the same
         say(self.problems)
         self.config = checkpoint_config(recipe, self.episodes)
 
@@ -267,13 +269,13 @@ class Run:
             if self.validation_bags
             else f"the last {sum(map(len, self.validation_episodes))} model steps",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
-            problems=self.problems,
+            problems=self.problems.lines(),
             interrupted=self.interrupted,
         )
 
 
 @rank_zero_only
-def say(problems: Sequence[str]) -> None:
+def say(problems: Report) -> None:
     """Tell the user, a line each."""
     for problem in problems:
         click.echo(problem, err=True)

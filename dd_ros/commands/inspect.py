@@ -15,18 +15,11 @@ from rich.text import Text
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, is_lerobot
-from dd_ros.data.survey import (
-    BagInfo,
-    TopicInfo,
-    choose_topics,
-    describe_set,
-    describe_streams,
-    inspect_bag,
-    only,
-    tally,
-)
+from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
+from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
+from dd_ros.report import Report
 from dd_ros.resources import CARD, CONFIG, find_checkpoint
 
 
@@ -37,12 +30,12 @@ class Use:
     Attributes:
         episodes: number of them.
         seconds: length of all together.
-        problems: what could not be used, one line each.
+        problems: what could not be used.
     """
 
     episodes: int = 0
     seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
+    problems: Report = field(default_factory=Report)
 
 
 def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequence[str] = ()) -> None:
@@ -75,17 +68,20 @@ def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequenc
 def show_bags(
     bags: Sequence[Path], console: Console, *, image_topic: str | None, action_topics: Sequence[str]
 ) -> None:
-    """The topics of the bags, then what training would use of them, then every problem in a line."""
+    """The topics of the bags, then what training would use of them, then every kind of problem in a line."""
     sources = parse_actions(action_topics) if action_topics else ()
     infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
     console.print(topic_table(infos))
-    problems = [problem for info in infos for problem in info.problems]
+    problems = Report()
+    for info in infos:
+        problems.update(info.problems)
     try:
         image, sources = choose_topics(infos, image_topic, sources)
         wanted = {image, *(source.topic for source in sources)}
-        spec = describe_streams(infos, image, sources, problems)
+        spec = describe_streams(infos, image, sources, problems=problems)
     except InputError as error:
-        say(console, [*problems, *topic_problems(infos)])
+        problems.update(topic_problems(infos))
+        say(console, problems)
         if image_topic or action_topics:
             raise
         say(console, [str(error)])
@@ -94,10 +90,9 @@ def show_bags(
     if len(bags) > 1:
         console.print(bag_table(infos, uses, spec))
     steps = sum(use.seconds for use in uses)
-    say(
-        console,
-        [*problems, *topic_problems(infos, wanted), *(p for use in uses for p in tally(use.problems))],
-    )
+    for found in (topic_problems(infos, wanted), *(use.problems for use in uses)):
+        problems.update(found)
+    say(console, problems)
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
     number = sum(use.episodes for use in uses)
     text = f"usable: {number} episodes, {steps:.1f} s"
@@ -110,7 +105,7 @@ def use_of(bag: Path, spec: StreamSpec) -> Use:
     try:
         episodes = read_episodes(bag, spec.model_copy(update={"width": 1, "height": 1}), use.problems)
     except InputError as error:
-        use.problems.append(str(error))
+        use.problems.add(bag, error)
         return use
     use.episodes, use.seconds = len(episodes), sum(map(len, episodes)) / spec.rate_hz
     return use
@@ -156,7 +151,7 @@ def bag_table(infos: Sequence[BagInfo], uses: Sequence[Use], spec: StreamSpec) -
             " ".join(f"{width}x{height}" for width, height in image.sizes),
             "+".join(str(topic.count) for topic in commands), "+".join(f"{topic.rate:.1f}" for topic in commands),
             str(use.episodes), f"{use.seconds:.1f}",
-            str(len(tally(use.problems)) + len(info.problems) + len(topic_problems([info], set(spec.topics)))),
+            str(len(use.problems) + len(info.problems) + len(topic_problems([info], set(spec.topics)))),
         )  # fmt: skip
     return table
 
@@ -172,19 +167,18 @@ def numbers(values: Sequence[float], digits: int) -> str:
     return low if low == high else f"{low}..{high}"
 
 
-def topic_problems(infos: Sequence[BagInfo], names: set[str] | None = None) -> list[str]:
+def topic_problems(infos: Sequence[BagInfo], names: set[str] | None = None) -> Report:
     """Problems of the topics ``names`` (None: of all), with their bag."""
-    return [
-        f"{info.path} {topic.name}: {problem}"
-        for info in infos
-        for topic in info.topics
-        if names is None or topic.name in names
-        for problem in topic.problems
-    ]
+    found = Report()
+    for info in infos:
+        for topic in info.topics:
+            for entry in topic.problems.entries if names is None or topic.name in names else ():
+                found.add(f"{info.path} {topic.name}", entry.text, entry.cure, times=entry.times)
+    return found
 
 
 def say(console: Console, problems: Iterable[str]) -> None:
-    for problem in dict.fromkeys(problems):
+    for problem in problems:
         console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -212,8 +206,10 @@ def show_lerobot(
         f"{data.info.fps:g} a second, {frames / data.info.fps:.1f} s"
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    missing = [f"{file}: no such file" for file in data.files if not file.is_file()]
-    say(console, [*data.problems, *missing])
+    for file in data.files:
+        if not file.is_file():
+            data.problems.add(file, "no such file")
+    say(console, data.problems)
     try:
         image = image_topic or only(data.image_keys, "--image-topic", "camera")
         spec = describe_set(data, image, parse_actions(action_topics or ["action"]))

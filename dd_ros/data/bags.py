@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.actions import action_values, fields_for, stamp_ns
-from dd_ros.data.clocks import choose_stamps, segments
+from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
@@ -30,6 +30,7 @@ from dd_ros.data.steps import (
     part_name,
 )
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 Item = TypeVar("Item")
 
@@ -65,87 +66,97 @@ def is_bag(path: Path) -> bool:
 
 
 @dataclass
-class Recording:
-    """What the first pass over a bag finds: time line and actions, but no pictures.
+class BagTimeline:
+    """What the first pass over a bag finds: the times of its images, and its actions, but no pixels.
 
     Attributes:
         image_stamps: of each image in recorded order, ns; None for one without a usable stamp.
-        image_segments: number of clock resets before each image.
-        actions: the actions of each segment.
+        image_resets: number of clock resets before each image.
+        actions: the actions before the first clock reset, between it and the second, and so on.
     """
 
     image_stamps: list[int | None]
-    image_segments: list[int]
+    image_resets: list[int]
     actions: list[JoinedActions]
 
 
-def read_episodes(bag: Path, spec: StreamSpec, problems: list[str] | None = None) -> list[Episode]:
+def read_episodes(bag: Path, spec: StreamSpec, problems: Report | None = None) -> list[Episode]:
     """Episodes of a bag by the rules of ``streams``; a clock reset in the bag starts a new one.
 
     Args:
         bag: bag folder or storage file.
         spec: topics, fields, rate and image size.
-        problems: takes one line for everything that could not be used.
+        problems: takes everything that could not be used.
 
     Raises:
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
-    problems = [] if problems is None else problems
+    problems = Report() if problems is None else problems
     if set_of(bag):
         return read_bag(bag, spec, problems)
-    size: list[str] = []
+    sizes = SizeWatch(bag, spec, problems)
 
-    def picture(record: Record) -> NDArray[np.uint8]:
+    def frame(record: Record) -> NDArray[np.uint8]:
         rgb = decode_rgb(record.msg, spec.width, spec.height)
-        note_size(bag, spec, image_size(record.msg), size, problems)
+        sizes.look(record.msg)
         return rgb
 
-    runs = read_runs(bag, spec, picture, problems)
+    runs = read_runs(bag, spec, problems, keep=frame)
     return [episode_of(run, part_name(bag.stem, index)) for index, run in enumerate(runs)]
 
 
 def read_runs(
-    bag: Path, spec: StreamSpec, picture: Callable[[Record], Item], problems: list[str]
+    bag: Path, spec: StreamSpec, problems: Report, *, keep: Callable[[Record], Item]
 ) -> list[list[Step[Item]]]:
-    """The model steps of a bag, an inner list for each episode; what is kept of a picture is the caller's choice.
+    """The model steps of a bag, an inner list for each episode; what is kept of an image is the caller's choice.
 
     Args:
-        picture: what to keep of the message with an image that is due; InputError if it is of no use.
-        problems: takes one line for everything that could not be used.
+        bag: bag folder or storage file.
+        spec: topics, fields and rate.
+        problems: takes everything that could not be used.
+        keep: what to keep of the message with an image that is due; InputError if it is of no use.
 
     Raises:
         InputError: the bag lacks a topic (the message lists those it has) or holds no usable step.
     """
-    recording = read_actions(bag, spec, problems)
+    known = len(problems)
+    timeline = read_actions(bag, spec, problems)
     runs: list[list[Step[Item]]] = []
-    images = read_images(bag, spec, recording, picture, problems)
-    for segment, part in groupby(images, key=lambda image: image[0]):
+    images = read_images(bag, spec, timeline, keep=keep, problems=problems)
+    for resets, part in groupby(images, key=lambda image: image[0]):
         due = (image for _, image in part)
-        runs += model_steps(due, recording.actions[segment], spec.rate_hz)
+        runs += model_steps(due, timeline.actions[resets], spec.rate_hz)
     if not runs:
         raise InputError(
             f"{bag}: no usable images of {spec.image_topic} at or after the first action of "
             + ", ".join(spec.action_topics)
-            + "".join(f"; {problem}" for problem in problems[:1])
+            + "".join(f"; {problem}" for problem in problems.lines(known)[:1])
         )
     return runs
 
 
-def note_size(
-    bag: Path, spec: StreamSpec, size: tuple[int, int], last: list[str], problems: list[str]
-) -> None:
-    """Say in ``problems`` where images change their size; ``last`` holds the one before, if any."""
-    text = f"{size[0]}x{size[1]}"
-    if last and last[0] != text:
-        problems.append(
-            f"{bag} {spec.image_topic}: expected images of {last[0]} pixels as before, got {text}; "
-            "all are stretched to the model's size"
-        )
-    last[:] = [text]
+class SizeWatch:
+    """Says in ``problems`` where the images of a bag change their size."""
+
+    def __init__(self, bag: Path, spec: StreamSpec, problems: Report):
+        self._source, self._problems = f"{bag} {spec.image_topic}", problems
+        self._last: tuple[int, int] | None = None
+
+    def look(self, message: Any) -> None:
+        """Compare the image in a message with the one before."""
+        size = image_size(message)
+        if self._last not in (None, size):
+            before, now = ("{}x{}".format(*pair) for pair in (self._last, size) if pair)
+            self._problems.add(
+                self._source,
+                f"expected images of {before} pixels as before, got {now}",
+                "all are stretched to the model's size",
+            )
+        self._last = size
 
 
-def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
-    """The first pass: all actions of a bag, and the time line of its images.
+def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
+    """The first pass: all actions of a bag, and the times of its images.
 
     Actions that cannot be used are left out and named in ``problems``.
 
@@ -160,7 +171,7 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
     order: list[str] = []  # the topic of each message
     times: dict[str, list[tuple[int | None, int]]] = {topic: [] for topic in spec.topics}
     values: dict[str, list[NDArray[np.float64]]] = {topic: [] for topic in sources}
-    odd: dict[str, list[str]] = {topic: [] for topic in sources}
+    odd = Report()
     for record in records(bag, spec.topics, problems):
         source = sources.get(record.topic)
         try:
@@ -169,7 +180,7 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
             header = stamp_ns(record.msg)
         except InputError as error:
             if source is not None:
-                odd[record.topic].append(f"{bag} {record.topic}: {error}")
+                odd.add(f"{bag} {record.topic}", error)
                 continue
             header = None  # the second pass names it
         order.append(record.topic)
@@ -177,12 +188,10 @@ def read_actions(bag: Path, spec: StreamSpec, problems: list[str]) -> Recording:
     for topic, found in times.items():
         if not found:
             missing_topic(bag, spec)
-            raise InputError(odd[topic][0])
-    problems += [line for lines in odd.values() for line in lines]
-    mismatches: list[str] = []
-    stamps = choose_stamps(times, mismatches)
-    problems += [f"{bag}: {mismatch}" for mismatch in mismatches]
-    return arrange(bag, spec, order, stamps, values, problems)
+            raise InputError(next(entry.text for entry in odd.entries if entry.source == f"{bag} {topic}"))
+    problems.update(odd)
+    stamps = choose_stamps(times, problems, str(bag))
+    return arrange(bag, spec, order=order, stamps=stamps, values=values, problems=problems)
 
 
 def values_of(record: Record, source: ActionSource) -> NDArray[np.float64]:
@@ -192,85 +201,83 @@ def values_of(record: Record, source: ActionSource) -> NDArray[np.float64]:
 
 
 def arrange(
-    bag: Path, spec: StreamSpec, order: Sequence[str], stamps: Mapping[str, Sequence[int | None]],
-    values: Mapping[str, Sequence[NDArray[np.float64]]], problems: list[str],
-) -> Recording:  # fmt: skip
+    bag: Path, spec: StreamSpec, *, order: Sequence[str], stamps: Mapping[str, Sequence[int | None]],
+    values: Mapping[str, Sequence[NDArray[np.float64]]], problems: Report,
+) -> BagTimeline:  # fmt: skip
     """Sort images and actions, whose topics came in ``order``, into the times between clock resets."""
     lines = {topic: iter(found) for topic, found in stamps.items()}
     merged = [(topic, next(lines[topic])) for topic in order]
-    numbers = iter(segments([(topic, stamp) for topic, stamp in merged if stamp is not None]))
+    resets = iter(count_resets([(topic, stamp) for topic, stamp in merged if stamp is not None]))
     found: dict[str, list[int]] = {topic: [] for topic in spec.topics}
     for topic, stamp in merged:
-        found[topic].append(0 if stamp is None else next(numbers))
+        found[topic].append(0 if stamp is None else next(resets))
     count = max(map(max, found.values())) + 1
-    parts = [
-        action_buffers(bag, spec, source, zip(stamps[source.topic], values[source.topic], found[source.topic],
-                                              strict=True), count, problems)
-        for source in spec.actions
-    ]  # fmt: skip
+    parts = []
+    for source in spec.actions:
+        topic = source.topic
+        commands = zip(stamps[topic], values[topic], found[topic], strict=True)
+        name = f"{bag} {topic}"
+        parts.append(
+            action_buffers(commands, count, source.dim, mode=spec.action_mode, name=name, problems=problems)
+        )
     actions = [JoinedActions(part) for part in zip(*parts, strict=True)]
-    return Recording(list(stamps[spec.image_topic]), found[spec.image_topic], actions)
+    return BagTimeline(list(stamps[spec.image_topic]), found[spec.image_topic], actions)
 
 
 def action_buffers(
-    bag: Path, spec: StreamSpec, source: ActionSource,
-    commands: Iterable[tuple[int | None, NDArray[np.float64], int]], count: int, problems: list[str],
+    commands: Iterable[tuple[int | None, NDArray[np.float64], int]], count: int, dim: int | None,
+    *, mode: str, name: str, problems: Report,
 ) -> list[ActionBuffer]:  # fmt: skip
-    """Commands (stamp, values, segment) of one topic, by segment.
+    """Commands (stamp, values, clock resets before it) of one topic, a buffer for each of ``count`` resets.
 
-    Those without a stamp, or of another dimension than the source's (else than most), are left out.
+    Those without a stamp, or with another number of values than ``dim`` (None: than most), are left out.
     """
     known = [command for command in commands if command[0] is not None]
     lengths = Counter(len(value) for _, value, _ in known)
-    dim = source.dim or (lengths.most_common(1)[0][0] if lengths else None)
-    name = f"{bag} {source.topic}"
-    buffers = [ActionBuffer(dim, spec.action_mode, len(known) + 1, name) for _ in range(count)]
-    for stamp, value, segment in known:
+    dim = dim or (lengths.most_common(1)[0][0] if lengths else None)
+    buffers = [ActionBuffer(dim, mode=mode, capacity=len(known) + 1, name=name) for _ in range(count)]
+    for stamp, value, resets in known:
         try:
-            buffers[segment].push(stamp or 0, value)
+            buffers[resets].push(stamp or 0, value)
         except InputError as error:
-            problems.append(str(error))
+            problems.add(name, error)
     return buffers
 
 
 def missing_topic(bag: Path, spec: StreamSpec) -> None:
     """Raise InputError when a topic of ``spec`` is not in the bag."""
-    problems: list[str] = []
+    problems = Report()
     names = {record.topic for record in records(bag, None, problems)}
     for topic in spec.topics:
         if topic not in names:
             there = ", ".join(sorted(names)) or "no messages at all"
-            problem = f" ({problems[0]})" if problems else ""
+            problem = "".join(f" ({line})" for line in problems.lines()[:1])
             raise InputError(f"{bag}: no messages of topic {topic}; it holds {there}{problem}")
 
 
 def read_images(
-    bag: Path,
-    spec: StreamSpec,
-    recording: Recording,
-    picture: Callable[[Record], Item],
-    problems: list[str],
+    bag: Path, spec: StreamSpec, timeline: BagTimeline, *, keep: Callable[[Record], Item], problems: Report
 ) -> Iterator[tuple[int, DueImage[Item]]]:
-    """The second pass: what ``picture`` makes of images that are due, each with its segment, in recorded order.
+    """The second pass: what ``keep`` makes of images that are due, each after how many clock resets, as recorded.
 
     As in the live node, an image that is due but does not decode is a missed model step.
     """
-    clock, last_segment = StepClock(spec.rate_hz), 0
-    for number, record in enumerate(records(bag, (spec.image_topic,), [])):
+    clock, resets = StepClock(spec.rate_hz), 0
+    for number, record in enumerate(records(bag, (spec.image_topic,), Report())):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
             )
-        stamp, segment = recording.image_stamps[number], recording.image_segments[number]
-        if segment != last_segment:
+        stamp = timeline.image_stamps[number]
+        if timeline.image_resets[number] != resets:
             clock.restart()
-            last_segment = segment
+            resets = timeline.image_resets[number]
         step = None if stamp is None else clock.step_of(stamp)
         if stamp is None or step is None:
             continue
         try:
-            kept = picture(record)
+            kept = keep(record)
         except InputError as error:
-            problems.append(f"{bag} {spec.image_topic}: {error}")
+            problems.add(f"{bag} {spec.image_topic}", error)
             continue
-        yield segment, DueImage(step, stamp, kept)
+        yield resets, DueImage(step, stamp, kept)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time line of a bag: which clock its stamps are of, and where it was reset.
+"""The clocks of a bag: which one its stamps are of, and where it was reset.
 
 The live node takes header stamps where there are any and else the time of arrival; so does this,
 as far as the stamps of camera and commands are of one clock.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+
+from dd_ros.report import Report
 
 JUMP_NS = 1_000_000_000  # a step back at least this long is a reset, not a late message
 # Stamps of two topics farther apart than this, against their receive times, are of different clocks.
@@ -28,31 +30,38 @@ def lag(times: Times) -> float | None:
     return median(lags) if 2 * len(lags) > len(times) and 3 * different > len(lags) else None
 
 
-def choose_stamps(streams: Mapping[str, Times], problems: list[str]) -> dict[str, list[int | None]]:
+def choose_stamps(
+    streams: Mapping[str, Times], problems: Report, source: str = ""
+) -> dict[str, list[int | None]]:
     """Stamps of all topics on one clock; None for a message that has none on it.
 
     Args:
         streams: topic -> times of its messages.
-        problems: takes a line where header stamps cannot be used, or look odd.
+        problems: is told where header stamps cannot be used, or look odd.
+        source: the bag, for ``problems``.
     """
     lags = {topic: lag(times) for topic, times in streams.items()}
     known = {topic: ahead for topic, ahead in lags.items() if ahead is not None}
     spread = max(known.values()) - min(known.values()) if known else 0.0
     if len(known) == len(streams) and spread < SAME_CLOCK_NS:
         if spread > ODD_LAG_NS:
-            problems.append(
+            problems.add(
+                source,
                 f"header stamps of {extremes(known)} differ by {spread / 1e9:.1f} s more than their "
-                "receive times do: are the clocks of camera and robot synchronised?"
+                "receive times do: are the clocks of camera and robot synchronised?",
             )
         return {topic: headers(times, near_recorder(lags[topic])) for topic, times in streams.items()}
     if known and len(known) < len(streams) and all(map(near_recorder, known.values())):
         return {topic: headers(times, True) for topic, times in streams.items()}
     if len(known) == len(streams):
-        problems.append(f"header stamps of {extremes(known)} are of different clocks; receive times are used")
+        problems.add(
+            source, f"header stamps of {extremes(known)} are of different clocks", "receive times are used"
+        )
     elif known:
-        problems.append(
-            f"only {', '.join(known)} of {', '.join(streams)} has header stamps, of another clock; "
-            "receive times are used"
+        problems.add(
+            source,
+            f"only {', '.join(known)} of {', '.join(streams)} has header stamps, of another clock",
+            "receive times are used",
         )
     return {topic: [received for _, received in times] for topic, times in streams.items()}
 
@@ -72,7 +81,7 @@ def headers(times: Times, received_too: bool) -> list[int | None]:
     return [header or (received if received_too else None) for header, received in times]
 
 
-def segments(stamps: Sequence[tuple[str, int]]) -> list[int]:
+def count_resets(stamps: Sequence[tuple[str, int]]) -> list[int]:
     """Number of clock resets before each message (topic, stamp), in recorded order.
 
     A topic whose stamps go back by a second or more was reset. Other topics follow as soon as their
@@ -80,7 +89,7 @@ def segments(stamps: Sequence[tuple[str, int]]) -> list[int]:
     where some topic was silent.
     """
     newest: dict[str, int] = {}
-    segment: dict[str, int] = {}
+    resets: dict[str, int] = {}
     current, leader = 0, ""
     found = []
     for topic, stamp in stamps:
@@ -88,15 +97,15 @@ def segments(stamps: Sequence[tuple[str, int]]) -> list[int]:
         reset = last is not None and stamp <= last - JUMP_NS
         if last is None:
             joins = True
-        elif segment[topic] < current:
+        elif resets[topic] < current:
             joins = abs(stamp - newest[leader]) <= abs(stamp - last)
         else:
             joins = False
         if joins:
-            segment[topic] = current
+            resets[topic] = current
         elif reset:
-            current, leader = max(current, segment[topic] + 1), topic
-            segment[topic] = current
+            current, leader = max(current, resets[topic] + 1), topic
+            resets[topic] = current
         newest[topic] = stamp if joins or reset or last is None else max(last, stamp)
-        found.append(segment[topic])
+        found.append(resets[topic])
     return found

@@ -25,7 +25,7 @@ class ActionBuffer:
         name: topic named in errors.
     """
 
-    def __init__(self, dim: int | None, mode: str = "hold", capacity: int = 4096, name: str = "action"):
+    def __init__(self, dim: int | None, *, mode: str = "hold", capacity: int = 4096, name: str = "action"):
         self.dim, self.mode, self.capacity, self.name = dim, mode, capacity, name
         self._items: list[tuple[int, int, NDArray[np.float64]]] = []
         self._count = 0
@@ -131,7 +131,7 @@ class Commands:
     def __init__(self, dims: Sequence[int], mode: str = "hold"):
         self._lock = threading.Condition()
         self._dim, self._mode = sum(dims), mode
-        self._executed = JoinedActions([ActionBuffer(dim, mode, name="action") for dim in dims])
+        self._executed = JoinedActions([ActionBuffer(dim, mode=mode, name="action") for dim in dims])
         self._plan: ActionBuffer | None = None
         self._plan_start = 0
 
@@ -149,7 +149,7 @@ class Commands:
         """
         if len(stamps_ns) == 0:
             raise InputError("plan: expected at least one action, got none")
-        plan = ActionBuffer(self._dim, self._mode, name="plan")
+        plan = ActionBuffer(self._dim, mode=self._mode, name="plan")
         for stamp, value in zip(stamps_ns, values, strict=True):
             plan.push(stamp, value)
         with self._lock:
@@ -168,7 +168,7 @@ class Commands:
         with self._lock:
             self._lock.wait_for(lambda: (self._executed.newest_ns or 0) >= stamp_ns, timeout)
 
-    def ahead(self, stamp_ns: int, step_ns: int, count: int, hold: bool) -> NDArray[np.float32] | None:
+    def ahead(self, stamp_ns: int, step_ns: int, count: int, *, hold: bool) -> NDArray[np.float32] | None:
         """Commands in force at ``stamp_ns + k * step_ns`` for k = 1..count, float32 [count, dim].
 
         Executed commands come before planned ones, planned ones before the last one held. None if

@@ -20,28 +20,32 @@ OPEN_FILES = 16  # kept open, with their chunk indices, by each process
 Messages = Iterator[tuple[str, int, bytes]]  # type, receive time, bytes
 
 
-def records_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Iterator[Record]:
+def records_between(file: Path, topic: str, *, first_ns: int, last_ns: int) -> Iterator[Record]:
     """Messages of ``topic`` received from ``first_ns`` to ``last_ns``, both included.
 
-    They come in the order, and with the ``duplicate_index``, that ``storage.records`` gives them. Whole
+    They come in the order, and with the ``duplicate_index``, that ``rosbag.records`` gives them. Whole
     files are read by their index, cut-off ones from a list of their chunks (mcap) or from end to end
     (sqlite3).
 
     Args:
         file: an unpacked storage file.
         topic: topic of a standard type.
+        first_ns, last_ns: receive times, ns.
     """
     read = sqlite_between if file.suffix == ".db3" else mcap_between
     before = None
-    for msgtype, received, raw in read(file, topic, first_ns, last_ns):
+    for msgtype, received, raw in read(file, topic, first_ns=first_ns, last_ns=last_ns):
         duplicate_index = (
             before.duplicate_index + 1 if before is not None and before.received_ns == received else 0
         )
-        before = Record(topic, msgtype, received, inflated(raw), standard_types(), file, duplicate_index)
+        before = Record(
+            topic=topic, msgtype=msgtype, received_ns=received, raw=inflated(raw), types=standard_types(),
+            file=file, duplicate_index=duplicate_index,
+        )  # fmt: skip
         yield before
 
 
-def mcap_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Messages:
+def mcap_between(file: Path, topic: str, *, first_ns: int, last_ns: int) -> Messages:
     # A file that is open is never shared with a forked process: both would move its position.
     return open_mcap(file, file.stat().st_mtime_ns, os.getpid())(topic, first_ns, last_ns)
 
@@ -68,7 +72,7 @@ def open_mcap(file: Path, _changed: int, _process: int) -> Callable[[str, int, i
     return read
 
 
-def sqlite_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Messages:
+def sqlite_between(file: Path, topic: str, *, first_ns: int, last_ns: int) -> Messages:
     with closing(open_sqlite(file)) as connection:
         try:
             found = connection.execute(
@@ -77,7 +81,7 @@ def sqlite_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Messa
                 (topic, first_ns, last_ns),
             ).fetchall()
         except sqlite3.DatabaseError:  # it breaks off before its own index
-            yield from sqlite_cut(connection, topic, first_ns, last_ns)
+            yield from sqlite_cut(connection, topic, first_ns=first_ns, last_ns=last_ns)
             return
         for key, msgtype, received in found:
             with suppress(sqlite3.DatabaseError):  # beyond the place where it breaks off
@@ -85,7 +89,7 @@ def sqlite_between(file: Path, topic: str, first_ns: int, last_ns: int) -> Messa
                 yield msgtype, received, raw
 
 
-def sqlite_cut(connection: sqlite3.Connection, topic: str, first_ns: int, last_ns: int) -> Messages:
+def sqlite_cut(connection: sqlite3.Connection, topic: str, *, first_ns: int, last_ns: int) -> Messages:
     """The same from end to end, as far as it goes."""
     with suppress(sqlite3.DatabaseError):
         for name, msgtype, received, raw, _ in sqlite_messages(connection, first_ns, last_ns):

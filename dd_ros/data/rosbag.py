@@ -23,12 +23,13 @@ from rosbags.typesys.store import Typestore
 
 from dd_ros.data.recovery import read_damaged, standard_types
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 FILES = (".mcap", ".db3")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Record:
     """A message as it lies in a bag.
 
@@ -74,10 +75,10 @@ def folder_of(path: Path) -> list[Path]:
     return list(path.iterdir()) if path.is_dir() else []
 
 
-def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
+def records(bag: Path, topics: Sequence[str] | None, problems: Report) -> Iterator[Record]:
     """Messages of ``topics`` (None: of all) as long as the bag can be read.
 
-    What is wrong with the bag is appended to ``problems``, one line each; nothing is raised for it.
+    What is wrong with the bag is added to ``problems``; nothing is raised for it.
     """
     for file in listed_files(bag, problems):
         last: dict[str, Record] = {}
@@ -89,7 +90,7 @@ def records(bag: Path, topics: Sequence[str] | None, problems: list[str]) -> Ite
             yield record
 
 
-def listed_files(bag: Path, problems: list[str]) -> list[Path]:
+def listed_files(bag: Path, problems: Report) -> list[Path]:
     """Storage files of a bag: those its metadata lists, or else all there are."""
     if bag.is_file():
         return [bag]
@@ -98,15 +99,15 @@ def listed_files(bag: Path, problems: list[str]) -> list[Path]:
         named = [bag / Path(name).name for name in about["relative_file_paths"]]
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         reason = f"metadata.yaml: {type(error).__name__}"
-        problems.append(f"{bag}: not closed properly or damaged ({reason}); read as far as it goes")
+        problems.add(bag, f"not closed properly or damaged ({reason})", "read as far as it goes")
         return storage_files(bag)
     gone = [file.name for file in named if not file.exists()]
     if gone:
-        problems.append(f"{bag}: {', '.join(gone)} missing; the other files are used")
+        problems.add(bag, f"{', '.join(gone)} missing", "the other files are used")
     return [file for file in named if file.exists()]
 
 
-def file_records(file: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
+def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> Iterator[Record]:
     """Messages of one storage file, by receive time; of one that cannot be opened in the file's order."""
     with unpacked(file, problems) as plain:
         try:
@@ -114,30 +115,40 @@ def file_records(file: Path, topics: Sequence[str] | None, problems: list[str]) 
             reader.open()
         except Exception as error:  # the storage libraries raise many kinds for a damaged file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            problems.append(f"{file}: not closed properly or damaged ({reason}); read as far as it goes")
-            yield from salvage(file, plain, topics, problems)
+            problems.add(file, f"not closed properly or damaged ({reason})", "read as far as it goes")
+            yield from recover(file, plain, topics, problems=problems)
             return
         types = reader.typestore
         chosen = [c for c in reader.connections if topics is None or c.topic in topics]
         try:
             for connection, received, raw in reader.messages(chosen) if chosen else ():  # no choice means all
-                yield Record(connection.topic, connection.msgtype, received, inflated(raw), types, file)
+                yield Record(
+                    topic=connection.topic, msgtype=connection.msgtype, received_ns=received, raw=inflated(raw),
+                    types=types, file=file,
+                )  # fmt: skip
         except Exception as error:
-            problems.append(f"{file}: damaged in the middle ({error}); read as far as it goes")
+            problems.add(file, f"damaged in the middle ({error})", "read as far as it goes")
         finally:
             with suppress(AnyReaderError):
                 reader.close()
 
 
-def salvage(file: Path, plain: Path, topics: Sequence[str] | None, problems: list[str]) -> Iterator[Record]:
+def recover(file: Path, plain: Path, topics: Sequence[str] | None, *, problems: Report) -> Iterator[Record]:
     """Messages of a storage file without its end; ``plain`` is the file, unpacked."""
     try:
         for topic, msgtype, received, raw, types in read_damaged(plain):
             if topics is None or topic in topics:
-                yield Record(topic, msgtype, received, inflated(raw), types, file)
+                yield Record(
+                    topic=topic,
+                    msgtype=msgtype,
+                    received_ns=received,
+                    raw=inflated(raw),
+                    types=types,
+                    file=file,
+                )
     except Exception as error:
-        problems.append(
-            f"{file}: cut off or damaged ({type(error).__name__}: {error}); the readable part is used"
+        problems.add(
+            file, f"cut off or damaged ({type(error).__name__}: {error})", "the readable part is used"
         )
 
 
@@ -149,7 +160,7 @@ def inflated(raw: bytes) -> bytes:
 
 
 @contextmanager
-def unpacked(file: Path, problems: list[str]) -> Iterator[Path]:
+def unpacked(file: Path, problems: Report) -> Iterator[Path]:
     """The storage file itself, or a temporary copy of a compressed one, as far as it can be unpacked."""
     if file.suffix in FILES:
         yield file
@@ -159,7 +170,7 @@ def unpacked(file: Path, problems: list[str]) -> Iterator[Path]:
         try:
             unpack(file, plain)
         except (zstandard.ZstdError, OSError) as error:
-            problems.append(f"{file}: cannot be unpacked to its end ({error}); the readable part is used")
+            problems.add(file, f"cannot be unpacked to its end ({error})", "the readable part is used")
         yield plain
 
 

@@ -26,6 +26,7 @@ from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, p
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
+from dd_ros.report import Report
 
 METRICS = ("psnr", "ssim", "psnr_moving", "features")
 ACTIONS = ("true", "zero", "shuffled", "hold")
@@ -164,10 +165,10 @@ def evaluate_episodes(
 def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[Episode]:
     """Episodes of all ``bags``; what cannot be used of them is said on the console."""
     episodes: list[Episode] = []
-    problems: list[str] = []
+    problems = Report()
     for bag in progress(bags, "reading bags"):
         episodes += read_episodes(bag, spec, problems)
-    for problem in dict.fromkeys(problems):
+    for problem in problems:
         console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return episodes
 

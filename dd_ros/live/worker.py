@@ -225,7 +225,7 @@ class Worker:
         if stamp is None or observed is None:
             return
         actions = self._commands.ahead(
-            stamp, predictor.step_ns, predictor.horizon, self.settings.hold_last_action
+            stamp, predictor.step_ns, predictor.horizon, hold=self.settings.hold_last_action
         )
         if actions is None:
             self._problems.report(

@@ -33,6 +33,7 @@ from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.images import resize
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 SPEC = StreamSpec(
     image_topic="/camera/image_raw",
@@ -53,7 +54,7 @@ def acting(*texts: str, kind: str | None = None) -> StreamSpec:
 @pytest.mark.parametrize("zstd", [False, True])
 def test_frames_and_actions_come_back(tmp_path: Path, storage: str, zstd: bool) -> None:
     bag = write_bag(tmp_path / "bag", robot_messages(), storage, zstd)
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(bag, SPEC, problems)
     assert not problems
     assert len(episode) == 30
@@ -149,7 +150,7 @@ def test_a_cut_off_mcap_gives_what_is_readable(tmp_path: Path, keep_metadata: bo
     file.write_bytes(whole[: len(whole) // 2])
     if not keep_metadata:
         (bag / "metadata.yaml").unlink()
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(bag, SPEC, problems)
     assert 10 < len(episode) < 40
     assert np.array_equal(episode.frames[5], resize(make_frame(5, 240, 160), 48, 32))
@@ -168,7 +169,7 @@ def test_a_cut_off_sqlite_gives_what_is_readable(tmp_path: Path) -> None:
     (file,) = bag.glob("*.db3")
     whole = file.read_bytes()
     file.write_bytes(whole[: 3 * len(whole) // 4])
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(bag, SPEC, problems)
     assert len(episode) > 10
     assert problems
@@ -192,7 +193,7 @@ def test_images_that_do_not_decode_and_odd_actions_are_left_out_and_named(tmp_pa
         IMAGE, header=header(messages[5][2]), height=32, width=48, encoding="rgb8", is_bigendian=0, step=144,
         data=np.zeros(10, np.uint8)))  # fmt: skip
     messages[8] = ("/action", JOINTS, messages[8][2], joints(messages[8][2], (1.0, 2.0, 3.0)))
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert len(episode) == 10
     assert np.array_equal(episode.frames[2], make_frame(1))  # one missed step repeats the frame before
@@ -231,7 +232,7 @@ def test_one_command_that_is_too_short_is_left_out(tmp_path: Path) -> None:
     messages = robot_messages(6)
     messages[4] = ("/action", JOINTS, messages[4][2], joints(messages[4][2], ()))
     chosen = acting("/action.position[0:2]")
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), chosen, problems)
     assert episode.actions[:, 0] == pytest.approx([0.0, 0.1, 0.1, 0.3, 0.4, 0.5])
     assert any("has only 0 values" in problem for problem in problems)
@@ -254,7 +255,7 @@ def test_only_images_that_are_due_are_decoded(tmp_path: Path) -> None:
             message.data = message.data[:5]
         messages.append(("/action", JOINTS, stamp - 1000, joints(stamp - 1000, (number, 0))))
         messages.append(("/camera/image_raw", IMAGE, stamp, message))
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert len(problems) == 1
     assert len(episode) == 10
@@ -373,7 +374,7 @@ def test_one_of_several_topics_that_is_missing_or_unusable(tmp_path: Path) -> No
 def test_commands_unlike_most_are_left_out_even_the_first(tmp_path: Path) -> None:
     messages = robot_messages(6)
     messages[0] = ("/action", JOINTS, messages[0][2], joints(messages[0][2], (7.0,)))
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert len(episode) == 5
     assert [problem.partition(": ")[2] for problem in problems] == ["expected 2 action values, got 1"]
@@ -382,7 +383,7 @@ def test_commands_unlike_most_are_left_out_even_the_first(tmp_path: Path) -> Non
 def test_images_of_several_sizes_are_stretched_and_named(tmp_path: Path) -> None:
     large = {m[2]: m for m in robot_messages(12, width=96, height=64)}
     messages = [large[m[2]] if m[1] == IMAGE and m[2] >= START + 8 * STEP else m for m in robot_messages(12)]
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), SPEC, problems)
     assert episode.frames.shape == (12, 32, 48, 3)
     (problem,) = problems

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.data.clocks import choose_stamps, segments
+from dd_ros.data.clocks import choose_stamps, count_resets
+from dd_ros.report import Report
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -36,7 +37,7 @@ def test_headers_where_both_are_of_one_clock(
     image: int | None, action: int | None, chosen: str, said: str
 ) -> None:
     images, actions = topic(20 * DAY, 9, image), topic(20 * DAY, 12, action)
-    problems: list[str] = []
+    problems = Report()
     pick = 0 if chosen == "headers" else 1
     found = choose_stamps({"/image": images, "/action": actions}, problems)
     assert found == {
@@ -49,7 +50,7 @@ def test_headers_where_both_are_of_one_clock(
 
 def test_commands_without_header_keep_their_arrival_beside_stamped_images() -> None:
     images, actions = topic(20 * DAY, 9, -50_000_000), topic(20 * DAY, 12, None)
-    found = choose_stamps({"/image": images, "/action": actions}, [])
+    found = choose_stamps({"/image": images, "/action": actions}, Report())
     assert found == {
         "/image": [header for header, _ in images],
         "/action": [received for _, received in actions],
@@ -59,10 +60,10 @@ def test_commands_without_header_keep_their_arrival_beside_stamped_images() -> N
 def test_a_message_that_lacks_its_stamp() -> None:
     images, actions = topic(20 * DAY, 9, -50_000_000), topic(20 * DAY, 12, 0)
     images[4] = (None, images[4][1])
-    assert choose_stamps({"/image": images, "/action": actions}, [])["/image"][4] == images[4][1]
+    assert choose_stamps({"/image": images, "/action": actions}, Report())["/image"][4] == images[4][1]
     images, actions = topic(20 * DAY, 9, -9 * DAY), topic(20 * DAY, 12, -9 * DAY)
     images[0] = (None, images[0][1])  # a simulation that had not begun: no time on its clock
-    assert choose_stamps({"/image": images, "/action": actions}, [])["/image"][0] is None
+    assert choose_stamps({"/image": images, "/action": actions}, Report())["/image"][0] is None
 
 
 @given(
@@ -83,7 +84,7 @@ def test_resets_are_counted_once_for_all_topics(
             if step >= late and step % every == phase % every:
                 stamps.append(("action", step * SECOND // 10 + 1000))
                 expected.append(take)
-    assert segments(stamps) == expected
+    assert count_resets(stamps) == expected
 
 
 def test_messages_under_way_during_a_reset_stay_with_their_own_time() -> None:
@@ -96,9 +97,9 @@ def test_messages_under_way_during_a_reset_stay_with_their_own_time() -> None:
         ("image", 1),
         ("image", 2),
     ]
-    assert segments([(t, s * SECOND) for t, s in order]) == [0, 0, 1, 0, 1, 1, 1]
+    assert count_resets([(t, s * SECOND) for t, s in order]) == [0, 0, 1, 0, 1, 1, 1]
 
 
 def test_small_steps_back_are_no_reset() -> None:
     order = [("image", 0), ("image", 900_000_000), ("image", 100_000_000), ("action", 0), ("image", SECOND)]
-    assert segments(order) == [0] * 5
+    assert count_resets(order) == [0] * 5

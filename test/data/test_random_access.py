@@ -18,6 +18,7 @@ from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.random_access import records_between
 from dd_ros.data.rosbag import Record, records, unpacked
+from dd_ros.report import Report
 
 TOPIC = "/camera/image_raw"
 SPEC = StreamSpec(
@@ -49,10 +50,12 @@ def identity(record: Record) -> tuple[Any, ...]:
 
 def check(bag: Path, first: int, last: int) -> int:
     """Every stretch of every file is what a full read has in it; returns how much that was."""
-    everything = [r for r in records(bag, (TOPIC,), []) if first <= r.received_ns <= last]
+    everything = [r for r in records(bag, (TOPIC,), Report()) if first <= r.received_ns <= last]
     for file in {record.file for record in everything}:
-        with unpacked(file, []) as plain:
-            found = [identity(record) for record in records_between(plain, TOPIC, first, last)]
+        with unpacked(file, Report()) as plain:
+            found = [
+                identity(record) for record in records_between(plain, TOPIC, first_ns=first, last_ns=last)
+            ]
         assert found == [identity(record) for record in everything if record.file == file]
     return len(everything)
 
@@ -89,10 +92,10 @@ def test_split_bags(tmp_path: Path) -> None:
     for index, part in enumerate(parts):
         (file,) = part.glob("*.mcap")
         file.rename(bag / f"bag_{index}.mcap")
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(bag, SPEC, problems)
     assert len(episode) == 40
-    assert "metadata.yaml" in problems[0]
+    assert "metadata.yaml" in problems.lines()[0]
     assert check(bag, START + 15 * STEP, START + 25 * STEP) == 11
 
 
@@ -117,7 +120,7 @@ def test_a_file_that_the_metadata_lists_and_nobody_has(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", robot_messages(12))
     text = (bag / "metadata.yaml").read_text()
     (bag / "metadata.yaml").write_text(text.replace("- bag.mcap", "- bag.mcap\n  - bag_1.mcap"))
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(bag, SPEC, problems)
     assert len(episode) == 12
-    assert problems == [f"{bag}: bag_1.mcap missing; the other files are used"]
+    assert list(problems) == [f"{bag}: bag_1.mcap missing; the other files are used"]

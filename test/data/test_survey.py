@@ -11,8 +11,10 @@ import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, make_frame, robot_messages, write_bag
 
 from dd_ros.config import parse_actions
-from dd_ros.data.survey import BagInfo, choose_topics, describe_streams, image_size, inspect_bag, typical_rate
+from dd_ros.data.stream_choice import choose_topics, describe_streams, model_size
+from dd_ros.data.survey import BagInfo, inspect_bag, typical_rate
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 CAMERA, ACTION = "/camera/image_raw", parse_actions(["/action"])
 Messages = list[tuple[str, str, int, Any]]
@@ -41,12 +43,14 @@ def test_topics(tmp_path: Path) -> None:
     assert camera.stamps == action.stamps == "header"
     assert action.detail == "action, 2 values: 0..1, -1..0"
     assert (action.low.tolist(), action.high.tolist()) == ([0.0, -1.0], [1.0, 0.0])
-    assert not info.problems + camera.problems + action.problems
+    assert not [*info.problems, *camera.problems, *action.problems]
 
 
 def test_commands_that_teach_nothing_or_change(tmp_path: Path) -> None:
     constant = look(tmp_path / "constant", commands(robot_messages(9), (1.0, 2.0))).topic("/action")
-    assert constant.problems == ["constant: all 9 commands are the same, a model cannot learn from them"]
+    assert list(constant.problems) == [
+        "constant: all 9 commands are the same, a model cannot learn from them"
+    ]
     changing = look(tmp_path / "changing", commands(robot_messages(9), (1.0, 2.0), (2.0, 2.0), (1.0,)))
     (problem,) = changing.topic("/action").problems
     assert "the number of values changes: 2 (6 messages), 1 (3 messages)" in problem
@@ -65,7 +69,7 @@ def test_stamps(tmp_path: Path) -> None:
     assert {topic.stamps for topic in info.topics} == {"received"}
     assert info.topic(CAMERA).rate == pytest.approx(10.0)
     twice = [m for message in robot_messages(9) for m in (message, message)]
-    assert look(tmp_path / "twice", twice).topic(CAMERA).problems == [
+    assert list(look(tmp_path / "twice", twice).topic(CAMERA).problems) == [
         "messages repeat a time stamp (9 times)"
     ]
 
@@ -80,7 +84,9 @@ def test_rates_of_header_stamps_not_of_arrival(tmp_path: Path) -> None:
         messages.append((CAMERA, IMAGE, received, image(stamp, make_frame(number))))
     info = look(tmp_path / "bag", messages)
     assert info.topic(CAMERA).rate == pytest.approx(30.0, rel=1e-3)
-    assert describe_streams([info], CAMERA, ACTION, []).rate_hz == pytest.approx(15.0, rel=1e-3)
+    assert describe_streams([info], CAMERA, ACTION, problems=Report()).rate_hz == pytest.approx(
+        15.0, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,10 @@ def test_bags_that_differ_are_named_and_the_rest_is_described(tmp_path: Path) ->
         "still": (robot_messages(1), "expected several images at different times, got 1"),
     }  # fmt: skip
     infos = usual + [look(tmp_path / name, messages) for name, (messages, _) in odd.items()]
-    problems: list[str] = []
-    spec = describe_streams(infos, CAMERA, ACTION, problems)
+    problems = Report()
+    spec = describe_streams(infos, CAMERA, ACTION, problems=problems)
     assert spec.rate_hz == 10.0
-    assert (spec.width, spec.height) == image_size(48, 32)
+    assert (spec.width, spec.height) == model_size(48, 32)
     assert (spec.actions[0].type, spec.actions[0].fields, spec.actions[0].dim) == (JOINTS, ("position",), 2)
     for name, (_, text) in odd.items():
         assert sum(str(tmp_path / name) in problem and text in problem for problem in problems) == 1, problems
@@ -122,7 +128,7 @@ def test_what_cannot_be_described(tmp_path: Path) -> None:
     ):
         sources = parse_actions([action])
         with pytest.raises(InputError, match=text):
-            describe_streams([inspect_bag(tmp_path / "bag", sources)], camera, sources, [])
+            describe_streams([inspect_bag(tmp_path / "bag", sources)], camera, sources, problems=Report())
     two = look(tmp_path / "two", [*robot_messages(3), ("/arm", JOINTS, START, joints(START, (1.0, 2.0)))])
     with pytest.raises(InputError, match="--action-topic: expected one topic of commands"):
         choose_topics([two], None, ())

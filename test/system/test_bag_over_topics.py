@@ -24,6 +24,7 @@ from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
 from dd_ros.processes import free_domain
+from dd_ros.report import Report
 from dd_ros.ros.inputs import Inputs
 from dd_ros.ros.node import PredictorNode
 from dd_ros.ros.topics import message_class
@@ -124,7 +125,7 @@ def play(
         node.start()
         monkeypatch.setattr(Predictor, "observe", noting)
         spin(lambda: all(publisher.get_subscription_count() for publisher in outputs.values()))
-        for number, record in enumerate(records(bag, None, []), start=1):
+        for number, record in enumerate(records(bag, None, Report()), start=1):
             message = deserialize_message(bytes(record.raw), message_class(record.msgtype))
             outputs[record.topic].publish(message)
             spin(lambda number=number: len(arrived) == number and len(taken) == len(put))

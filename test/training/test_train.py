@@ -15,7 +15,7 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.checkpoint import load_checkpoint
 from dd_ros.data.bags import find_bags
-from dd_ros.data.survey import image_size
+from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import adopt, default_recipe, finetune
@@ -133,7 +133,7 @@ def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Pat
     out = tmp_path / "mine"
     finetune([robot_bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
     predictor = Predictor.load(out, device="cpu")
-    assert (predictor.width, predictor.height) == image_size(48, 32)
+    assert (predictor.width, predictor.height) == model_size(48, 32)
     assert predictor.config.streams.rate_hz == pytest.approx(10.0)
     assert (
         "Beats copy-last" in (out / "README.md").read_text()

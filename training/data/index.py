@@ -23,16 +23,17 @@ from numpy.typing import NDArray
 
 from dd_ros.config import StreamSpec
 from dd_ros.data import lerobot
-from dd_ros.data.bags import note_size, read_runs
-from dd_ros.data.images import decode_rgb, image_size
+from dd_ros.data.bags import SizeWatch, read_runs
+from dd_ros.data.images import decode_rgb
 from dd_ros.data.random_access import records_between
 from dd_ros.data.rosbag import Record, storage_files
 from dd_ros.data.steps import Episode, Step, part_name
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
+from dd_ros.report import Entry, Report
 from dd_ros_training.data.unpacked import plain_file
 
-VERSION = 1  # of the rules by which an index is made
+VERSION = 2  # of the rules by which an index is made
 
 
 class TrainingEpisode(Protocol):
@@ -146,13 +147,13 @@ class IndexedBag:
         folder: holds the index.
         files: storage files of the bag.
         spec: the streams it was indexed for.
-        problems: what could not be used, one line each.
+        problems: what could not be used.
     """
 
     folder: Path
     files: tuple[Path, ...]
     spec: StreamSpec
-    problems: tuple[str, ...]
+    problems: tuple[Entry, ...]
 
     def rows(self, first: int, last: int) -> NDArray[np.void]:
         """Rows of the index, copied; see ``row_type``."""
@@ -175,7 +176,7 @@ class IndexedBag:
         file = plain_file(self.files[number], self.folder.parent / "unpacked")
         times = [place.received for place in wanted]
         found = {}
-        for record in records_between(file, self.spec.image_topic, min(times), max(times)):
+        for record in records_between(file, self.spec.image_topic, first_ns=min(times), last_ns=max(times)):
             place = RecordLocation(number, record.received_ns, record.duplicate_index)
             if place in wanted:
                 try:
@@ -186,20 +187,21 @@ class IndexedBag:
 
 
 def index_bags(
-    bags: Sequence[Path], spec: StreamSpec, cache: Path, problems: list[str]
+    bags: Sequence[Path], spec: StreamSpec, cache: Path, *, problems: Report | None = None
 ) -> list[TrainingEpisode]:
     """Episodes of all usable ``bags``, indexed under ``cache``; LeRobot data sets have an index of their own.
 
     Args:
-        problems: takes one line for everything that could not be used, whole bags too.
+        problems: takes everything that could not be used, whole bags too.
     """
+    problems = Report() if problems is None else problems
     episodes: list[TrainingEpisode] = []
     for bag in progress(bags, "looking through bags"):
         if lerobot.set_of(bag):
             episodes += lerobot.index_bag(bag, spec, problems)
             continue
         indexed, found = index_bag(bag, spec, cache)
-        problems += indexed.problems
+        problems.update(Report(indexed.problems))
         episodes += found
     return episodes
 
@@ -220,7 +222,7 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); make room there") from error
     about = json.loads((folder / "index.json").read_text())
-    indexed = IndexedBag(folder, tuple(files), spec, tuple(about["problems"]))
+    indexed = IndexedBag(folder, tuple(files), spec, tuple(Entry(*entry) for entry in about["problems"]))
     bounds = np.concatenate([[0], np.cumsum(about["lengths"], dtype=int)]).tolist()
     return indexed, [
         BagEpisode(indexed, part_name(bag.stem, index), first, last)
@@ -237,16 +239,17 @@ def key(bag: Path, files: Sequence[Path], spec: StreamSpec) -> str:
 
 def build(bag: Path, files: Sequence[Path], spec: StreamSpec, folder: Path) -> None:
     """Write the index of a bag, whole or not at all."""
-    problems: list[str] = []
+    problems = Report()
     try:
-        runs = read_runs(bag, spec, place_in(bag, files, spec, problems), problems)
+        runs = read_runs(bag, spec, problems, keep=place_in(bag, files, spec, problems=problems))
     except InputError as error:
-        runs, problems = [], [*problems, f"left out: {error}"]
+        runs = []
+        problems.add(bag, error, "left out")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
         np.save(staging / "steps.npy", rows_of(runs))
-        about = {"bag": str(bag), "lengths": [len(run) for run in runs], "problems": problems}
+        about = {"bag": str(bag), "lengths": [len(run) for run in runs], "problems": problems.entries}
         (staging / "index.json").write_text(json.dumps(about))
         os.replace(staging, folder)
     except OSError:
@@ -257,15 +260,15 @@ def build(bag: Path, files: Sequence[Path], spec: StreamSpec, folder: Path) -> N
 
 
 def place_in(
-    bag: Path, files: Sequence[Path], spec: StreamSpec, problems: list[str]
+    bag: Path, files: Sequence[Path], spec: StreamSpec, *, problems: Report
 ) -> Callable[[Record], RecordLocation]:
     """What the index keeps of an image record: its place; InputError if the image does not decode."""
     numbers = {file: number for number, file in enumerate(files)}
-    size: list[str] = []
+    sizes = SizeWatch(bag, spec, problems)
 
     def place(record: Record) -> RecordLocation:
         decode_rgb(record.msg, 1, 1)  # whether it decodes, at little cost
-        note_size(bag, spec, image_size(record.msg), size, problems)
+        sizes.look(record.msg)
         return RecordLocation(numbers[record.file], record.received_ns, record.duplicate_index)
 
     return place

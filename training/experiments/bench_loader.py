@@ -21,8 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
-from dd_ros.data.survey import choose_topics, describe_streams, inspect_bag
+from dd_ros.data.stream_choice import choose_topics, describe_streams
+from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.data.batches import BagData, begin_worker, context
 from dd_ros_training.data.clips import fit_actions, spans_of
@@ -106,7 +108,7 @@ def streams_of(
     """What training would make of the bags; ``size`` is another width and height."""
     sources = parse_actions(actions) if actions else ()
     infos = [inspect_bag(bags[0], sources)]
-    streams = describe_streams(infos, *choose_topics(infos, image_topic, sources), [])
+    streams = describe_streams(infos, *choose_topics(infos, image_topic, sources), problems=Report())
     return streams.model_copy(update={"width": size[0], "height": size[1]}) if size else streams
 
 
@@ -129,12 +131,12 @@ def main(
     streams = streams_of(found, image_topic=image_topic, actions=action_topic, size=size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        problems: list[str] = []
-        episodes = index_bags(found, streams, Path(folder), problems)
+        problems = Report()
+        episodes = index_bags(found, streams, Path(folder), problems=problems)
         indexing = time.perf_counter() - start
         steps = sum(map(len, episodes))
         if not steps:
-            raise click.ClickException(f"no usable bag; {problems[0]}")
+            raise click.ClickException(f"no usable bag; {problems.lines()[0]}")
         hour = episodes * (1 + int(minutes * 60 * streams.rate_hz) // steps)
         load = os.getloadavg()[0]
         rate = decoding_rate(hour, workers)

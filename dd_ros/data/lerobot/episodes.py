@@ -34,6 +34,7 @@ from dd_ros.data.steps import (
     part_name,
 )
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 SENT_NS = 1  # a command is in force so long after the stamp of the image it was recorded with
 CHOICE = re.compile(r"(.+?)(?:\[(-?\d+|\d*:\d*)\])?")  # a feature, or [index] or [from:to] of it
@@ -109,24 +110,24 @@ class LeRobotReader:
         Raises:
             InputError: one of them cannot be read; those before it have come.
         """
-        problems: list[str] = []
+        problems = Report()
         images = self.images(episode, range(start, stop), problems)
         for expected, (number, rgb) in enumerate(images, start):
             if number != expected:
                 raise InputError(f"{self.path}: episode {episode}: no frame {expected} of {self.image_key}")
             yield rgb
         if problems:
-            raise InputError(problems[0])
+            raise InputError(problems.lines()[0])
 
     def images(
-        self, episode: int, wanted: Sequence[int], problems: list[str], *, size: tuple[int, int] | None = None
+        self, episode: int, wanted: Sequence[int], problems: Report, *, size: tuple[int, int] | None = None
     ) -> Numbered:
         """Those of the ``wanted`` frames that can be read, one in memory at a time.
 
         Args:
             episode: its number.
             wanted: increasing numbers of frames in it.
-            problems: takes a line if some cannot be read.
+            problems: is told if some cannot be read.
             size: width and height to stretch them to; None leaves them as they were recorded.
         """
         place = self.data.episodes[episode]
@@ -140,9 +141,9 @@ class LeRobotReader:
         except InputError as error:
             reason = f"; {str(error).removeprefix(f'{file}: ')}"
         if found < len(wanted):
-            problems.append(
-                f"{file}: episode {episode}: {len(wanted) - found} of {len(wanted)} frames of "
-                f"{self.image_key} are missing or damaged{reason}"
+            problems.add(
+                f"{file}: episode {episode}",
+                f"{len(wanted) - found} of {len(wanted)} frames of {self.image_key} are missing or damaged{reason}",
             )
 
     def _from_video(self, episode: int, wanted: Sequence[int], size: tuple[int, int] | None) -> Numbered:
@@ -223,17 +224,21 @@ def reader_at(path: Path, spec: StreamSpec) -> LeRobotReader:
     return reader_of(LeRobotSet(path), spec)
 
 
-def read_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[Episode]:
+def read_bag(bag: Path, spec: StreamSpec, problems: Report) -> list[Episode]:
     """The episode that ``bag`` names in place of a bag; InputError if it holds no usable step."""
-    found = read_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
+    known = len(problems)
+    found = read_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems=problems)
     if not found:
-        raise InputError(f"{bag}: no usable step" + "".join(f"; {problem}" for problem in problems[-1:]))
+        why = (
+            problems.lines(known) or problems.lines()
+        )  # it may have been said of another episode in the file
+        raise InputError(f"{bag}: no usable step" + "".join(f"; {line}" for line in why[-1:]))
     return found
 
 
-def index_bag(bag: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
+def index_bag(bag: Path, spec: StreamSpec, problems: Report) -> list[LeRobotEpisode]:
     """As ``read_bag``, without images; an episode that cannot be used is named and left out."""
-    return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems)
+    return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems=problems)
 
 
 def keys_of(source: ActionSource) -> list[str]:
@@ -241,13 +246,13 @@ def keys_of(source: ActionSource) -> list[str]:
     return [f"{source.topic}.{field}" for field in source.fields] or [source.topic]
 
 
-def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]) -> list[Episode]:
+def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, *, problems: Report) -> list[Episode]:
     """One recorded episode at the model's rate and size: none if unusable, several if it has gaps.
 
     It is called ``SET/episode_000004``, its second part ``SET/episode_000004#1``. An image that cannot be
     read is a missed model step.
     """
-    found = time_line(reader, number, spec, problems)
+    found = times_and_commands(reader, number, spec, problems=problems)
     if found is None:
         return []
     stamps, commands = found
@@ -302,22 +307,22 @@ class LeRobotEpisode:
 
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 RGB [stop - start, H, W, 3], decoded now; InputError if one of them cannot be read."""
-        wanted, problems = self.numbers[start:stop].tolist(), list[str]()
+        wanted, problems = self.numbers[start:stop].tolist(), Report()
         images = self.reader.images(self.number, list(dict.fromkeys(wanted)), problems, size=self.size)
         found = dict(images)
         if problems:
-            raise InputError(problems[0])
+            raise InputError(problems.lines()[0])
         return np.stack([found[number] for number in wanted])
 
 
 def index_episode(
-    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+    reader: LeRobotReader, number: int, spec: StreamSpec, *, problems: Report
 ) -> list[LeRobotEpisode]:
     """One recorded episode as ``read_episode`` has it, without its images.
 
     Of those only the first and the last are tried: an episode that lacks one is named and left out.
     """
-    found = time_line(reader, number, spec, problems)
+    found = times_and_commands(reader, number, spec, problems=problems)
     if found is None:
         return []
     stamps, commands = found
@@ -329,25 +334,29 @@ def index_episode(
     episodes = []
     for index, run in enumerate(runs):
         times, numbers, actions = (np.array(column) for column in zip(*run, strict=True))
-        part = part_name(name, index)
-        episodes.append(LeRobotEpisode(reader, number, part, size, numbers, times, actions))
+        episodes.append(
+            LeRobotEpisode(
+                reader=reader, number=number, name=part_name(name, index), size=size,
+                numbers=numbers, stamps=times, actions=actions,
+            )
+        )  # fmt: skip
     return episodes
 
 
-def time_line(
-    reader: LeRobotReader, number: int, spec: StreamSpec, problems: list[str]
+def times_and_commands(
+    reader: LeRobotReader, number: int, spec: StreamSpec, *, problems: Report
 ) -> tuple[list[int], JoinedActions] | None:
     """Stamps (ns) of an episode's frames, and its commands; None if they cannot be read."""
     try:
         stamps, actions = reader.stamps(number), reader.actions(number)
     except InputError as error:
-        problems.append(str(error))
+        problems.add(reader.data.episodes[number].data, error)
         return None
     name = name_of(reader, number)
     usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
     if lost := len(actions) - len(usable):
-        problems.append(f"{name}: {lost} of {len(actions)} actions hold NaN or infinity; left out")
-    commands = ActionBuffer(reader.dim, spec.action_mode, len(actions), name)
+        problems.add(name, f"{lost} of {len(actions)} actions hold NaN or infinity", "left out")
+    commands = ActionBuffer(reader.dim, mode=spec.action_mode, capacity=len(actions), name=name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)
     return stamps.tolist(), JoinedActions([commands])

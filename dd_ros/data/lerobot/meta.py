@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dd_ros.data.lerobot.files import column_of, first_line, parquet
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 INFO = Path("meta/info.json")
 EPISODE = re.compile(r"episode_\d{6,}")
@@ -128,7 +129,7 @@ class LeRobotSet:
         path: its folder.
         info: frame rate and features.
         episodes: where each episode lies, by its number, in order.
-        problems: what of the ``meta`` folder cannot be used, one line each.
+        problems: what of the ``meta`` folder cannot be used.
 
     Raises:
         InputError: ``info.json`` is missing or unusable, or no episode is described.
@@ -136,7 +137,7 @@ class LeRobotSet:
 
     def __init__(self, path: Path):
         self.path, self.info = path, read_info(path / INFO)
-        self.problems: list[str] = []
+        self.problems = Report()
         try:
             self.episodes = dict(sorted(self._v3_places() if self.is_v3 else self._v2_places()))
         except (KeyError, IndexError, ValueError) as error:
@@ -145,7 +146,9 @@ class LeRobotSet:
                 f"got {self.info.data_path} and {self.info.video_path} ({first_line(error)})"
             ) from error
         if not self.episodes:
-            raise InputError(f"{path}: describes no episode" + "".join(f"; {p}" for p in self.problems[:1]))
+            raise InputError(
+                f"{path}: describes no episode" + "".join(f"; {line}" for line in self.problems.lines()[:1])
+            )
 
     @property
     def is_v3(self) -> bool:
@@ -176,7 +179,7 @@ class LeRobotSet:
                 entry = json.loads(line)
                 number, length = int(entry["episode_index"]), int(entry["length"])
             except (KeyError, TypeError, ValueError):
-                self.problems.append(f"{file}: expected the description of an episode, got {line[:60]!r}")
+                self.problems.add(file, f"expected the description of an episode, got {line[:60]!r}")
                 continue
             fields = {"episode_chunk": number // self.info.chunks_size, "episode_index": number}
             videos = {key: (self._video(key, fields), 0.0) for key in self._video_keys}
@@ -194,11 +197,11 @@ class LeRobotSet:
                     table = source.read(columns)
                 cells = [column_of(file, table, column).to_pylist() for column in columns]
             except InputError as error:
-                self.problems.append(str(error))
+                self.problems.add(file, error)
                 continue
             for values in zip(*cells, strict=True):
                 if None in values:
-                    self.problems.append(f"{file}: episode {values[0]}: expected the place of all its files")
+                    self.problems.add(f"{file}: episode {values[0]}", "expected the place of all its files")
                     continue
                 yield values[0], self._v3_place(dict(zip(columns, values, strict=True)))
 

@@ -21,6 +21,7 @@ from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError
 from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
+from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
 from dd_ros.ros.transport import node_environment
 
@@ -121,7 +122,7 @@ def image_transport(bag: Path, config: CheckpointConfig) -> str:
     """``raw`` or ``compressed``; InputError where the bag lacks one of the checkpoint's topics."""
     wanted = set(config.streams.topics)
     types: dict[str, str] = {}
-    for record in records(bag, None, []):
+    for record in records(bag, None, Report()):
         types.setdefault(record.topic, record.msgtype)
         if wanted <= set(types):
             break

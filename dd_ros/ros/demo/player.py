@@ -25,6 +25,7 @@ from dd_ros.data.actions import stamp_ns
 from dd_ros.data.bags import find_bags, read_actions
 from dd_ros.data.commands import JoinedActions
 from dd_ros.data.rosbag import Record, records
+from dd_ros.report import Report
 from dd_ros.resources import read_config
 from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at, to_time
@@ -63,19 +64,19 @@ class BagPlayer(ThreadedNode):
         while True:
             for bag in self._bags:
                 self.get_logger().info(f"playing {bag}")
-                problems: list[str] = []
+                problems = Report()
                 for record, offset, image in self._timed(bag, problems):
                     self._play(record, offset, image)
-                for problem in dict.fromkeys(problems):
+                for problem in problems:
                     self.get_logger().warning(problem)
                 if self.stopping.wait(PAUSE * self._config.horizon * self._step / 1e9):
                     return
 
-    def _timed(self, bag: Path, problems: list[str]) -> Iterator[tuple[Record, int, TimedImage | None]]:
+    def _timed(self, bag: Path, problems: Report) -> Iterator[tuple[Record, int, TimedImage | None]]:
         """Records when their time has come, with what to add to their stamps; images with their place in time."""
         streams = self._config.streams
-        recording = read_actions(bag, streams, problems)
-        images = zip(recording.image_stamps, recording.image_segments, strict=True)
+        timeline = read_actions(bag, streams, problems)
+        images = zip(timeline.image_stamps, timeline.image_resets, strict=True)
         offset: int | None = None
         for record in records(bag, streams.topics, problems):
             now = self.get_clock().now().nanoseconds
@@ -83,8 +84,8 @@ class BagPlayer(ThreadedNode):
                 offset = now - record.received_ns
             if self.stopping.wait(max(0, record.received_ns + offset - now) / 1e9):
                 return
-            stamp, segment = next(images) if record.topic == streams.image_topic else (None, 0)
-            yield record, offset, None if stamp is None else TimedImage(stamp, recording.actions[segment])
+            stamp, resets = next(images) if record.topic == streams.image_topic else (None, 0)
+            yield record, offset, None if stamp is None else TimedImage(stamp, timeline.actions[resets])
 
     def _play(self, record: Record, offset: int, image: TimedImage | None) -> None:
         kind = message_class(record.msgtype)

@@ -20,22 +20,23 @@ from dd_ros.data.lerobot import LeRobotEpisode, LeRobotReader, LeRobotSet, index
 from dd_ros.data.lerobot.episodes import read_episode, reader_at
 from dd_ros.data.steps import Episode, StepClock, due_images, episode_of, model_steps, part_name
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
 KINDS = [("v2.1", "video"), ("v2.1", "image"), ("v3.0", "video"), ("v3.0", "image")]
 
 
-def read_episodes(path: Path, spec: StreamSpec, problems: list[str] | None = None) -> Iterator[Episode]:
+def read_episodes(path: Path, spec: StreamSpec, problems: Report | None = None) -> Iterator[Episode]:
     """All episodes of a set, one by one."""
-    problems = [] if problems is None else problems
+    problems = Report() if problems is None else problems
     reader = reader_at(path, spec)
-    problems += reader.data.problems
+    problems.update(reader.data.problems)
     for number in reader.lengths:
-        yield from read_episode(reader, number, spec, problems)
+        yield from read_episode(reader, number, spec, problems=problems)
 
 
-def index_episodes(path: Path, spec: StreamSpec, problems: list[str]) -> list[LeRobotEpisode]:
-    problems += reader_at(path, spec).data.problems
+def index_episodes(path: Path, spec: StreamSpec, problems: Report) -> list[LeRobotEpisode]:
+    problems.update(reader_at(path, spec).data.problems)
     return [episode for bag in find_bags([path]) for episode in index_bag(bag, spec, problems)]
 
 
@@ -112,7 +113,7 @@ def test_unknown_names_list_what_there_is(folder: Path) -> None:
 
 
 def test_a_slower_model_takes_every_third_frame(folder: Path) -> None:
-    problems: list[str] = []
+    problems = Report()
     episodes = list(read_episodes(folder, SPEC, problems))
     assert not problems
     assert [(e.name, len(e)) for e in episodes] == [
@@ -156,8 +157,8 @@ def test_only_frames_that_are_due_are_decoded_and_nothing_else_changes(
     writer.columns[0, "timestamp"] = times.tolist()
     reader = reader_of(writer.write())
     spec = SPEC.model_copy(update={"rate_hz": rate})
-    problems: list[str] = []
-    episodes = read_episode(reader, 0, spec, problems)
+    problems = Report()
+    episodes = read_episode(reader, 0, spec, problems=problems)
     assert not problems
     stamps, commands = reader.stamps(0).tolist(), ActionBuffer(3)
     for stamp, action in zip(stamps, reader.actions(0), strict=True):
@@ -206,19 +207,19 @@ def test_a_damaged_file_is_named_and_the_rest_is_used(
         file.unlink()
     else:
         spoil(file, keep)
-    problems: list[str] = []
+    problems = Report()
     names = [episode.name for episode in read_episodes(folder, SPEC, problems)]
     assert names == [f"set/episode_{number:06d}" for number in range(4 - len(lost))]
-    assert len(problems) == len(lost)
+    assert sum(entry.times for entry in problems.entries) == len(lost)
     assert all(problem.startswith(f"{file}: ") and "\n" not in problem for problem in problems)
-    problems = []
+    problems = Report()
     assert [episode.name for episode in index_episodes(folder, SPEC, problems)] == names
-    assert len(problems) == len(lost)
+    assert sum(entry.times for entry in problems.entries) == len(lost)
     for other in set(files) - {file}:
         other.unlink()
     for bag in find_bags([folder]):
         with pytest.raises(InputError, match=rf"{bag.name}: no usable step; .*(episode_|file-)"):
-            read_bag(bag, SPEC, [])
+            read_bag(bag, SPEC, Report())
 
 
 def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
     (table,) = (folder / "data").rglob("*.parquet")
     (long_table,) = (longer / "data").rglob("*.parquet")
     table.write_bytes(long_table.read_bytes())
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(folder, SPEC, problems)
     assert [number_in(frame) for frame in episode.frames] == list(range(3, 30, 3))
     (problem,) = problems
@@ -243,11 +244,11 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
 def test_an_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), dtype="image")
     writer.columns[0, CAMERA] = [writer._png(t) if t != 9 else {"bytes": b"?", "path": ""} for t in range(40)]
-    problems: list[str] = []
+    problems = Report()
     (episode,) = read_episodes(writer.write(), SPEC, problems)
     assert [number_in(frame) for frame in episode.frames] == [3, 6, 6, *range(12, 40, 3)]
     assert len(problems) == 1
-    assert "episode 0: 1 of 13 frames" in problems[0]
+    assert "episode 0: 1 of 13 frames" in problems.lines()[0]
     with pytest.raises(InputError, match=f"episode 0: no frame 9 of {CAMERA}"):
         list(reader_of(tmp_path / "set").frames(0, 0, 20))
 
@@ -264,7 +265,7 @@ def test_an_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
 )
 def test_unusable_columns(tmp_path: Path, column: str, values: list[object], problem: str) -> None:
     writer = Writer(tmp_path / "set", (12, 12), columns={(0, column): values})
-    problems: list[str] = []
+    problems = Report()
     assert [episode.name for episode in read_episodes(writer.write(), SPEC, problems)] == [
         "set/episode_000001"
     ]
@@ -273,11 +274,11 @@ def test_unusable_columns(tmp_path: Path, column: str, values: list[object], pro
 
 def test_single_bad_actions_are_left_out(tmp_path: Path) -> None:
     actions = [[0.0, float(t), float("nan") if t == 20 else 0.0] for t in range(40)]
-    problems: list[str] = []
+    problems = Report()
     writer = Writer(tmp_path / "set", (40,), columns={(0, "action"): actions})
     (episode,) = read_episodes(writer.write(), SPEC.model_copy(update={"rate_hz": 30.0}), problems)
     assert episode.actions[:, 1].tolist() == [t if t != 20 else 19 for t in range(39)]
-    assert problems == ["set/episode_000000: 1 of 40 actions hold NaN or infinity; left out"]
+    assert list(problems) == ["set/episode_000000: 1 of 40 actions hold NaN or infinity; left out"]
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
@@ -286,4 +287,4 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     for file in (tmp_path / "set/data").rglob("*.parquet"):
         writer._save(writer.table([0]).drop_columns(["action"]), str(file.relative_to(writer.path)))
     with pytest.raises(InputError, match=r"episode_000000.parquet: no column action$"):
-        read_bag(tmp_path / "set" / "episode_000000", SPEC, [])
+        read_bag(tmp_path / "set" / "episode_000000", SPEC, Report())

@@ -34,7 +34,7 @@ LENGTH = 6
 def episodes(tmp_path_factory: pytest.TempPathFactory) -> list[BagEpisode]:
     folder = tmp_path_factory.mktemp("bags")
     bags = [write_bag(folder / f"bag_{count}", robot_messages(count)) for count in (40, 170, 3, 12)]
-    return index_bags(bags, SPEC, folder / "cache", [])
+    return index_bags(bags, SPEC, folder / "cache")
 
 
 def data_of(

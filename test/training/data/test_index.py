@@ -29,6 +29,7 @@ from test_steps import slow_steps
 from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
+from dd_ros.report import Report
 from dd_ros_training.data import unpacked
 from dd_ros_training.data.index import BagEpisode, index_bag, index_bags, split_validation
 
@@ -49,19 +50,19 @@ def same(found: list[BagEpisode], bag: Path, spec: StreamSpec = SPEC) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_bags_of_every_kind(tmp_path: Path, kind: str) -> None:
     bag = bag_of(tmp_path / "bag", kind, robot_messages(50, width=240, height=160))
-    same(index_bags([bag], SPEC, tmp_path / "cache", []), bag)
+    same(index_bags([bag], SPEC, tmp_path / "cache"), bag)
 
 
 def check(bag: Path, spec: StreamSpec, cache: Path) -> None:
     """As ``same``; a bag that cannot be read has no episodes."""
-    problems: list[str] = []
-    found = index_bags([bag], spec, cache, problems)
+    problems = Report()
+    found = index_bags([bag], spec, cache, problems=problems)
     if found:
         same(found, bag, spec)
     else:
         with pytest.raises(InputError) as error:
             read_episodes(bag, spec)
-        assert str(error.value) in problems[-1]
+        assert str(error.value) in problems.lines()[-1]
 
 
 # Mostly camera-like distances (ms), now and then a gap, a duplicate, a step back or a reset.
@@ -93,7 +94,7 @@ def test_random_streams_as_walking_the_grid_has_them(
         received = START + (number // 2 + 1) * 50 * MS  # two at a time: receive times repeat
         messages.append((TOPIC, IMAGE, received, image(stamp, make_frame(number, 48, 32))))
     bag = bag_of(folder / "bag", kind, messages)
-    episodes = index_bags([bag], spec, folder / "cache", [])
+    episodes = index_bags([bag], spec, folder / "cache")
     if min(np.diff(stamps), default=0) > -1000 * MS:  # with a reset, only what came after it has no command
         expected = slow_steps(stamps, step_ms * MS)
         assert [e.stamps.tolist() for e in episodes] == [[stamp for stamp, _ in run] for run in expected]
@@ -109,16 +110,16 @@ def test_random_streams_as_walking_the_grid_has_them(
 
 def test_it_is_built_once_and_anew_when_the_bag_changes(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", robot_messages(20))
-    (first,) = index_bags([bag], SPEC, tmp_path / "cache", [])
+    (first,) = index_bags([bag], SPEC, tmp_path / "cache")
     built = (first.bag.folder / "steps.npy").stat().st_mtime_ns
-    assert index_bags([bag], SPEC, tmp_path / "cache", []) == [first]
+    assert index_bags([bag], SPEC, tmp_path / "cache") == [first]
     assert (first.bag.folder / "steps.npy").stat().st_mtime_ns == built
     (file,) = bag.glob("*.mcap")
     os.utime(file, ns=(1, 1))
-    (other,) = index_bags([bag], SPEC, tmp_path / "cache", [])
+    (other,) = index_bags([bag], SPEC, tmp_path / "cache")
     assert other.bag.folder != first.bag.folder
     slower = SPEC.model_copy(update={"rate_hz": 5.0})
-    assert len(index_bags([bag], slower, tmp_path / "cache", [])[0]) == 10
+    assert len(index_bags([bag], slower, tmp_path / "cache")[0]) == 10
 
 
 def test_unusable_bags_are_named_and_left_out(tmp_path: Path) -> None:
@@ -135,8 +136,10 @@ def test_unusable_bags_are_named_and_left_out(tmp_path: Path) -> None:
         message.data = message.data[:3]
     undecodable = write_bag(tmp_path / "undecodable", dark)
     for _ in range(2):  # built, and read again
-        problems: list[str] = []
-        episodes = index_bags([good, silent, broken, undecodable], SPEC, tmp_path / "cache", problems)
+        problems = Report()
+        episodes = index_bags(
+            [good, silent, broken, undecodable], SPEC, tmp_path / "cache", problems=problems
+        )
         assert [episode.name for episode in episodes] == ["good"]
         for bag, why in (
             (silent, "/action"),
@@ -148,7 +151,7 @@ def test_unusable_bags_are_named_and_left_out(tmp_path: Path) -> None:
 
 def test_a_bag_that_changed_under_its_index_is_said(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", robot_messages(20))
-    (episode,) = index_bags([bag], SPEC, tmp_path / "cache", [])
+    (episode,) = index_bags([bag], SPEC, tmp_path / "cache")
     (file,) = bag.glob("*.mcap")
     later = [(t, k, r + 10**12, m) for t, k, r, m in robot_messages(20)]
     (other,) = write_bag(tmp_path / "other", later).glob("*.mcap")
@@ -165,7 +168,7 @@ def test_no_room_for_the_index(tmp_path: Path) -> None:
 
 def test_unpacked_copies_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bags = [write_bag(tmp_path / f"bag_{n}", robot_messages(30), "sqlite3", zstd=True) for n in range(3)]
-    episodes = index_bags(bags, SPEC, tmp_path / "cache", [])
+    episodes = index_bags(bags, SPEC, tmp_path / "cache")
     copies = tmp_path / "cache" / "unpacked"
     assert not copies.exists()  # indexing keeps none
     episodes[0].frames(0, 3)
@@ -178,7 +181,7 @@ def test_unpacked_copies_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_end_of_a_single_bag_is_held_back(tmp_path: Path) -> None:
-    whole = index_bags([write_bag(tmp_path / "bag", robot_messages(60))], SPEC, tmp_path / "cache", [])
+    whole = index_bags([write_bag(tmp_path / "bag", robot_messages(60))], SPEC, tmp_path / "cache")
     (train,), (held,) = split_validation(whole, clip_frames=4)
     assert (len(train), len(held)) == (50, 10)
     assert np.array_equal(np.concatenate([train.stamps, held.stamps]), whole[0].stamps)

@@ -16,9 +16,10 @@ from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.split import split
-from dd_ros.data.survey import survey
+from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
+from dd_ros.report import Report
 from dd_ros_training.data.index import index_bags
 from dd_ros_training.finetune import finetune
 
@@ -36,9 +37,9 @@ def test_episodes_stand_for_bags(folder: Path, tmp_path: Path) -> None:
     training, held = split(bags)
     assert len(training) == 2
     assert len(held) == 1
-    spec = survey(bags, CAMERA, [ActionSource(topic="action[0:2]")], [])
+    spec = choose_streams(bags, CAMERA, [ActionSource(topic="action[0:2]")], problems=Report())
     assert (spec.rate_hz, spec.actions[0].dim) == (15.0, 2)
-    for bag, lazy in zip(bags, index_bags(bags, spec, tmp_path / "index", []), strict=True):
+    for bag, lazy in zip(bags, index_bags(bags, spec, tmp_path / "index"), strict=True):
         (whole,) = read_episodes(bag, spec)
         np.testing.assert_array_equal(lazy.frames(0, len(lazy)), whole.frames)
         clip = lazy.part(2, 9).clip(1, 5)
@@ -60,6 +61,6 @@ def test_finetune_and_evaluate(folder: Path, tiny_checkpoint: Path, tmp_path: Pa
 
 def test_what_a_data_set_lacks_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no images side; it holds observation\.images\.top"):
-        survey(find_bags([folder]), "side", [ActionSource(topic="action")], [])
+        choose_streams(find_bags([folder]), "side", [ActionSource(topic="action")], problems=Report())
     with pytest.raises(InputError, match=r"no numbers commands; it holds .*action"):
-        survey(find_bags([folder]), CAMERA, [ActionSource(topic="commands")], [])
+        choose_streams(find_bags([folder]), CAMERA, [ActionSource(topic="commands")], problems=Report())
