@@ -49,6 +49,9 @@ def as_format_1(path: Path) -> None:
             if "position_embedding" in name:
                 entries[name.replace("position_embedding", "place")] = entries.pop(name)
     assert any(name.startswith("critic.place.") for name in state["state_dict"])
+    for optimizer in state["optimizer_states"]:
+        for group in optimizer["param_groups"]:
+            group["peak"] = group.pop("base_lr")
     torch.save(state, path)
 
 
