@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def train(bags: Path, folder: Path, steps: int = STEPS) -> None:
     """The whole run, as a process of its own does it; saves as often as it can."""
     torch.set_num_threads(1)
     callbacks.SAVE_SECONDS = 0.0
-    run = Run(recipe(steps), find_bags([bags]), folder / "work")
+    run = Run(recipe(steps), find_bags([bags]), work=folder / "work")
     run.save(folder / "small", run.train(list(STAGES)))
 
 
@@ -56,7 +57,7 @@ def saved_steps(folder: Path) -> dict[str, int]:
     """Optimiser steps of every saved stage; every file of them must be whole."""
     files = {stage: folder / "work" / stage / "last.ckpt" for stage in STAGES}
     return {
-        stage: torch.load(file, weights_only=False)["stage"]["steps"]
+        stage: torch.load(file, weights_only=True)["stage"]["steps"]
         for stage, file in files.items()
         if file.exists()
     }
@@ -127,11 +128,11 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
 
 
 def test_training_goes_on_where_its_state_cannot_be_saved(robot_bags: Path, tmp_path: Path) -> None:
-    run = Run(recipe(3), find_bags([robot_bags]), tmp_path / "work")
+    run = Run(recipe(3), find_bags([robot_bags]), work=tmp_path / "work")
     run.train(["autoencoder"])
     last = tmp_path / "work" / "autoencoder" / "last.ckpt"
     whole = last.read_bytes()
-    run = Run(recipe(6), find_bags([robot_bags]), tmp_path / "work")
+    run = Run(recipe(6), find_bags([robot_bags]), work=tmp_path / "work")
     with (
         largest_file(100_000),
         pytest.warns(match=r"last\.ckpt: not saved"),
@@ -143,15 +144,23 @@ def test_training_goes_on_where_its_state_cannot_be_saved(robot_bags: Path, tmp_
 
 
 def test_a_work_folder_is_of_one_run(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    asked = ([robot_bags], "/camera/image_raw", ["/action"], tmp_path / "mine", str(tiny_checkpoint), None)
-    finetune(*asked, max_minutes=0.1)
+    asked = partial(
+        finetune,
+        [robot_bags],
+        image_topic="/camera/image_raw",
+        actions=["/action"],
+        out=tmp_path / "mine",
+        init=str(tiny_checkpoint),
+        max_minutes=0.1,
+    )
+    asked()
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
-        finetune(*asked, max_minutes=0.2)
+        asked(max_minutes=0.2)
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other shift"):
-        finetune(*asked, max_minutes=0.1, shift=0.0)
+        asked(shift=0.0)
     other = tmp_path / "other.yaml"
     write_yaml(other, recipe(5))
     with pytest.raises(InputError, match=r"mine\.work: holds a run with another recipe than .*other\.yaml"):
-        finetune(*asked[:5], other, max_minutes=0.1)
+        asked(config=other)
     with pytest.raises(InputError, match="cannot be written"):
-        finetune(*asked[:3], Path("/proc/mine"), *asked[4:], max_minutes=0.1)
+        asked(out=Path("/proc/mine"))

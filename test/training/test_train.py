@@ -13,16 +13,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import tiny_config
 
 from dd_ros import Predictor
-from dd_ros.checkpoint import load_checkpoint
+from dd_ros.checkpoint import Model, load_checkpoint
+from dd_ros.config import ActionSpec
 from dd_ros.data.bags import find_bags
+from dd_ros.data.split import SplitRule
 from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import adopt, default_recipe, finetune
+from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.train import STAGES, Run
-from dd_ros_training.train import finished as weights_of_finished
 
 CONFIG = tiny_config()
 
@@ -34,7 +36,7 @@ def tiny_recipe(steps: int) -> Recipe:
 @pytest.fixture(scope="module")
 def finished(robot_bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    run = Run(tiny_recipe(8), find_bags([robot_bags]), folder / "work")
+    run = Run(tiny_recipe(8), find_bags([robot_bags]), work=folder / "work")
     run.save(folder / "small", run.train(list(STAGES)))
     return folder
 
@@ -56,11 +58,12 @@ def test_stages_log_skill_and_images(finished: Path) -> None:
         assert image.encoded_image_string.startswith(b"GIF8")
 
 
-def test_a_stage_kept_before_its_recipe_grew_counts_as_finished(finished: Path) -> None:
+def test_a_stage_kept_before_its_recipe_grew_counts_as_finished(finished: Path, tmp_path: Path) -> None:
     recipe, path = tiny_recipe(8).distillation, finished / "work" / "distillation.pt"
     kept = torch.load(path, weights_only=True)
     del kept["recipe"]["context_noise"]
-    torch.save(kept, path)
+    torch.save(kept, tmp_path / path.name)
+    path = tmp_path / path.name
     assert weights_of_finished(path, recipe) is not None
     assert weights_of_finished(path, recipe.model_copy(update={"context_noise": 0.1})) is None
     assert weights_of_finished(path, recipe.model_copy(update={"steps": 9})) is None
@@ -68,9 +71,9 @@ def test_a_stage_kept_before_its_recipe_grew_counts_as_finished(finished: Path) 
 
 def test_an_interrupted_stage_goes_on_where_it_was(robot_bags: Path, tmp_path: Path) -> None:
     for steps in (6, 9):
-        run = Run(tiny_recipe(steps), find_bags([robot_bags]), tmp_path / "work")
+        run = Run(tiny_recipe(steps), find_bags([robot_bags]), work=tmp_path / "work")
         run.train(["autoencoder"])
-    state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=False)
+    state = torch.load(tmp_path / "work" / "autoencoder" / "last.ckpt", weights_only=True)
     assert int(state["stage"]["steps"]) == 9
     assert state["global_step"] == 9  # not 15: the second run began at 6
 
@@ -86,21 +89,21 @@ def test_a_stage_that_dies_loses_little(
             raise RuntimeError("the machine died")
         step(stage, batch, index)
 
-    run = Run(tiny_recipe(9), find_bags([robot_bags]), tmp_path / "work")
+    run = Run(tiny_recipe(9), find_bags([robot_bags]), work=tmp_path / "work")
     with monkeypatch.context() as patch:
         patch.setattr(AutoencoderStage, "training_step", die)
         with pytest.raises(RuntimeError, match="died"):
             run.train(["autoencoder"])
     last = tmp_path / "work" / "autoencoder" / "last.ckpt"
-    assert int(torch.load(last, weights_only=False)["stage"]["steps"]) == 5
+    assert int(torch.load(last, weights_only=True)["stage"]["steps"]) == 5
     assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
-    Run(tiny_recipe(9), find_bags([robot_bags]), tmp_path / "work").train(["autoencoder"])
-    assert torch.load(last, weights_only=False)["global_step"] == 9  # 5 before, 4 after
+    Run(tiny_recipe(9), find_bags([robot_bags]), work=tmp_path / "work").train(["autoencoder"])
+    assert torch.load(last, weights_only=True)["global_step"] == 9  # 5 before, 4 after
 
 
 def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run = Run(tiny_recipe(150), find_bags([robot_bags]), tmp_path / "work")
+    run = Run(tiny_recipe(150), find_bags([robot_bags]), work=tmp_path / "work")
     run.train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]
@@ -110,7 +113,7 @@ def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
 def test_training_goes_on_from_a_checkpoint_with_its_normalisation(
     robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    run = Run(tiny_recipe(2), find_bags([robot_bags]), tmp_path / "work")
+    run = Run(tiny_recipe(2), find_bags([robot_bags]), work=tmp_path / "work")
     settings, weights = load_checkpoint(tiny_checkpoint)
     assert run.config.action != settings.action
     model = run.start_from(str(tiny_checkpoint))
@@ -126,25 +129,27 @@ def test_training_does_not_go_on_with_other_networks(
     recipe = tiny_recipe(2)
     deeper = recipe.model_copy(update={"network": recipe.network.model_copy(update={"depth": 3})})
     with pytest.raises(InputError, match=r"expected the recipe's transformer .*depth=3.*got .*depth=2"):
-        Run(deeper, find_bags([robot_bags]), tmp_path / "work").start_from(str(tiny_checkpoint))
+        Run(deeper, find_bags([robot_bags]), work=tmp_path / "work").start_from(str(tiny_checkpoint))
 
 
 def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    finetune([robot_bags], "/camera/image_raw", ["/action"], out, str(tiny_checkpoint), None, max_minutes=0.2)
+    finetune(
+        [robot_bags],
+        image_topic="/camera/image_raw",
+        actions=["/action"],
+        out=out,
+        init=str(tiny_checkpoint),
+        max_minutes=0.2,
+    )
     predictor = Predictor.load(out, device="cpu")
     assert (predictor.width, predictor.height) == model_size(48, 32)
     assert predictor.config.streams.rate_hz == pytest.approx(10.0)
-    assert (
-        "Beats copy-last" in (out / "README.md").read_text()
-        or "Does not beat" in (out / "README.md").read_text()
-    )
+    card = (out / "README.md").read_text()
+    assert "Beats copy-last" in card or "Does not beat" in card
 
 
 def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
-    from dd_ros.checkpoint import Model
-    from dd_ros.config import ActionSpec
-
     _, old = load_checkpoint(tiny_checkpoint)
     action = ActionSpec(dim=5, mean=(0.0,) * 5, std=(1.0,) * 5)
     new = Model(tiny_config(action=action))
@@ -154,13 +159,26 @@ def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
     assert set(new.state_dict()) - same == {"transformer.conditioning.action.0.weight"}
 
 
-def test_the_default_recipe_does_not_carry_frames_over() -> None:
+def test_the_recipe_says_which_bags_are_for_validation(robot_bags: Path, tmp_path: Path) -> None:
+    recipe, bags = tiny_recipe(2), find_bags([robot_bags])
+    assert [bag.name for bag in Run(recipe, bags, work=tmp_path).validation_bags] == ["episode_000004"]
+    for rule in (SplitRule(validation=("episode_000002",)), SplitRule(every=3, remainder=2)):
+        run = Run(recipe.model_copy(update={"split": rule}), bags, work=tmp_path)
+        assert [bag.name for bag in run.validation_bags] == ["episode_000002"]
+        assert [episode.name for episode in run.validation_episodes] == ["episode_000002"]
+        assert [episode.name for episode in run.episodes] == ["episode_000001", "episode_000004"]
+    missing = recipe.model_copy(update={"split": SplitRule(validation=("episode_000003",))})
+    with pytest.raises(InputError, match="no bag is called episode_000003; there are episode_000001, "):
+        Run(missing, bags, work=tmp_path)
+
+
+def test_the_default_recipe_is_not_conditioned_on_the_previous_frame() -> None:
     assert CONFIG.transformer.condition_on_previous_frame
     network = default_recipe("x", CONFIG, 20.0).network
     assert network == CONFIG.transformer.model_copy(update={"condition_on_previous_frame": False})
 
 
-def test_the_default_recipe_leaves_time_to_judge() -> None:
+def test_the_default_recipe_leaves_time_to_evaluate() -> None:
     recipe = default_recipe("x", CONFIG, 20.0)
     assert recipe.schedule == "2-1-1-1"
     assert sum(stage.minutes for stage in (recipe.autoencoder, recipe.teacher, recipe.distillation)) <= 18.0

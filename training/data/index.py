@@ -231,9 +231,9 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
 
 
 def key(bag: Path, files: Sequence[Path], spec: StreamSpec) -> str:
-    """Changes with the bag's place and files and with what is made of them."""
+    """Changes with the bag's path and files, with what is made of them, and with the names of its rows' fields."""
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    text = f"{VERSION} {bag.resolve()} {states} {spec.model_dump_json()}"
+    text = f"{VERSION} {row_type(1).names} {bag.resolve()} {states} {spec.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -59,6 +59,10 @@ class Stage(lightning.LightningModule):
         self.best = {upgraded_weight(name, number): part for name, part in kept["best"].items()}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {upgraded_name(name, number): part for name, part in state.items()}
+        if number == 1:
+            for optimizer in checkpoint["optimizer_states"]:
+                for group in optimizer["param_groups"]:
+                    group["base_lr"] = group.pop("peak")
 
     def batch_random(self) -> BatchRandom:
         """Random numbers of this step."""

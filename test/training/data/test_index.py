@@ -30,7 +30,7 @@ from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.report import Report
-from dd_ros_training.data import unpacked
+from dd_ros_training.data import index, unpacked
 from dd_ros_training.data.index import BagEpisode, index_bag, index_bags, split_validation
 
 MS = 1_000_000
@@ -122,6 +122,26 @@ def test_it_is_built_once_and_anew_when_the_bag_changes(tmp_path: Path) -> None:
     assert len(index_bags([bag], slower, tmp_path / "cache")[0]) == 10
 
 
+def test_it_is_built_anew_when_its_rows_have_other_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that an older version left is not looked at."""
+    bag = write_bag(tmp_path / "bag", robot_messages(20))
+    row_type = index.row_type
+
+    def older_type(action_dim: int) -> np.dtype:
+        names = {"duplicate_index": "twin"}
+        return np.dtype([(names.get(name, name), *rest) for name, *rest in row_type(action_dim).descr])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "row_type", older_type)
+        older = tmp_path / "cache" / f"bag-{index.key(bag, index.storage_files(bag), SPEC)}"
+        older.mkdir(parents=True)
+        np.save(older / "steps.npy", np.zeros(1, older_type(2)))
+        (older / "index.json").write_text('{"lengths": [1], "problems": []}')
+    same(index_bags([bag], SPEC, tmp_path / "cache"), bag)
+
+
 def test_unusable_bags_are_named_and_left_out(tmp_path: Path) -> None:
     good = write_bag(tmp_path / "good", robot_messages(20))
     silent = write_bag(tmp_path / "silent", [m for m in robot_messages(20) if m[0] == TOPIC])
@@ -174,18 +194,18 @@ def test_unpacked_copies_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     episodes[0].frames(0, 3)
     (first,) = copies.iterdir()
     monkeypatch.setattr(unpacked, "MOST_BYTES", int(2.5 * first.stat().st_size))
-    for index in (1, 0, 2):
-        assert np.array_equal(episodes[index].frames(4, 6), [make_frame(4), make_frame(5)])
+    for number in (1, 0, 2):
+        assert np.array_equal(episodes[number].frames(4, 6), [make_frame(4), make_frame(5)])
     assert len(list(copies.iterdir())) == 2
     assert first.exists()  # used after the second, so that one went
 
 
-def test_the_end_of_a_single_bag_is_held_back(tmp_path: Path) -> None:
+def test_the_end_of_a_single_bag_is_for_validation(tmp_path: Path) -> None:
     whole = index_bags([write_bag(tmp_path / "bag", robot_messages(60))], SPEC, tmp_path / "cache")
-    (train,), (held,) = split_validation(whole, clip_frames=4)
-    assert (len(train), len(held)) == (50, 10)
-    assert np.array_equal(np.concatenate([train.stamps, held.stamps]), whole[0].stamps)
-    assert np.array_equal(held.frames(3, 5), [make_frame(53), make_frame(54)])
-    (train,), (held,) = split_validation(whole, clip_frames=20)
-    assert (len(train), len(held)) == (40, 20)
+    (train,), (validation,) = split_validation(whole, clip_frames=4)
+    assert (len(train), len(validation)) == (50, 10)
+    assert np.array_equal(np.concatenate([train.stamps, validation.stamps]), whole[0].stamps)
+    assert np.array_equal(validation.frames(3, 5), [make_frame(53), make_frame(54)])
+    (train,), (validation,) = split_validation(whole, clip_frames=20)
+    assert (len(train), len(validation)) == (40, 20)
     assert split_validation(whole, clip_frames=40) == (whole, whole)
