@@ -156,11 +156,15 @@ class DecodedSpan:
         start = self.starts.pop()
         first = int(random.integers(-self.steps_before, max(1, start - self.length + 1)))
         earlier = self.before[random.integers(LOOKS_BACK)] if first < 0 else self.part(first, self.earlier)
-        return Clip(*map(np.concatenate, zip(earlier, self.part(start, self.length), strict=True)))
+        clip = self.part(start, self.length)
+        return Clip(
+            np.concatenate((earlier.frames, clip.frames)), np.concatenate((earlier.actions, clip.actions))
+        )
 
     def part(self, start: int, length: int) -> Clip:
         """``length`` steps of the span."""
-        return Clip(*(values[start : start + length] for values in self.steps))
+        part = slice(start, start + length)
+        return Clip(self.steps.frames[part], self.steps.actions[part])
 
 
 class ClipStream(IterableDataset[dict[str, Tensor]]):
