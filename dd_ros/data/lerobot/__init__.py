@@ -5,8 +5,9 @@ Needs pyarrow and PyAV (extra ``lerobot``), and no ROS. They are imported when a
 only bags needs neither.
 """
 
-from dd_ros.data.lerobot.episodes import LeRobotEpisode, LeRobotReader, index_bag, keys_of, read_bag
+from dd_ros.data.lerobot.episodes import LeRobotEpisode, index_bag, keys_of, read_bag
 from dd_ros.data.lerobot.meta import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
+from dd_ros.data.lerobot.reader import LeRobotReader
 
 __all__ = [
     "LeRobotEpisode",
