@@ -156,11 +156,15 @@ class DecodedSpan:
         start = self.starts.pop()
         first = int(random.integers(-self.steps_before, max(1, start - self.length + 1)))
         earlier = self.before[random.integers(LOOKS_BACK)] if first < 0 else self.part(first, self.earlier)
-        return Clip(*map(np.concatenate, zip(earlier, self.part(start, self.length), strict=True)))
+        clip = self.part(start, self.length)
+        return Clip(
+            np.concatenate((earlier.frames, clip.frames)), np.concatenate((earlier.actions, clip.actions))
+        )
 
     def part(self, start: int, length: int) -> Clip:
         """``length`` steps of the span."""
-        return Clip(*(values[start : start + length] for values in self.steps))
+        steps = slice(start, start + length)
+        return Clip(self.steps.frames[steps], self.steps.actions[steps])
 
 
 class ClipStream(IterableDataset[dict[str, Tensor]]):
@@ -238,11 +242,8 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
     def item(self, clip: Clip, random: np.random.Generator) -> dict[str, Tensor]:
         """A drawn clip, changed, its earlier steps by names of their own."""
         changed = augmented(clip.frames, self.augment, random) if self.augment else clip.frames
-        frames, actions, earlier = (
-            torch.from_numpy(changed),
-            torch.from_numpy(clip.actions),
-            self.cutter.earlier,
-        )
+        frames, actions = torch.from_numpy(changed), torch.from_numpy(clip.actions)
+        earlier = self.cutter.earlier
         return {
             "frames": frames[earlier:],
             "actions": actions[earlier:],
