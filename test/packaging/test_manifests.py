@@ -124,7 +124,7 @@ def test_transport_profile_is_what_large_images_need() -> None:
         ("dd_ros/diffusion", ("dd_ros.predictor", "dd_ros.ros", "lightning")),
         ("dd_ros/evaluation", ("lightning", "dd_ros_training")),
         ("dd_ros/ros", ("lightning", "dd_ros_training")),
-        ("dd_ros/lerobot", ("lightning", "dd_ros_training", "dd_ros.predictor", "torch")),
+        ("dd_ros/data", ("lightning", "dd_ros_training", "dd_ros.predictor", "torch", "rclpy")),
         ("dd_ros/demo", ("lightning", "dd_ros_training")),
     ],
 )

@@ -238,7 +238,7 @@ def test_a_video_that_ends_early_gives_its_beginning(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_a_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
+def test_an_image_that_does_not_decode_is_a_missed_step(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), dtype="image")
     writer.columns[0, CAMERA] = [
         writer._png(t) if t != 10 else {"bytes": b"?", "path": ""} for t in range(40)
