@@ -124,9 +124,9 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "upgrades", "config", "resources", "progress", "console", "device", "processes", "data", "model",
-    "diffusion", "checkpoint", "pipeline", "predictor", "evaluation", "benchmark", "demo", "live", "ros", "commands",
-    "cli", "dd_ros_training",
+    "errors", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
+    "model", "diffusion", "checkpoint", "pipeline", "engine", "predictor", "evaluation", "benchmark", "demo", "live",
+    "ros", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {

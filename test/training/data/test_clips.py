@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_writer import make_frame, robot_messages, write_bag
+from bag_writer import SPEC, make_frame, robot_messages, write_bag
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_random_access import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment, augmented
