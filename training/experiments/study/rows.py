@@ -140,7 +140,7 @@ def make(row: Row, bags: Sequence[Path]) -> None:
         max_windows=windows,
     )
     if row.drifts:
-        figures["drift"] = drift(predictor, run.validation_episodes, steps, row.folder / STRIP)
+        figures["drift"] = drift(predictor, run.validation_episodes, steps=steps, strip=row.folder / STRIP)
     write_json(path, {"asked": asked, **figures})
 
 
