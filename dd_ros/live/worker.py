@@ -177,7 +177,10 @@ class Worker:
 
     def _observe(self, frame: Frame) -> bool:
         try:
-            pixels = decode_rgb(frame.message, self._predictor.width, self._predictor.height)
+            pixels = decode_rgb(
+                frame.message, self._predictor.width, self._predictor.height,
+                most_pixels=self.settings.max_image_pixels,
+            )  # fmt: skip
         except InputError as error:
             self._problems.report("image", str(error))
             return False
