@@ -173,7 +173,7 @@ class PlanIntake:
         try:
             if kind == SEQUENCE_TYPE:
                 values = sequence_actions(msg, self._action.dim, "plan")
-                stamps = sequence_stamps(msg, self._next_ns(), self._step_ns)
+                stamps = sequence_stamps(msg, self._next_ns(), self._step_ns, name="plan")
             else:
                 values = trajectory_actions(msg, self._action.dim, names=self._action.names, name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())

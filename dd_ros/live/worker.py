@@ -231,11 +231,13 @@ class Worker:
             stamp, predictor.step_ns, predictor.horizon, hold=self.settings.hold_last_action
         )
         if actions is None:
-            self._problems.report(
-                "plan horizon",
-                "expected commands for the whole horizon (hold_last_action is off), got none",
-                Level.WARN,
+            wanted, got = (
+                ("", "got none since the clock was reset")
+                if self.settings.hold_last_action
+                else (" (hold_last_action is off)", self._commands.gap(stamp, predictor.step_ns))
             )
+            text = f"expected commands for the whole horizon{wanted}, {got}"
+            self._problems.report("plan horizon", text, Level.WARN)
             return
         self._problems.solved("plan horizon")
         prediction = Prediction(observed, stamp, self.frame_id, actions)

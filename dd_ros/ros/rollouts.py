@@ -93,12 +93,18 @@ def candidate_actions(
         InputError: wrong actions, or a sequence that begins after the first model step or is over before it.
     """
     values = sequence_actions(candidate, predictor.action_dim, name)
-    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns)
+    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns, name=name)
     steps = stamp_ns + predictor.step_ns * np.arange(1, predictor.horizon + 1)
-    if stamps[0] > steps[0] or stamps[-1] <= stamp_ns:
+    late, over = stamps[0] > steps[0], stamps[-1] <= stamp_ns
+    if late or over:
+        last, first = stamp_ns / 1e9, (stamps[0] if late else stamps[-1]) / 1e9
         raise InputError(
-            f"{name}: expected actions from one model step after the last image (stamp {stamp_ns / 1e9:.3f} s) on, "
-            "got a sequence that begins later or is over"
+            f"{name}: expected actions from one model step after the last image (stamp {last:.3f} s) on, "
+            + (
+                f"got a sequence that begins later ({first:.3f} s)"
+                if late
+                else f"got one that is over ({first:.3f} s)"
+            )
         )
     return actions_at(stamps, values, steps, predictor.config.streams.action_mode)
 

@@ -135,6 +135,9 @@ def test_no_plan_and_nothing_held_means_no_prediction(bench) -> None:
     live.worker.submit(done.set)
     done.wait()
     assert live.output.chunks == []
+    assert live.said == [
+        "plan horizon: expected commands for the whole horizon (hold_last_action is off), got no plan"
+    ]
     live.commands.set_plan([START + k * STEP for k in range(1, 12)], np.zeros((11, 2)))
     live.feed(1)
     live.output.whole.acquire()
@@ -199,9 +202,10 @@ def test_stop_cancels_what_is_not_done(bench) -> None:
     assert told == ["under way", "waiting"]
 
 
-def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
+def candidate(*rows: list[float], stamp: int = 0, step: float = 0.0) -> ActionSequence:
     data = array("f", np.asarray(rows, np.float32).ravel().tolist())
-    return ActionSequence(header=header_at(stamp, ""), count=len(rows), dim=len(rows[0]), data=data)
+    count, dim = len(rows), len(rows[0])
+    return ActionSequence(header=header_at(stamp, ""), count=count, dim=dim, data=data, step=step)
 
 
 def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
@@ -263,7 +267,9 @@ def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None
             r"candidates[1]: expected 2 action values, got 3",
         ),
         ([candidate([0.0, float("nan")])], {}, "NaN"),
-        ([candidate([0.0, 0.0], stamp=START + 5 * STEP)], {}, "begins later"),
+        ([candidate([0.0, 0.0], stamp=START + 5 * STEP)], {}, "begins later (1700000000.500 s)"),
+        ([candidate([0.0, 0.0], stamp=START - 5 * STEP)], {}, "is over (1699999999.500 s)"),
+        ([candidate([0.0, 0.0], step=1e300)], {}, "candidates[0]: expected a step of 1e-9 to 3600 s"),
         ([candidate([0.0, 0.0])], {"goal": image(0, encoding="32FC1")}, "goal: image encoding"),
     ],
 )
