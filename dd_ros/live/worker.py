@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol
@@ -151,8 +150,7 @@ class Worker:
             try:
                 self._turn()
             except Exception as error:  # the thread must outlive whatever one frame brings
-                text = f"{type(error).__name__}: {error}"
-                self._problems.report("prediction", f"{text}\n{traceback.format_exc()}", kind=text)
+                self._problems.failed("prediction", error)
             if self._jobs:
                 self.mailbox.wake()
 

@@ -132,7 +132,7 @@ def test_no_plan_and_nothing_held_means_no_prediction(bench) -> None:
     live = bench(hold_last_action=False)
     live.feed(0)
     done = threading.Event()
-    live.worker.submit(done.set)
+    live.worker.begin(Job(iter_once(done.set), lambda: None))  # after the frame
     done.wait()
     assert live.output.chunks == []
     assert live.said == [
