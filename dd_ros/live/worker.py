@@ -22,6 +22,8 @@ from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.predictor import Predictor
 
+MOST_JOBS = 16  # that are not done; each holds a request of any size
+
 
 class Frame(NamedTuple):
     """A camera frame that is due as a model step.
@@ -131,7 +133,13 @@ class Worker:
         self.mailbox.wake()
 
     def begin(self, job: Job) -> None:
-        """Work at a long job on the inference thread, a piece whenever no frame is waiting, one job after the other."""
+        """Work at a long job on the inference thread, a piece whenever no frame is waiting, one job after the other.
+
+        Raises:
+            InputError: MOST_JOBS are not done yet.
+        """
+        if len(self._jobs) >= MOST_JOBS:
+            raise InputError(f"expected at most {MOST_JOBS} waiting requests, got one more; ask again later")
         self._jobs.append(job)
         self.mailbox.wake()
 

@@ -16,6 +16,7 @@ from rclpy.subscription import Subscription
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 from dd_ros.live.statistics import Rate
+from dd_ros.ros.guard import Guard
 
 RCLError = rclpy_implementation.RCLError
 
@@ -123,15 +124,17 @@ class Input:
         def lost(event: QoSMessageLostInfo) -> None:
             self._lost(event.total_count_change)
 
+        guard = Guard(self._node.context, self._problems)
+
         try:
             self._subscription = self._node.create_subscription(
                 message_class(source.type),
                 source.topic,
-                receive,
+                guard(f"{self._name} callback", receive),
                 qos,
                 # ``watch`` follows the publishers' reliability; rclpy's own warning would mislead.
                 event_callbacks=SubscriptionEventCallbacks(
-                    message_lost=lost, incompatible_qos=lambda event: None
+                    message_lost=guard(f"{self._name} lost", lost), incompatible_qos=lambda event: None
                 ),
             )
         except RCLError as error:

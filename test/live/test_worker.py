@@ -18,10 +18,11 @@ from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
 from dd_ros.engine import Chunk
+from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Frame, Job, Prediction, Worker
+from dd_ros.live.worker import MOST_JOBS, Frame, Job, Prediction, Worker
 from dd_ros.ros.messages import header_at, video_frames
 from dd_ros.ros.rollouts import answer
 
@@ -282,3 +283,20 @@ def test_bad_requests_say_why(predictor: Predictor, candidates: list, fields: di
 
 def test_rollouts_before_any_image(predictor: Predictor) -> None:
     assert "none yet" in ask(predictor, candidate([0.0, 0.0])).message
+
+
+def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
+    live = bench()
+    go, told = threading.Event(), list[int]()
+
+    def pieces() -> Iterator[None]:
+        go.wait()
+        yield
+
+    for k in range(MOST_JOBS):
+        live.worker.begin(Job(pieces(), lambda k=k: told.append(k)))
+    with pytest.raises(InputError, match=r"at most 16 waiting requests, got one more"):
+        live.worker.begin(Job(pieces(), lambda: None))
+    go.set()
+    live.worker.stop()
+    assert told == sorted(told), "those that are not done are told so, in order"
