@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dd_ros.config import ActionSource, ActionSpec
-from dd_ros.data.commands import LARGEST
+from dd_ros.data.commands import LARGEST, check_finite
 from dd_ros.errors import InputError
 
 # Deviations from the mean of training within which a command is like those. Recorded ones stay within 5.2 (g1_pick,
@@ -28,8 +28,12 @@ class TrainedRange:
         labels: what each value is called.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], labels: Sequence[str]):
-        self._mean, self._std, self._labels = np.asarray(mean), np.asarray(std), tuple(labels)
+    def __init__(self, mean: ArrayLike, std: ArrayLike, labels: Sequence[str]):
+        self._mean, self._std, self._labels = (
+            np.asarray(mean, np.float64),
+            np.asarray(std, np.float64),
+            tuple(labels),
+        )
 
     @classmethod
     def of(cls, action: ActionSpec, sources: Sequence[ActionSource]) -> TrainedRange:
@@ -45,12 +49,15 @@ class TrainedRange:
         return TrainedRange(self._mean[part], self._std[part], self._labels[part])
 
     def far(self, values: NDArray[np.floating], name: str) -> str:
-        """What is unlike training in finite ``values`` [..., A], those of ``name``; empty if all are within FAR.
+        """What is unlike training in ``values`` [A] or [n, A], those of ``name``; empty if all are within FAR.
 
         Raises:
-            InputError: so far off that the network's numbers, float32, cannot hold it.
+            InputError: another number of values, NaN, infinity, or more than the network's numbers, float32, can hold.
         """
-        rows = np.asarray(values, np.float64).reshape(-1, len(self._mean))
+        rows = np.atleast_2d(np.asarray(values, np.float64))
+        if rows.shape[1] != len(self._mean):
+            raise InputError(f"{name}: expected {len(self._mean)} action values, got {rows.shape[1]}")
+        check_finite(rows, name)
         with np.errstate(over="ignore"):  # infinitely far is too far
             deviations = np.abs(rows - self._mean) / self._std
         row, worst = np.unravel_index(int(deviations.argmax()), deviations.shape)

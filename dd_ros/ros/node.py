@@ -36,6 +36,7 @@ from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.rollouts import answer
+from dd_ros.ros.topics import namesakes
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s
@@ -152,6 +153,15 @@ class PredictorNode(ManagedNode):
             )
         else:
             self.problems.solved("prediction clock")
+        same = namesakes(self)
+        if same > 1:
+            text = (
+                f"expected one node {self.get_fully_qualified_name()}, got {same} (one that was killed counts for "
+                "some 20 s more): requests and diagnostics are mixed; give each its own with -r __node:=NAME or __ns:=/NAME"
+            )
+            self.problems.report("prediction name", text, Level.WARN)
+        else:
+            self.problems.solved("prediction name")
 
     def publish_diagnostics(self) -> None:
         """Publish the state of the node."""

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from dd_ros.data.commands import actions_at
 from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
+from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk, Frames, Rollouts
 from dd_ros.errors import InputError
 from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
@@ -53,12 +54,13 @@ def _rollouts(
     actions = np.stack(
         [candidate_actions(c, predictor, stamp, f"candidates[{i}]") for i, c in enumerate(request.candidates)]
     )
+    warning = unlike_training(actions, predictor)
     wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
     pieces = predictor.rollouts(
         actions, frames=wanted, context=predictor.context(),
         at_once=PIECE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
     )  # fmt: skip
-    response, done = PredictRollouts.Response(success=True), 0
+    response, done = PredictRollouts.Response(success=True, message=warning), 0
     for piece in pieces:
         if goal is not None and piece.frames is not None:
             response.costs.extend(
@@ -107,6 +109,20 @@ def candidate_actions(
             )
         )
     return actions_at(stamps, values, steps, predictor.config.streams.action_mode)
+
+
+def unlike_training(actions: NDArray[np.float32], predictor: Predictor) -> str:
+    """What candidates [N, K, A] ask for that the checkpoint does not know, in words; empty if it knows all.
+
+    Raises:
+        InputError: a candidate that float32 cannot hold once normalised.
+    """
+    config = predictor.config
+    known = TrainedRange.of(config.action, config.streams.actions)
+    texts = {f"candidates[{i}]": known.far(rows, f"candidates[{i}]") for i, rows in enumerate(actions)}
+    far = [f"{name}: {text}" for name, text in texts.items() if text]
+    more = f" (and {len(far) - 1} candidates more)" if len(far) > 1 else ""
+    return far[0] + more if far else ""
 
 
 def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:

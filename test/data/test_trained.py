@@ -40,6 +40,19 @@ def test_what_float32_cannot_hold_once_normalised_is_refused(known: TrainedRange
 
 
 @pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.5, 0.0], "expected 3 action values, got 2"),
+        ([0.0, np.nan, 0.0], "got NaN"),
+        ([0.0, 0.0, 1e300], "1e\\+300"),
+    ],
+)
+def test_what_is_no_command_is_refused(known: TrainedRange, values: list[float], words: str) -> None:
+    with pytest.raises(InputError, match=f"action: .*{words}"):
+        known.far(np.array(values), "action")
+
+
+@pytest.mark.parametrize(
     ("names", "sources", "label"),
     [
         (("a", "b", "c"), (ARM, BASE), "c"),
