@@ -87,7 +87,8 @@ def recording() -> list[tuple[int, str, object]]:
         turn = vector(x=0.0, y=0.0, z=float("nan") if k == 20 else float(k))
         message = TYPES.types[TWIST](header=header(stamp), twist=twist(linear=turn, angular=turn))
         items.append((stamp, TWIST, message))
-    return sorted(items, key=lambda item: (item[0], item[1] == IMAGE))  # a command for an image comes before it
+    # A command for an image comes before it.
+    return sorted(items, key=lambda item: (item[0], item[1] == IMAGE))
 
 
 @pytest.fixture(scope="module")
