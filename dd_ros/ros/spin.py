@@ -15,10 +15,12 @@ from typing import TypeVar
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from dd_ros.errors import InputError
+from dd_ros.ros.shared_memory import clear_dead_segments
 from dd_ros.ros.signals import Ending, noted
 
 N = TypeVar("N", bound=Node)
@@ -35,7 +37,7 @@ def run_until_signalled(
     stop: Callable[[N], int],
     over: Callable[[N], bool] = lambda node: False,
 ) -> int:
-    """Run a node until SIGINT or SIGTERM comes, or until it is over.
+    """Run a node until SIGINT or SIGTERM comes, or until it is over; first shared memory of the killed is cleared.
 
     What a signal waits for: the node's constructor and ``start`` (loading a checkpoint and running it once: seconds),
     the callback under way, and ``stop``. Further signals change nothing.
@@ -53,6 +55,11 @@ def run_until_signalled(
     """
     with noted() as ending:
         rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+        freed = clear_dead_segments()
+        if freed:
+            get_logger(name).info(
+                f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
+            )
         try:
             return _run(kind, ending, start, stop, over)
         except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
