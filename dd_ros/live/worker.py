@@ -118,6 +118,7 @@ class Worker:
         """End after the chunk or piece under way; jobs that are not done are cancelled."""
         self._stopping.set()
         self.mailbox.wake()
+        self._commands.wake()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -159,7 +160,7 @@ class Worker:
     def _turn(self) -> None:
         while self._tasks:
             self._tasks.popleft()()
-        taken = [self._observe(frame) for frame in self.mailbox.take()]
+        taken = [self._observe(frame) for frame in self.mailbox.take() if not self._stopping.is_set()]
         if any(taken) and not self._stopping.is_set() and self._due():
             self._predict()
         if self._jobs and not self._stopping.is_set():
@@ -182,7 +183,7 @@ class Worker:
             self._problems.report("image", str(error))
             return False
         self._note_size(*image_size(frame.message))
-        self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
+        self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait, unless=self._stopping.is_set)
         action = self._commands.at(frame.stamp_ns)
         if action is None:
             self._statistics.add("unmatched_frames")
