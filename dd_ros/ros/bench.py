@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image, JointState
 from dd_ros.benchmark.node import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
-from dd_ros.ros.diagnostics import FRAMES_DROPPED, LOST_IMAGES, OBSERVED_FRAMES
+from dd_ros.ros.diagnostics import LOST_IMAGES, OBSERVED_FRAMES, STEPS_SKIPPED
 from dd_ros.ros.messages import to_time
 from dd_ros.ros.signals import Ending, noted
 
@@ -87,7 +87,7 @@ def counters(values: Mapping[str, str]) -> Counters:
         InputError: one is not there; the message lists those that are.
     """
     try:
-        observed, dropped, lost = (int(values[key]) for key in (OBSERVED_FRAMES, FRAMES_DROPPED, LOST_IMAGES))
+        observed, dropped, lost = (int(values[key]) for key in (OBSERVED_FRAMES, STEPS_SKIPPED, LOST_IMAGES))
     except KeyError as error:
         there = ", ".join(sorted(values)) or "nothing"
         raise InputError(f"--node: expected {error} in the node's diagnostics, got {there}") from error
