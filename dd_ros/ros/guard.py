@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from rclpy.context import Context
-from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.executors import ExternalShutdownException
 
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-PAUSE = 0.05  # s after what the executor itself failed in, which may be there to stay
 
 
 class Guard:
@@ -66,19 +63,6 @@ class Guard:
             self._problems.report(name, str(error))
         else:
             self._problems.failed(name, error)
-
-    def spin(self, executor: Executor) -> None:
-        """Spin until shutdown, whatever comes out of callbacks that are rclpy's own, such as that of /clock."""
-        while self._context.ok():
-            try:
-                executor.spin()
-            except ExternalShutdownException:
-                raise
-            except Exception as error:
-                self.failed("prediction executor", error)
-                time.sleep(PAUSE)
-            else:
-                return
 
 
 def reason_of(error: Exception) -> str:

@@ -9,12 +9,14 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from std_msgs.msg import String
 
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 from dd_ros.live.statistics import Rate
 from dd_ros.ros.guard import Guard, reason_of
+from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import Input
 
 
@@ -73,23 +75,24 @@ def test_a_shutdown_goes_through_and_nothing_is_said_after_it(
     assert said == []
 
 
-def test_spinning_goes_on_after_what_callbacks_of_others_raise(
-    context: Context, problems: Problems, said: list[str]
-) -> None:
-    node = rclpy.create_node("fragile", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
+def test_a_program_goes_on_after_what_callbacks_of_others_raise(problems: Problems, said: list[str]) -> None:
     ticks: list[int] = []
+
+    def fragile() -> Node:
+        node = rclpy.create_node("fragile")
+        node.create_timer(0.001, tick)
+        return node
 
     def tick() -> None:
         ticks.append(len(ticks))
-        if len(ticks) == 3:
-            rclpy.shutdown(context=context)
         raise ValueError(f"tick {len(ticks)}")
 
-    node.create_timer(0.001, tick)
-    Guard(context, problems).spin(executor)
-    assert ticks == [0, 1, 2]
+    status = run_until_signalled(
+        "fragile", fragile, [], start=lambda node: None, stop=lambda node: 0, over=lambda node: len(ticks) == 3,
+        failed=lambda node, error: Guard(node.context, problems).failed("prediction executor", error),
+    )  # fmt: skip
+    assert status == 0
+    assert ticks[:3] == [0, 1, 2]
     assert [text.splitlines()[0] for text in said] == ["prediction executor: ValueError: tick 1"]
 
 

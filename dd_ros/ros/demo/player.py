@@ -9,7 +9,11 @@ ros2 run dd_ros bag_player --ros-args -p bag:=recordings/run_1 -p checkpoint:=g1
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":  # before the imports that take seconds
+    from dd_ros.ros.signals import leave, leave_at_once_when_signalled
+
+    leave_at_once_when_signalled()
+
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -118,8 +122,8 @@ class BagPlayer(ThreadedNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 for a bag or checkpoint that cannot be used."""
-    return run_node(BagPlayer, args)
+    return run_node("bag_player", BagPlayer, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
