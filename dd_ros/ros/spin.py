@@ -83,29 +83,31 @@ def _run(
     failed: Callable[[N, Exception], None] | None,
 ) -> int:
     node, executor = kind(), SingleThreadedExecutor()
+
+    def turn(seconds: float) -> None:
+        try:
+            executor.spin_once(timeout_sec=seconds)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(node, error)
+            time.sleep(seconds)  # it may be there to stay
+
     try:
         executor.add_node(node)
         try:
             if not ending.asked:
                 start(node)
-            while not (ending.asked or over(node)):
-                try:
-                    executor.spin_once(timeout_sec=POLL)
-                except ExternalShutdownException:
-                    raise
-                except Exception as error:
-                    if failed is None:
-                        raise
-                    failed(node, error)
-                    time.sleep(POLL)  # it may be there to stay
-                if not node.context.ok():
-                    break
+            while node.context.ok() and not (ending.asked or over(node)):
+                turn(POLL)
         except ExternalShutdownException:
             pass
         finally:
             status = stop(node)
         for _ in range(LAST_TURNS if node.context.ok() else 0):
-            executor.spin_once(timeout_sec=0.0)
+            turn(0.0)
         return status
     finally:
         executor.shutdown()
