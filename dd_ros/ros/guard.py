@@ -76,6 +76,7 @@ class Guard:
                 raise
             except Exception as error:
                 self.failed("prediction executor", error)
+                self._problems.solved("prediction executor")  # it is over: what comes next is as good as any
                 time.sleep(PAUSE)
             else:
                 return
