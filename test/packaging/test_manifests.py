@@ -131,6 +131,12 @@ ROOMS = (
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
+    "dd_ros/benchmark/ends.py": {
+        "dd_ros.ros.operator",
+        "dd_ros.ros.transport",
+    },  # the only parts that need ROS
+    "dd_ros/benchmark/scene.py": {"dd_ros.demo.pusht"},  # of one checkpoint
+    "dd_ros/benchmark/soak.py": {"dd_ros.ros.operator", "dd_ros.ros.transport"},
     "dd_ros/benchmark/node.py": {"dd_ros.ros.bench", "dd_ros.ros.transport"},  # the only part that needs ROS
     "dd_ros/cli.py": {"dd_ros_training.finetune"},
 }
