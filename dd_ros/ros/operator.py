@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections import deque
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -18,9 +19,17 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import MessageInfo
 from rclpy.task import Future
+from std_msgs.msg import String
+
+from dd_ros.benchmark.scene import FAULT_TOPIC
+from dd_ros.benchmark.soak_report import Received
+from dd_ros.data.plans import to_ns
+from dd_ros.ros.messages import video_frames
 
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+REMEMBERED = 1000  # chunks
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
 
 
@@ -31,6 +40,7 @@ class Operator:
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)
         self._node = rclpy.create_node("operator", context=self._context)
+        self._word = self._node.create_publisher(String, FAULT_TOPIC, RELIABLE)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="operator", daemon=True)
@@ -51,6 +61,10 @@ class Operator:
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
+    def tell(self, word: str) -> None:
+        """Tell the programs of a soak what to do."""
+        self._word.publish(String(data=word))
+
     def node(self, name: str) -> Remote:
         """A predictor by its full name."""
         return Remote(self._node, name)
@@ -60,14 +74,14 @@ class Remote:
     """A predictor, seen from outside.
 
     Attributes:
-        predictions: its chunks as they came; whoever reads them may take them out.
+        predictions: its newest chunks as they came; whoever reads them may take them out.
         values: name -> value of its last diagnostics of predictions.
         statuses: part -> level and message of its last diagnostics.
     """
 
     def __init__(self, node: rclpy.node.Node, name: str):
         self.name = name
-        self.predictions: list[PredictedVideo] = []
+        self.predictions: deque[Received] = deque(maxlen=REMEMBERED)
         self.values: dict[str, str] = {}
         self.statuses: dict[str, tuple[int, str]] = {}
         self._clients: dict[type, Any] = {
@@ -78,8 +92,17 @@ class Remote:
                 (SetParameters, "set_parameters"),
             )
         }
-        node.create_subscription(PredictedVideo, f"{name}/prediction", self.predictions.append, RELIABLE)
+        node.create_subscription(PredictedVideo, f"{name}/prediction", self._prediction, RELIABLE)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
+
+    def _prediction(self, message: PredictedVideo, info: MessageInfo) -> None:
+        targets = tuple(to_ns(stamp) for stamp in message.target_stamps)
+        self.predictions.append(
+            Received(
+                to_ns(message.header.stamp), info["source_timestamp"], message.chunk, message.chunks,
+                message.first_step, targets, tuple(message.late), video_frames(message),
+            )
+        )  # fmt: skip
 
     def _diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
