@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource, StreamSpec
-from dd_ros.data.actions import action_values, fields_for, stamp_ns
+from dd_ros.config import StreamSpec
+from dd_ros.data.action_reader import ActionReader, Command
+from dd_ros.data.actions import stamp_ns
 from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
@@ -167,19 +168,19 @@ def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
         raise InputError(
             f"{bag}: {spec.image_topic}: expected two topics, got one for both images and actions"
         )
-    sources = {source.topic: source for source in spec.actions}
+    readers = {source.topic: ActionReader(source) for source in spec.actions}
     order: list[str] = []  # the topic of each message
     times: dict[str, list[tuple[int | None, int]]] = {topic: [] for topic in spec.topics}
-    values: dict[str, list[NDArray[np.float64]]] = {topic: [] for topic in sources}
+    values: dict[str, list[Command]] = {topic: [] for topic in readers}
     odd = Report()
     for record in records(bag, spec.topics, problems):
-        source = sources.get(record.topic)
+        reader = readers.get(record.topic)
         try:
-            if source is not None:
-                values[record.topic].append(values_of(record, source))
+            if reader is not None:
+                values[record.topic].append(reader.read(record.msg, record.msgtype))
             header = stamp_ns(record.msg)
         except InputError as error:
-            if source is not None:
+            if reader is not None:
                 odd.add(f"{bag} {record.topic}", error)
                 continue
             header = None  # the second pass names it
@@ -189,20 +190,17 @@ def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
         if not found:
             missing_topic(bag, spec)
             raise InputError(next(entry.text for entry in odd.entries if entry.source == f"{bag} {topic}"))
+    for topic, reader in readers.items():
+        if reader.ambiguous:
+            raise InputError(f"{bag} {topic}: {reader.ambiguous}")
     problems.update(odd)
     stamps = choose_stamps(times, problems, str(bag))
     return arrange(bag, spec, order=order, stamps=stamps, values=values, problems=problems)
 
 
-def values_of(record: Record, source: ActionSource) -> NDArray[np.float64]:
-    """The values of an action message; InputError where it has none."""
-    fields = fields_for(record.msgtype, source.type, source.fields)
-    return action_values(record.msg, record.msgtype, fields)
-
-
 def arrange(
     bag: Path, spec: StreamSpec, *, order: Sequence[str], stamps: Mapping[str, Sequence[int | None]],
-    values: Mapping[str, Sequence[NDArray[np.float64]]], problems: Report,
+    values: Mapping[str, Sequence[Command]], problems: Report,
 ) -> BagTimeline:  # fmt: skip
     """Sort images and actions, whose topics came in ``order``, into the times between clock resets."""
     lines = {topic: iter(found) for topic, found in stamps.items()}
@@ -225,20 +223,21 @@ def arrange(
 
 
 def action_buffers(
-    commands: Iterable[tuple[int | None, NDArray[np.float64], int]], count: int, dim: int | None,
+    commands: Iterable[tuple[int | None, Command, int]], count: int, dim: int | None,
     *, mode: str, name: str, problems: Report,
 ) -> list[ActionBuffer]:  # fmt: skip
-    """Commands (stamp, values, clock resets before it) of one topic, a buffer for each of ``count`` resets.
+    """Commands (stamp, command, clock resets before it) of one topic, a buffer for each of ``count`` resets.
 
     Those without a stamp, or with another number of values than ``dim`` (None: than most), are left out.
     """
     known = [command for command in commands if command[0] is not None]
-    lengths = Counter(len(value) for _, value, _ in known)
+    lengths = Counter(command.values.shape[1] for _, command, _ in known)
+    most = sum(len(command.values) for _, command, _ in known)
     dim = dim or (lengths.most_common(1)[0][0] if lengths else None)
-    buffers = [ActionBuffer(dim, mode=mode, capacity=len(known) + 1, name=name) for _ in range(count)]
-    for stamp, value, resets in known:
+    buffers = [ActionBuffer(dim, mode=mode, capacity=most + 1, name=name) for _ in range(count)]
+    for stamp, command, resets in known:
         try:
-            buffers[resets].push(stamp or 0, value)
+            buffers[resets].push_all(stamp or 0, command)
         except InputError as error:
             problems.add(name, error)
     return buffers

@@ -11,6 +11,7 @@ from statistics import median
 from typing import TypeVar
 
 from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.data.action_reader import listed
 from dd_ros.data.actions import DEFAULT_FIELDS, fields_for
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
@@ -117,6 +118,8 @@ def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource
         if not len(action.low):
             got = "; ".join([action.msgtype, *action.problems.lines()[:1]])
             raise InputError(f"{info.path} {source.topic}: expected actions, got {got}")
+        if action.ambiguous:
+            raise InputError(f"{info.path} {source.topic}: {action.ambiguous}")
 
 
 def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: Report) -> ActionSource:
@@ -132,7 +135,14 @@ def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: Re
             got = topic.dims.most_common(1)[0][0]
             problems.add(f"{path} {source.topic}", f"expected {dim} action values as usual, got {got}")
     fields = fields_for(kind, source.type, source.fields) or DEFAULT_FIELDS[kind]
-    return ActionSource(topic=source.topic, type=kind, fields=fields, dim=dim)
+    joints = usual([topic.joints for topic in topics.values()])
+    for path, topic in topics.items():
+        if set(topic.joints) != set(joints):
+            problems.add(
+                f"{path} {source.topic}",
+                f"expected joints {listed(joints)} as usual, got {listed(topic.joints)}",
+            )
+    return ActionSource(topic=source.topic, type=kind, fields=fields, dim=dim, joints=joints)
 
 
 def usual(values: Sequence[T]) -> T:

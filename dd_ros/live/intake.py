@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dd_ros.config import ActionSource, CheckpointConfig
-from dd_ros.data.actions import action_values, fields_for, stamp_ns
+from dd_ros.data.action_reader import ActionReader
+from dd_ros.data.actions import OtherJointsError, stamp_ns
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
@@ -135,8 +136,9 @@ class ActionIntake:
         problems: Problems,
         time: Time,
     ):
-        self._name, self._number, self._source = name, number, source
+        self._name, self._number, self._reader = name, number, ActionReader(source)
         self._commands, self._problems, self._time = commands, problems, time
+        self._heard = False
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -144,9 +146,12 @@ class ActionIntake:
         if stamp is not None and same_clock(self._name, stamp, self._time, self._problems):
             self._problems.solved(f"{self._name} time")
         try:
-            values = action_values(msg, kind, fields_for(kind, self._source.type, self._source.fields))
-            self._commands.push(stamp or self._time.now_ns(), values, self._number)
+            command = self._reader.read(msg, kind)
+            self._commands.push(stamp or self._time.now_ns(), command, self._number)
+            self._heard = True
         except InputError as error:
+            if isinstance(error, OtherJointsError) and self._heard and not self._reader.ambiguous:
+                return  # of another publisher, whose joints are not wanted
             self._problems.report(self._name, f"{str(error).removeprefix('action: ')} (on {topic}, {kind})")
             return
         self._problems.solved(self._name)
@@ -167,6 +172,8 @@ class PlanIntake:
     ):
         self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
         self._commands, self._problems, self._next_ns = commands, problems, next_ns
+        joints = tuple(joint for source in config.streams.actions for joint in source.joints)
+        self._joints = joints if len(joints) == self._action.dim else self._action.names
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -175,7 +182,7 @@ class PlanIntake:
                 values = sequence_actions(msg, self._action.dim, "plan")
                 stamps = sequence_stamps(msg, self._next_ns(), self._step_ns)
             else:
-                values = trajectory_actions(msg, self._action.dim, names=self._action.names, name="plan")
+                values = trajectory_actions(msg, self._action.dim, names=self._joints, name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
             self._commands.set_plan(stamps, values)
         except InputError as error:
