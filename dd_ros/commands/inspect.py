@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dd_ros.config import StreamSpec, parse_actions
+from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, is_lerobot
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
@@ -93,10 +94,26 @@ def show_bags(
     for found in (topic_problems(infos, wanted), *(use.problems for use in uses)):
         problems.update(found)
     say(console, problems)
+    for line in clock_lines(infos, spec):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
     number = sum(use.episodes for use in uses)
     text = f"usable: {number} episodes, {steps:.1f} s"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def clock_lines(infos: Sequence[BagInfo], spec: StreamSpec) -> list[str]:
+    """By which clock the topics of the bags are read: for one bag, or for the one where most hangs on it."""
+    found = [
+        (info, BagClocks(info, spec.topics))
+        for info in infos
+        if set(spec.topics) <= {topic.name for topic in info.topics}
+    ]
+    if not found:
+        return []
+    info, clocks = max(found, key=lambda item: item[1].changed_share() or 0.0)
+    where = f"clocks of {info.path.name}" if len(infos) > 1 else "clocks"
+    return [f"{where}: {clocks.line()}"]
 
 
 def use_of(bag: Path, spec: StreamSpec) -> Use:

@@ -194,7 +194,8 @@ def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
         if reader.ambiguous:
             raise InputError(f"{bag} {topic}: {reader.ambiguous}")
     problems.update(odd)
-    stamps = choose_stamps(times, problems, str(bag))
+    starts = [topic for topic, found in values.items() if any(command.spans for command in found)]
+    stamps = choose_stamps(times, problems, str(bag), starts=starts)
     return arrange(bag, spec, order=order, stamps=stamps, values=values, problems=problems)
 
 

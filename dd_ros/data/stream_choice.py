@@ -13,6 +13,7 @@ from typing import TypeVar
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.action_reader import listed
 from dd_ros.data.actions import DEFAULT_FIELDS, fields_for
+from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
 from dd_ros.data.survey import BagInfo, inspect_bag
@@ -64,12 +65,14 @@ def describe_streams(
     """
     whole = usable_bags(infos, image_topic, sources, problems=problems)
     cameras = {info.path: info.topic(image_topic) for info in whole}
-    rate = median(camera.rate for camera in cameras.values())
+    topics = [image_topic, *(source.topic for source in sources)]
+    rates = {info.path: BagClocks(info, topics).image_rate for info in whole}
+    rate = median(rates.values())
     size = usual([size for camera in cameras.values() for size in camera.sizes])
     for path, camera in cameras.items():
-        if abs(camera.rate - rate) > ODD_RATE * rate:
+        if abs(rates[path] - rate) > ODD_RATE * rate:
             problems.add(
-                f"{path} {image_topic}", f"images come at {camera.rate:.2f} Hz, usual is {rate:.2f} Hz"
+                f"{path} {image_topic}", f"images come at {rates[path]:.2f} Hz, usual is {rate:.2f} Hz"
             )
         if size not in camera.sizes:
             (width, height), _ = camera.sizes.most_common(1)[0]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dd_ros.config import ActionSource
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
-from dd_ros.data.clocks import choose_stamps, count_resets, lag
+from dd_ros.data.clocks import Times, choose_stamps, count_resets, lag
 from dd_ros.data.images import IMAGE_TYPES, image_to_rgb
 from dd_ros.data.rosbag import Record, records
 from dd_ros.errors import InputError
@@ -38,6 +38,8 @@ class TopicInfo:
         low, high: least and greatest value of each action field, float64 [A]; empty for other topics.
         joints: names of the joints that make up the action by their positions; empty for other topics.
         ambiguous: why its messages cannot be told apart, and the cure; empty if they can.
+        times: header stamp (or None) and receive time of each message, ns.
+        starts: whether header stamps say when commands begin, which may be later.
         detail: what is in it, for people.
         problems: what is odd about it, without file and topic.
     """
@@ -55,6 +57,8 @@ class TopicInfo:
     high: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     joints: tuple[str, ...] = ()
     ambiguous: str = ""
+    times: Times = ()
+    starts: bool = False
     detail: str = ""
     problems: Report = field(default_factory=Report)
 
@@ -100,7 +104,9 @@ class TopicSurvey:
             if self._is_image:
                 self._add_image(record)
             elif self._reader is not None:
-                self._add_action(self._reader.read(record.msg, record.msgtype).values)
+                command = self._reader.read(record.msg, record.msgtype)
+                self.info.starts |= command.spans
+                self._add_action(command.values)
         except InputError as error:
             self.info.problems.add("", error)
         self._headers.append(header)
@@ -128,7 +134,7 @@ class TopicSurvey:
 
     def result(self) -> TopicInfo:
         info, name = self.info, self.info.name
-        times = [(h or None, r) for h, r in zip(self._headers, self._received, strict=True)]
+        info.times = times = [(h or None, r) for h, r in zip(self._headers, self._received, strict=True)]
         stamps = [stamp for stamp in choose_stamps({name: times}, Report())[name] if stamp is not None]
         if self._reader is not None:
             info.joints, info.ambiguous = self._reader.joints, self._reader.ambiguous
