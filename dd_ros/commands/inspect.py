@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bag_clocks import BagClocks
-from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.bags import bags_under, find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, is_lerobot
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
@@ -53,7 +53,7 @@ def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequenc
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
-    if is_lerobot(Path(path)):
+    if is_lerobot(Path(path)) and not bags_under(Path(path)):
         show_lerobot(Path(path), console, image_topic=image_topic, action_topics=action_topics)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():

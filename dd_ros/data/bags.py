@@ -20,7 +20,7 @@ from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
-from dd_ros.data.rosbag import Record, folder_of, records, storage_files
+from dd_ros.data.rosbag import Record, records
 from dd_ros.data.steps import (
     DueImage,
     Episode,
@@ -30,6 +30,7 @@ from dd_ros.data.steps import (
     model_steps,
     part_name,
 )
+from dd_ros.data.storage import METADATA, folder_of, storage_files
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -48,11 +49,16 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected a rosbag2 bag or a folder of bags")
-        if is_lerobot(path):
+        found = bags_under(path)
+        if not found and is_lerobot(path):
             found = episode_paths(path)
-        else:
-            found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
         if not found:
+            older = sorted([path] if path.is_file() else path.rglob("*.bag"))
+            if older and older[0].suffix == ".bag":
+                raise InputError(
+                    f"{older[0]}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
+                    f"`rosbags-convert --src {older[0]} --dst {older[0].with_suffix('')}`"
+                )
             raise InputError(
                 f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
             )
@@ -60,10 +66,23 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(bags))
 
 
-def is_bag(path: Path) -> bool:
-    return bool(storage_files(path)) and (
-        path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir())
-    )
+def bags_under(path: Path) -> list[Path]:
+    """The bags at ``path`` and in its folders, however deep, sorted.
+
+    A folder with metadata is a bag. One without is a bag where its files are named after it, as a recorder that
+    was killed leaves them; else each file is a bag of its own.
+    """
+    files = storage_files(path)
+    if path.is_file():
+        return files
+    inner = [folder for folder in folder_of(path) if folder.is_dir() and not folder.name.startswith(".")]
+    below = [bag for folder in inner for bag in bags_under(folder)]
+    if not files:
+        return sorted(below)
+    parts = [file.name.partition(".")[0] for file in files]
+    one = len(files) == 1 or (path / METADATA).is_file()
+    one = one or all(part.rpartition("_")[0] == path.resolve().name for part in parts)
+    return sorted([*([path] if one and not below else files), *below])
 
 
 @dataclass

@@ -59,11 +59,7 @@ class Lag:
 
     def __str__(self) -> str:
         where = "ahead of" if self.ahead_ns > 0 else "behind"
-        drift = (
-            f", drifting by {100 * self.drift:+.3g}%"
-            if abs(self.drifted_ns) > DRIFT_NS / 10
-            else ""
-        )
+        drift = f", drifting by {100 * self.drift:+.3g}%" if abs(self.drifted_ns) > DRIFT_NS / 10 else ""
         jump = f", jumping by {self.jumped_ns / 1e9:.1f} s" if self.jumped_ns >= SAME_CLOCK_NS else ""
         return f"{abs(self.ahead_ns) / 1e9:.3f} s {where} receipt{drift}{jump}"
 
