@@ -82,7 +82,11 @@ def show_bags(
         spec = describe_streams(infos, image, sources, problems=problems)
     except InputError as error:
         problems.update(topic_problems(infos))
-        say(console, problems)
+        # what the error says as well is not said twice
+        say(
+            console,
+            [e.line for e in problems.entries if e.text.removeprefix(f"{e.source}: ") not in str(error)],
+        )
         if image_topic or action_topics:
             raise
         say(console, [str(error)])

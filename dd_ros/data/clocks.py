@@ -26,6 +26,7 @@ ODD_LAG_NS = 2 * 10**9  # differences of more than this are worth a word
 AHEAD_NS = 20_000_000  # stamps so far ahead of their receipt are of another clock than the recorder's
 DRIFT_NS = 100_000_000  # so much drift within a recording puts images beside other commands
 BLOCKS = 12  # parts of a recording, in each of which the clocks are compared
+LEAST = 12  # messages in such a part
 
 Times = Sequence[tuple[int | None, int]]  # (header stamp or None, receive time) of messages
 
@@ -82,7 +83,7 @@ def lag(times: Times) -> Lag | None:
 
 def trend(received: NDArray[np.int64], ahead: NDArray[Any]) -> Lag:
     """Middle, drift and jumps of ``ahead`` (ns) over the receive times (ns), by the medians of parts of it."""
-    parts = np.array_split(np.arange(len(received)), min(BLOCKS, max(1, len(received) // 5)))
+    parts = np.array_split(np.arange(len(received)), min(BLOCKS, max(1, len(received) // LEAST)))
     times = np.array([np.median(received[part] - received[0]) for part in parts])
     medians = np.array([np.median(ahead[part]) for part in parts])
     middle, span = float(np.median(ahead)), float(received[-1] - received[0])

@@ -149,7 +149,8 @@ def encoding_of(connection: Connection) -> str:
 
 def name_foreign(file: Path, encoding: str, topics: Sequence[str], problems: Report) -> None:
     """Say that topics hold messages that are not ROS 2's."""
-    cure = "convert it with `rosbags-convert`" if encoding == "ros1" else "record it with `ros2 bag record`"
+    bag = "convert the .bag that it was made of with `rosbags-convert --src FILE.bag --dst FOLDER`"
+    cure = bag if encoding == "ros1" else "record them with `ros2 bag record`"
     kind = "ROS 1" if encoding == "ros1" else encoding
     problems.add(file, f"{', '.join(topics)}: expected ROS 2 messages (cdr), got {kind} messages", cure)
 

@@ -61,6 +61,11 @@ def listed_files(bag: Path, problems: Report) -> list[Path]:
         return [bag]
     try:
         names = metadata(bag)["relative_file_paths"]
+    except FileNotFoundError:
+        problems.add(
+            bag, f"has no {METADATA}: not closed by its recorder, or copied without", "all files are read"
+        )
+        return there
     except METADATA_ERRORS as error:
         problems.add(
             bag,

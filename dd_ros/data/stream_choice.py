@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.action_reader import listed
-from dd_ros.data.actions import DEFAULT_FIELDS, fields_for
+from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
+from dd_ros.data.odd_images import VIDEO_CURE, VIDEO_TYPES
 from dd_ros.data.survey import BagInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -38,6 +39,9 @@ def choose_topics(
     topics = {topic.name: topic for info in infos for topic in info.topics}.values()
     cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES]
     commands = [topic.name for topic in topics if topic.msgtype in DEFAULT_FIELDS]
+    videos = [topic.name for topic in topics if topic.msgtype in VIDEO_TYPES]
+    if videos and not (image_topic or cameras):
+        raise InputError(f"{', '.join(videos)}: expected images, got packets of a video; {VIDEO_CURE}")
     image = image_topic or only(cameras, "--image-topic", "camera topic")
     return image, tuple(sources) or (
         ActionSource(topic=only(commands, "--action-topic", "topic of commands")),
@@ -109,6 +113,10 @@ def usable_bags(
 def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource]) -> None:
     """InputError unless a bag has several images and some action of each source."""
     image = info.topic(image_topic)
+    if image.msgtype in VIDEO_TYPES:
+        raise InputError(
+            f"{info.path} {image_topic}: expected images, got packets of a video ({image.msgtype}); {VIDEO_CURE}"
+        )
     if not image.sizes:
         got = "; ".join([image.msgtype, *image.problems.lines()[:1]])
         raise InputError(f"{info.path} {image_topic}: expected images, got {got}")
@@ -137,7 +145,7 @@ def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: Re
         if dim not in topic.dims:
             got = topic.dims.most_common(1)[0][0]
             problems.add(f"{path} {source.topic}", f"expected {dim} action values as usual, got {got}")
-    fields = fields_for(kind, source.type, source.fields) or DEFAULT_FIELDS[kind]
+    fields = fields_for(kind, source.type, source.fields) or default_fields(kind)
     joints = usual([topic.joints for topic in topics.values()])
     for path, topic in topics.items():
         if set(topic.joints) != set(joints):
