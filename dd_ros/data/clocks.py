@@ -91,8 +91,9 @@ def trend(received: NDArray[np.int64], ahead: NDArray[Any]) -> Lag:
         return Lag(middle, jumped_ns=float(np.ptp(medians)))
     slope = steady_slope(times, medians)
     rest = medians - slope * times
-    steady = np.ptp(rest) < abs(slope * span) / 4
-    return Lag(middle, slope if steady else 0.0, slope * span if steady else 0.0, float(np.ptp(rest)))
+    if np.ptp(rest) < abs(slope * span) / 4:
+        return Lag(middle, slope, slope * span, float(np.ptp(rest)))
+    return Lag(middle, jumped_ns=float(np.ptp(medians)))
 
 
 def steady_slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

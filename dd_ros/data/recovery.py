@@ -35,6 +35,8 @@ def types_of(definitions: Iterable[Definition]) -> Typestore:
     """The types defined in a file; a definition that cannot be read is left out: few topics are ever wanted."""
     types, found = get_typestore(Stores.EMPTY), []
     for name, language, text in definitions:
+        if not text.strip():
+            continue  # no definition at all
         with suppress(Exception):  # the parser raises many kinds
             found.append(
                 get_types_from_idl_file(text) if "idl" in language else get_types_from_msg(text, name)
@@ -187,13 +189,14 @@ def sqlite_messages(
 ) -> Iterator[Found]:
     """Messages received from ``first_ns`` to ``last_ns``, in the order of the file."""
     topics = {
-        key: (name, kind) for key, name, kind in connection.execute("SELECT id, name, type FROM topics")
+        key: (str(name), str(kind))
+        for key, name, kind in connection.execute("SELECT id, name, type FROM topics")
     }
     types = types_of(sqlite_definitions(connection))
     # Without sorting or index: a cut-off file can be read until it breaks off.
     query = "SELECT topic_id, timestamp, data FROM messages NOT INDEXED WHERE timestamp BETWEEN ? AND ?"
     for key, received, data in connection.execute(query, (first_ns, last_ns)):
-        yield *topics[key], received, data, types
+        yield *topics[key], int(received), data, types
 
 
 def sqlite_definitions(connection: sqlite3.Connection) -> list[Definition]:

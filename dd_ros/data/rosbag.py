@@ -123,7 +123,7 @@ def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> 
             for c in reader.connections
             if c.msgdef.format != MessageDefinitionFormat.NONE
         )
-        odd = {c.topic: encoding_of(c) for c in reader.connections if encoding_of(c) != ROS2_ENCODING}
+        odd = {str(c.topic): encoding_of(c) for c in reader.connections if encoding_of(c) != ROS2_ENCODING}
         for topic, encoding in odd.items():
             name_foreign(file, encoding, [topic], problems)
         chosen = [
@@ -132,7 +132,7 @@ def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> 
         try:
             for connection, received, raw in reader.messages(chosen) if chosen else ():  # no choice means all
                 yield Record(
-                    topic=connection.topic, msgtype=modern(connection.msgtype), received_ns=received,
+                    topic=str(connection.topic), msgtype=modern(str(connection.msgtype)), received_ns=int(received),
                     raw=inflated(raw), types=types, file=file,
                 )  # fmt: skip
         except Exception as error:
