@@ -271,7 +271,7 @@ def missing_topic(bag: Path, spec: StreamSpec) -> None:
     for topic in spec.topics:
         if topic not in names:
             there = ", ".join(sorted(names)) or "no messages at all"
-            problem = "".join(f" ({line})" for line in problems.lines()[:1])
+            problem = "".join(f" ({line})" for line in problems.lines()[:2])
             raise InputError(f"{bag}: no messages of topic {topic}; it holds {there}{problem}")
 
 

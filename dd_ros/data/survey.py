@@ -77,7 +77,7 @@ class BagInfo:
             if topic.name == name:
                 return topic
         there = ", ".join(topic.name for topic in self.topics) or "no messages at all"
-        problem = "".join(f" ({line})" for line in self.problems.lines()[:1])
+        problem = "".join(f" ({line})" for line in self.problems.lines()[:2])
         raise InputError(f"{self.path}: no messages of topic {name}; it holds {there}{problem}")
 
 
