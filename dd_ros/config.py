@@ -44,12 +44,15 @@ class ActionSource(Settings):
         fields: fields that make up its part, in order, such as ``position[0:7]``,
             ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
         dim: number of its action values; None takes what comes.
+        joints: where its messages name their joints, these in the order that positions in ``fields`` mean;
+            messages with another order are read by name. Empty takes the order of a stream's first message.
     """
 
     topic: Annotated[str, Field(pattern=rf"^{TOPIC}$")]
     type: str | None = None
     fields: tuple[str, ...] = ()
     dim: Positive | None = None
+    joints: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """As on the command line: ``/joint_command.position[0:7]``."""

@@ -13,7 +13,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dd_ros.config import StreamSpec, parse_actions
-from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.bag_clocks import BagClocks
+from dd_ros.data.bags import bags_under, find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, is_lerobot
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
@@ -52,7 +53,7 @@ def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequenc
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
-    if is_lerobot(Path(path)):
+    if is_lerobot(Path(path)) and not bags_under(Path(path)):
         show_lerobot(Path(path), console, image_topic=image_topic, action_topics=action_topics)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
@@ -81,7 +82,11 @@ def show_bags(
         spec = describe_streams(infos, image, sources, problems=problems)
     except InputError as error:
         problems.update(topic_problems(infos))
-        say(console, problems)
+        # what the error says as well is not said twice
+        say(
+            console,
+            [e.line for e in problems.entries if e.text.removeprefix(f"{e.source}: ") not in str(error)],
+        )
         if image_topic or action_topics:
             raise
         say(console, [str(error)])
@@ -93,10 +98,26 @@ def show_bags(
     for found in (topic_problems(infos, wanted), *(use.problems for use in uses)):
         problems.update(found)
     say(console, problems)
+    for line in clock_lines(infos, spec):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
     number = sum(use.episodes for use in uses)
     text = f"usable: {number} episodes, {steps:.1f} s"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def clock_lines(infos: Sequence[BagInfo], spec: StreamSpec) -> list[str]:
+    """By which clock the topics of the bags are read: for one bag, or for the one where most hangs on it."""
+    found = [
+        (info, BagClocks(info, spec.topics))
+        for info in infos
+        if set(spec.topics) <= {topic.name for topic in info.topics}
+    ]
+    if not found:
+        return []
+    info, clocks = max(found, key=lambda item: item[1].changed_share() or 0.0)
+    where = f"clocks of {info.path.name}" if len(infos) > 1 else "clocks"
+    return [f"{where}: {clocks.line()}"]
 
 
 def use_of(bag: Path, spec: StreamSpec) -> Use:

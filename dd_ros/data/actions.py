@@ -22,9 +22,18 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     "std_msgs/msg/Float64MultiArray": ("data",),
 }
 PART = re.compile(r"(\w+)((?:\[[^\]]*\])*)")
+NUMERIC = re.compile(r"-?\d+|-?\d*:-?\d*")
+# Arrays with a value for each joint that the message names.
+PER_JOINT = {"position", "velocity", "effort", "positions", "velocities", "accelerations"}
 
 
-def action_values(msg: Any, msgtype: str, fields: Sequence[str] = ()) -> NDArray[np.float64]:
+class OtherJointsError(InputError):
+    """A message of other joints than those wanted."""
+
+
+def action_values(
+    msg: Any, msgtype: str, fields: Sequence[str] = (), order: Sequence[str] = ()
+) -> NDArray[np.float64]:
     """Action vector of a message.
 
     Args:
@@ -32,15 +41,18 @@ def action_values(msg: Any, msgtype: str, fields: Sequence[str] = ()) -> NDArray
         msgtype: its type, such as ``sensor_msgs/msg/JointState``.
         fields: fields in order, such as ``position[0:7]``, ``position[left_hip,right_hip]`` (joints
             by name, in that order) or ``twist.linear.x``; empty takes the type's default ones.
+        order: joints in the order that positions in ``fields`` mean; a message that names its joints in
+            another order is read by these names. Empty: the message's own.
 
     Returns:
         float64 [A].
 
     Raises:
+        OtherJointsError: the message lacks a joint.
         InputError: unsupported type, no such field, or a message that is too short for it.
     """
     chosen = tuple(fields) or default_fields(msgtype)
-    return np.concatenate([np.atleast_1d(field_value(msg, field)) for field in chosen])
+    return np.concatenate([np.atleast_1d(field_value(msg, field, order)) for field in chosen])
 
 
 def fields_for(msgtype: str, known_type: str | None, known_fields: Sequence[str]) -> tuple[str, ...]:
@@ -60,10 +72,16 @@ def default_fields(msgtype: str) -> tuple[str, ...]:
     return DEFAULT_FIELDS[msgtype]
 
 
-def field_value(msg: Any, field: str) -> NDArray[np.float64]:
+def parts_of(field: str) -> list[str]:
+    """A field's parts between the dots; a joint in brackets may have a dot in its name."""
+    return re.split(r"\.(?![^\[]*\])", field)
+
+
+def field_value(msg: Any, field: str, order: Sequence[str] = ()) -> NDArray[np.float64]:
     """Value of one field, such as ``points[0].positions[1:3]``, as float64 scalar or vector."""
     value = msg
-    for part in re.split(r"\.(?![^\[]*\])", field):  # a joint in brackets may have a dot in its name
+    there = joint_names(msg) if order else ()
+    for part in parts_of(field):
         match = PART.fullmatch(part)
         if match is None:
             raise InputError(
@@ -74,11 +92,19 @@ def field_value(msg: Any, field: str) -> NDArray[np.float64]:
         if not hasattr(value, name):
             raise InputError(f"action field {field!r}: the message has no field {name!r}")
         value = getattr(value, name)
-        for index in re.findall(r"\[([^\]]*)\]", indices):
+        reordered = name in PER_JOINT and bool(there) and there != tuple(order)
+        for index in re.findall(r"\[([^\]]*)\]", indices) or [None] * reordered:
             if not hasattr(value, "__len__"):
                 raise InputError(f"action field {field!r}: expected several values, got {value}")
-            numeric = re.fullmatch(r"-?\d+|-?\d*:-?\d*", index)
-            value = element(value, index, field) if numeric else joints(value, index, field, msg)
+            numeric = index is None or NUMERIC.fullmatch(index) is not None
+            if reordered and numeric:
+                wanted = order if index is None else element(order, index, field)
+                found = joints(value, [wanted] if isinstance(wanted, str) else wanted, field, msg)
+                value = found[0] if isinstance(wanted, str) else found
+            elif numeric:
+                value = element(value, index, field)
+            else:
+                value = joints(value, [joint.strip() for joint in index.split(",")], field, msg)
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -99,14 +125,19 @@ def element(values: Sequence[Any], index: str, field: str) -> Any:
     return values[start:stop]
 
 
-def joints(values: Sequence[Any], names: str, field: str, msg: Any) -> NDArray[np.float64]:
-    """The ``values`` of joints called ``left_hip,right_hip``, found by the names in the message itself."""
-    known = list(getattr(msg, "name", ()) or getattr(msg, "joint_names", ()))
-    wanted = [name.strip() for name in names.split(",")]
+def joint_names(msg: Any) -> tuple[str, ...]:
+    """Names of the joints whose values a message holds, in order; empty where it says none."""
+    names = getattr(msg, "name", ()) or getattr(msg, "joint_names", ())
+    return () if isinstance(names, str) else tuple(names)
+
+
+def joints(values: Sequence[Any], wanted: Sequence[str], field: str, msg: Any) -> NDArray[np.float64]:
+    """The ``values`` of the joints ``wanted``, found by the names in the message itself."""
+    known = joint_names(msg)
     missing = [name for name in wanted if name not in known[: len(values)]]
     if missing:
         there = ", ".join(known) or "no joint names at all"
-        raise InputError(
+        raise OtherJointsError(
             f"action field {field!r}: expected joint {missing[0]!r} with a value, the message has {there}"
         )
     return np.array([values[known.index(name)] for name in wanted], np.float64)

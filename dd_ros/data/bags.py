@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource, StreamSpec
-from dd_ros.data.actions import action_values, fields_for, stamp_ns
+from dd_ros.config import StreamSpec
+from dd_ros.data.action_reader import ActionReader, Command
+from dd_ros.data.actions import stamp_ns
 from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
-from dd_ros.data.rosbag import Record, folder_of, records, storage_files
+from dd_ros.data.odd_images import VIDEO_CURE, VIDEO_TYPES
+from dd_ros.data.rosbag import Record, records
 from dd_ros.data.steps import (
     DueImage,
     Episode,
@@ -29,6 +31,7 @@ from dd_ros.data.steps import (
     model_steps,
     part_name,
 )
+from dd_ros.data.storage import METADATA, folder_of, storage_files
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -47,11 +50,16 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected a rosbag2 bag or a folder of bags")
-        if is_lerobot(path):
+        found = bags_under(path)
+        if not found and is_lerobot(path):
             found = episode_paths(path)
-        else:
-            found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
         if not found:
+            older = sorted([path] if path.is_file() else path.rglob("*.bag"))
+            if older and older[0].suffix == ".bag":
+                raise InputError(
+                    f"{older[0]}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
+                    f"`rosbags-convert --src {older[0]} --dst {older[0].with_suffix('')}`"
+                )
             raise InputError(
                 f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
             )
@@ -59,10 +67,23 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(bags))
 
 
-def is_bag(path: Path) -> bool:
-    return bool(storage_files(path)) and (
-        path.is_file() or not any(is_bag(p) for p in folder_of(path) if p.is_dir())
-    )
+def bags_under(path: Path) -> list[Path]:
+    """The bags at ``path`` and in its folders, however deep, sorted.
+
+    A folder with metadata is a bag. One without is a bag where its files are named after it, as a recorder that
+    was killed leaves them; else each file is a bag of its own.
+    """
+    files = storage_files(path)
+    if path.is_file():
+        return files
+    inner = [folder for folder in folder_of(path) if folder.is_dir() and not folder.name.startswith(".")]
+    below = [bag for folder in inner for bag in bags_under(folder)]
+    if not files:
+        return sorted(below)
+    parts = [file.name.partition(".")[0] for file in files]
+    one = len(files) == 1 or (path / METADATA).is_file()
+    one = one or all(part.rpartition("_")[0] == path.resolve().name for part in parts)
+    return sorted([*([path] if one and not below else files), *below])
 
 
 @dataclass
@@ -166,19 +187,19 @@ def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
         raise InputError(
             f"{bag}: {spec.image_topic}: expected two topics, got one for both images and actions"
         )
-    sources = {source.topic: source for source in spec.actions}
+    readers = {source.topic: ActionReader(source) for source in spec.actions}
     order: list[str] = []  # the topic of each message
     times: dict[str, list[tuple[int | None, int]]] = {topic: [] for topic in spec.topics}
-    values: dict[str, list[NDArray[np.float64]]] = {topic: [] for topic in sources}
+    values: dict[str, list[Command]] = {topic: [] for topic in readers}
     odd = Report()
     for record in records(bag, spec.topics, problems):
-        source = sources.get(record.topic)
+        reader = readers.get(record.topic)
         try:
-            if source is not None:
-                values[record.topic].append(values_of(record, source))
+            if reader is not None:
+                values[record.topic].append(reader.read(record.msg, record.msgtype))
             header = stamp_ns(record.msg)
         except InputError as error:
-            if source is not None:
+            if reader is not None:
                 odd.add(f"{bag} {record.topic}", error)
                 continue
             header = None  # the second pass names it
@@ -188,20 +209,18 @@ def read_actions(bag: Path, spec: StreamSpec, problems: Report) -> BagTimeline:
         if not found:
             missing_topic(bag, spec)
             raise InputError(next(entry.text for entry in odd.entries if entry.source == f"{bag} {topic}"))
+    for topic, reader in readers.items():
+        if reader.ambiguous:
+            raise InputError(f"{bag} {topic}: {reader.ambiguous}")
     problems.update(odd)
-    stamps = choose_stamps(times, problems, str(bag))
+    starts = [topic for topic, found in values.items() if any(command.spans for command in found)]
+    stamps = choose_stamps(times, problems, str(bag), starts=starts)
     return arrange(bag, spec, order=order, stamps=stamps, values=values, problems=problems)
-
-
-def values_of(record: Record, source: ActionSource) -> NDArray[np.float64]:
-    """The values of an action message; InputError where it has none."""
-    fields = fields_for(record.msgtype, source.type, source.fields)
-    return action_values(record.msg, record.msgtype, fields)
 
 
 def arrange(
     bag: Path, spec: StreamSpec, *, order: Sequence[str], stamps: Mapping[str, Sequence[int | None]],
-    values: Mapping[str, Sequence[NDArray[np.float64]]], problems: Report,
+    values: Mapping[str, Sequence[Command]], problems: Report,
 ) -> BagTimeline:  # fmt: skip
     """Sort images and actions, whose topics came in ``order``, into the times between clock resets."""
     lines = {topic: iter(found) for topic, found in stamps.items()}
@@ -224,20 +243,21 @@ def arrange(
 
 
 def action_buffers(
-    commands: Iterable[tuple[int | None, NDArray[np.float64], int]], count: int, dim: int | None,
+    commands: Iterable[tuple[int | None, Command, int]], count: int, dim: int | None,
     *, mode: str, name: str, problems: Report,
 ) -> list[ActionBuffer]:  # fmt: skip
-    """Commands (stamp, values, clock resets before it) of one topic, a buffer for each of ``count`` resets.
+    """Commands (stamp, command, clock resets before it) of one topic, a buffer for each of ``count`` resets.
 
     Those without a stamp, or with another number of values than ``dim`` (None: than most), are left out.
     """
     known = [command for command in commands if command[0] is not None]
-    lengths = Counter(len(value) for _, value, _ in known)
+    lengths = Counter(command.values.shape[1] for _, command, _ in known)
+    most = sum(len(command.values) for _, command, _ in known)
     dim = dim or (lengths.most_common(1)[0][0] if lengths else None)
-    buffers = [ActionBuffer(dim, mode=mode, capacity=len(known) + 1, name=name) for _ in range(count)]
-    for stamp, value, resets in known:
+    buffers = [ActionBuffer(dim, mode=mode, capacity=most + 1, name=name) for _ in range(count)]
+    for stamp, command, resets in known:
         try:
-            buffers[resets].push(stamp or 0, value)
+            buffers[resets].push_all(stamp or 0, command)
         except InputError as error:
             problems.add(name, error)
     return buffers
@@ -250,7 +270,7 @@ def missing_topic(bag: Path, spec: StreamSpec) -> None:
     for topic in spec.topics:
         if topic not in names:
             there = ", ".join(sorted(names)) or "no messages at all"
-            problem = "".join(f" ({line})" for line in problems.lines()[:1])
+            problem = "".join(f" ({line})" for line in problems.lines()[:2])
             raise InputError(f"{bag}: no messages of topic {topic}; it holds {there}{problem}")
 
 
@@ -266,6 +286,7 @@ def read_images(
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
+                + (f"; {VIDEO_CURE}" if record.msgtype in VIDEO_TYPES else "")
             )
         stamp = timeline.image_stamps[number]
         if timeline.image_resets[number] != resets:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dd_ros.data.action_reader import Command
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.errors import InputError
 
@@ -50,6 +51,22 @@ class ActionBuffer:
         self._count += 1
         insort(self._items, (stamp_ns, self._count, vector))
         del self._items[: -self.capacity]
+
+    def push_all(self, stamp_ns: int, command: Command) -> None:
+        """Add what one message of ``stamp_ns`` commands; one that spans time replaces what is left of others.
+
+        Raises:
+            InputError: wrong length, NaN or infinity; nothing is added then.
+        """
+        if not command.spans:
+            self.push(stamp_ns, command.values[0])
+            return
+        checked = ActionBuffer(self.dim, mode=self.mode, capacity=len(command.values), name=self.name)
+        for offset, values in zip(command.offsets_ns, command.values, strict=True):
+            checked.push(stamp_ns + offset, values)
+        del self._items[bisect_right(self._items, stamp_ns, key=lambda item: item[0]) :]
+        for stamp, _, values in checked._items:
+            self.push(stamp, values)
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Command in force at ``stamp_ns``, float32 [dim]; None before the first command."""
@@ -175,10 +192,11 @@ class Commands:
         self._executed = JoinedActions([ActionBuffer(dim, mode=mode, name="action") for dim in dims])
         self._plan: Plan | None = None
 
-    def push(self, stamp_ns: int, values: NDArray[np.float64], part: int = 0) -> None:
+    def push(self, stamp_ns: int, values: NDArray[np.float64] | Command, part: int = 0) -> None:
         """Add an executed command of action topic number ``part``; InputError for a wrong length, NaN or infinity."""
+        command = values if isinstance(values, Command) else Command(values[None])
         with self._lock:
-            self._executed.parts[part].push(stamp_ns, values)
+            self._executed.parts[part].push_all(stamp_ns, command)
             self._lock.notify_all()
 
     def set_plan(self, stamps_ns: ArrayLike, values: NDArray[np.float64]) -> None:

@@ -23,6 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from dd_ros.data.headers import encoded_size, jpeg_size
+from dd_ros.data.odd_images import why_dark, why_odd
 from dd_ros.errors import InputError
 
 RgbImage = NDArray[np.uint8]
@@ -44,7 +45,7 @@ MOST_PIXELS = 2 * 4096 * 4096
 # encoding -> (channels, bytes of a channel); the 4:2:2 encodings have two bytes per pixel.
 ENCODINGS: dict[str, tuple[int, int]] = {
     "rgb8": (3, 1), "bgr8": (3, 1), "8UC3": (3, 1), "mono8": (1, 1), "8UC1": (1, 1),
-    "rgba8": (4, 1), "bgra8": (4, 1), "8UC4": (4, 1), "mono16": (1, 2), "16UC1": (1, 2),
+    "rgba8": (4, 1), "bgra8": (4, 1), "8UC4": (4, 1), "mono16": (1, 2),
     "rgb16": (3, 2), "bgr16": (3, 2), "16UC3": (3, 2), "rgba16": (4, 2), "bgra16": (4, 2), "16UC4": (4, 2),
     "bayer_rggb8": (1, 1), "bayer_bggr8": (1, 1), "bayer_gbrg8": (1, 1), "bayer_grbg8": (1, 1),
     "bayer_rggb16": (1, 2), "bayer_bggr16": (1, 2), "bayer_gbrg16": (1, 2), "bayer_grbg16": (1, 2),
@@ -52,7 +53,7 @@ ENCODINGS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 # 8-bit name of what is left once 16-bit samples are scaled; OpenCV's own type names are BGR(A).
 EIGHT_BIT = {
-    "mono16": "mono8", "16UC1": "mono8", "8UC1": "mono8", "rgb16": "rgb8", "bgr16": "bgr8", "16UC3": "bgr8",
+    "mono16": "mono8", "8UC1": "mono8", "rgb16": "rgb8", "bgr16": "bgr8", "16UC3": "bgr8",
     "8UC3": "bgr8", "rgba16": "rgba8", "bgra16": "bgra8", "16UC4": "bgra8", "8UC4": "bgra8",
     "bayer_rggb16": "bayer_rggb8", "bayer_bggr16": "bayer_bggr8",
     "bayer_gbrg16": "bayer_gbrg8", "bayer_grbg16": "bayer_grbg8",
@@ -179,9 +180,15 @@ def rgb_to_image(image: RgbImage, header: Any, image_type: type) -> Any:
 
 def _raw(msg: Any) -> RgbImage:
     """Pixels of an Image message, as a view of it where that is possible."""
+    odd = why_odd(msg)
+    if odd:
+        raise InputError(odd)
     samples = _samples(msg)
     encoding = EIGHT_BIT.get(msg.encoding, msg.encoding)
     if samples.dtype != np.uint8:
+        odd = why_dark(samples) if samples.shape[2] == 1 and encoding == "mono8" else ""
+        if odd:
+            raise InputError(odd)
         samples = _to_eight_bit(samples)
     if encoding == "rgb8":
         return samples
@@ -262,8 +269,10 @@ def _compressed(msg: Any, size: tuple[int, int] | None, most_pixels: int) -> Rgb
             f"compressed image: expected at most {most_pixels} pixels (max_image_pixels), "
             f"got {len(msg.data)} bytes of format {msg.format!r} whose header says {there[0]}x{there[1]}"
         )
-    decodable = "compressedDepth" not in msg.format
-    pixels = decode_bytes(msg.data, size, most_pixels=most_pixels) if decodable else None
+    odd = why_odd(msg)
+    if odd:
+        raise InputError(odd)
+    pixels = decode_bytes(msg.data, size, most_pixels=most_pixels)
     if pixels is None:
         raise InputError(does_not_decode(msg))
     return pixels

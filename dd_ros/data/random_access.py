@@ -10,10 +10,8 @@ from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from rosbags.rosbag2 import Reader
-
-from dd_ros.data.recovery import UnindexedMcap, open_sqlite, sqlite_messages, standard_types
-from dd_ros.data.rosbag import Record, inflated
+from dd_ros.data.recovery import UnindexedMcap, open_reader, open_sqlite, sqlite_messages, standard_types
+from dd_ros.data.rosbag import Record, inflated, modern
 
 OPEN_FILES = 16  # kept open, with their chunk indices, by each process
 
@@ -39,7 +37,7 @@ def records_between(file: Path, topic: str, *, first_ns: int, last_ns: int) -> I
             before.duplicate_index + 1 if before is not None and before.received_ns == received else 0
         )
         before = Record(
-            topic=topic, msgtype=msgtype, received_ns=received, raw=inflated(raw), types=standard_types(),
+            topic=topic, msgtype=modern(msgtype), received_ns=received, raw=inflated(raw), types=standard_types(),
             file=file, duplicate_index=duplicate_index,
         )  # fmt: skip
         yield before
@@ -54,9 +52,10 @@ def mcap_between(file: Path, topic: str, *, first_ns: int, last_ns: int) -> Mess
 def open_mcap(file: Path, _changed: int, _process: int) -> Callable[[str, int, int], Messages]:
     """How to read a stretch of an mcap file; knows where its chunks lie."""
     try:
-        reader = Reader(file)
-        reader.open()
+        reader = open_reader(file)
     except Exception:  # the library raises many kinds for a damaged file
+        reader = None
+    if reader is None:
         cut = UnindexedMcap(file)
         return lambda topic, first_ns, last_ns: (
             (msgtype, received, raw)

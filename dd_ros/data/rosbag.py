@@ -6,26 +6,31 @@ Files are read one by one, so that a compressed one is the most that is ever unp
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 import zstandard
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.typesys.store import Typestore
 
-from dd_ros.data.recovery import read_damaged, standard_types
+from dd_ros.data.recovery import (
+    ROS2_ENCODING,
+    UnindexedMcap,
+    is_whole,
+    open_reader,
+    read_damaged,
+    standard_types,
+    types_of,
+)
+from dd_ros.data.storage import check_counts, foreign, listed_files, unpacked
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
-FILES = (".mcap", ".db3")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -53,6 +58,11 @@ class Record:
     def msg(self) -> Any:
         """The decoded message; InputError if the bytes are not one."""
         types = self.types if self.msgtype in self.types.types else standard_types()
+        if self.msgtype not in types.types:
+            raise InputError(
+                f"{self.topic}: not a decodable {self.msgtype} (no definition of it in the bag; where its package is "
+                "installed, `ros2 bag convert` to mcap adds it)"
+            )
         try:
             return types.deserialize_cdr(self.raw, self.msgtype)
         except Exception as error:  # bytes may be anything, and the decoder checks little
@@ -60,19 +70,9 @@ class Record:
             raise InputError(f"{self.topic}: not a decodable {self.msgtype} ({reason})") from error
 
 
-def storage_files(bag: Path) -> list[Path]:
-    """The .mcap or .db3 files of a bag, compressed ones too, in recorded order."""
-    files = [bag] if bag.is_file() else folder_of(bag)
-    named = [file for file in files if file.suffix in FILES or file.with_suffix("").suffix in FILES]
-    return sorted(
-        named,
-        key=lambda file: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", file.name)],
-    )
-
-
-def folder_of(path: Path) -> list[Path]:
-    """What lies in a folder; nothing if it is none."""
-    return list(path.iterdir()) if path.is_dir() else []
+def modern(msgtype: str) -> str:
+    """Today's name of a message type, of which old recorders left out the middle: ``pkg/msg/Type``."""
+    return msgtype.replace("/", "/msg/") if msgtype.count("/") == 1 else msgtype
 
 
 def records(bag: Path, topics: Sequence[str] | None, problems: Report) -> Iterator[Record]:
@@ -80,6 +80,7 @@ def records(bag: Path, topics: Sequence[str] | None, problems: Report) -> Iterat
 
     What is wrong with the bag is added to ``problems``; nothing is raised for it.
     """
+    counts = Counter[str]()
     for file in listed_files(bag, problems):
         last: dict[str, Record] = {}
         for record in file_records(file, topics, problems):
@@ -87,60 +88,84 @@ def records(bag: Path, topics: Sequence[str] | None, problems: Report) -> Iterat
             if before is not None and before.received_ns == record.received_ns:
                 record.duplicate_index = before.duplicate_index + 1
             last[record.topic] = record
+            counts[record.topic] += 1
             yield record
-
-
-def listed_files(bag: Path, problems: Report) -> list[Path]:
-    """Storage files of a bag: those its metadata lists, or else all there are."""
-    if bag.is_file():
-        return [bag]
-    try:
-        about = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-        named = [bag / Path(name).name for name in about["relative_file_paths"]]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        reason = f"metadata.yaml: {type(error).__name__}"
-        problems.add(bag, f"not closed properly or damaged ({reason})", "read as far as it goes")
-        return storage_files(bag)
-    gone = [file.name for file in named if not file.exists()]
-    if gone:
-        problems.add(bag, f"{', '.join(gone)} missing", "the other files are used")
-    return [file for file in named if file.exists()]
+    if bag.is_dir():
+        check_counts(bag, topics, counts, problems)
 
 
 def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> Iterator[Record]:
     """Messages of one storage file, by receive time; of one that cannot be opened in the file's order."""
+    try:
+        what = foreign(file)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})", "make it readable"
+    if what is not None:
+        problems.add(file, *what)
+        return
     with unpacked(file, problems) as plain:
         try:
-            reader = AnyReader([plain], default_typestore=standard_types())
-            reader.open()
+            reader = open_reader(plain)
         except Exception as error:  # the storage libraries raise many kinds for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            problems.add(file, f"not closed properly or damaged ({reason})", "read as far as it goes")
+            reader = None
+            if not is_whole(plain):
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                problems.add(file, f"not closed properly or damaged ({reason})", "read as far as it goes")
+        if reader is None:
             yield from recover(file, plain, topics, problems=problems)
             return
-        types = reader.typestore
-        chosen = [c for c in reader.connections if topics is None or c.topic in topics]
+        types = types_of(
+            (
+                c.msgtype,
+                "ros2idl" if c.msgdef.format == MessageDefinitionFormat.IDL else "ros2msg",
+                c.msgdef.data,
+            )
+            for c in reader.connections
+            if c.msgdef.format != MessageDefinitionFormat.NONE
+        )
+        odd = {str(c.topic): encoding_of(c) for c in reader.connections if encoding_of(c) != ROS2_ENCODING}
+        for topic, encoding in odd.items():
+            name_foreign(file, encoding, [topic], problems)
+        chosen = [
+            c for c in reader.connections if (topics is None or c.topic in topics) and c.topic not in odd
+        ]
         try:
             for connection, received, raw in reader.messages(chosen) if chosen else ():  # no choice means all
                 yield Record(
-                    topic=connection.topic, msgtype=connection.msgtype, received_ns=received, raw=inflated(raw),
-                    types=types, file=file,
+                    topic=str(connection.topic), msgtype=modern(str(connection.msgtype)), received_ns=int(received),
+                    raw=inflated(raw), types=types, file=file,
                 )  # fmt: skip
         except Exception as error:
             problems.add(file, f"damaged in the middle ({error})", "read as far as it goes")
         finally:
-            with suppress(AnyReaderError):
+            with suppress(Exception):
                 reader.close()
 
 
+def encoding_of(connection: Connection) -> str:
+    """The encoding of a topic's messages."""
+    return str(getattr(connection.ext, "serialization_format", ROS2_ENCODING))
+
+
+def name_foreign(file: Path, encoding: str, topics: Sequence[str], problems: Report) -> None:
+    """Say that topics hold messages that are not ROS 2's."""
+    bag = "convert the .bag that it was made of with `rosbags-convert --src FILE.bag --dst FOLDER`"
+    cure = bag if encoding == "ros1" else "record them with `ros2 bag record`"
+    kind = "ROS 1" if encoding == "ros1" else encoding
+    problems.add(file, f"{', '.join(topics)}: expected ROS 2 messages (cdr), got {kind} messages", cure)
+
+
 def recover(file: Path, plain: Path, topics: Sequence[str] | None, *, problems: Report) -> Iterator[Record]:
-    """Messages of a storage file without its end; ``plain`` is the file, unpacked."""
+    """Messages of a storage file that the library does not open; ``plain`` is the file, unpacked."""
+    if plain.suffix == ".mcap":
+        for encoding, odd in UnindexedMcap(plain).foreign.items():
+            name_foreign(file, encoding, odd, problems)
     try:
         for topic, msgtype, received, raw, types in read_damaged(plain):
             if topics is None or topic in topics:
                 yield Record(
                     topic=topic,
-                    msgtype=msgtype,
+                    msgtype=modern(msgtype),
                     received_ns=received,
                     raw=inflated(raw),
                     types=types,
@@ -157,24 +182,3 @@ def inflated(raw: bytes) -> bytes:
     if raw[:4] != ZSTD_MAGIC:
         return raw
     return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
-
-
-@contextmanager
-def unpacked(file: Path, problems: Report) -> Iterator[Path]:
-    """The storage file itself, or a temporary copy of a compressed one, as far as it can be unpacked."""
-    if file.suffix in FILES:
-        yield file
-        return
-    with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
-        plain = Path(folder) / file.stem
-        try:
-            unpack(file, plain)
-        except (zstandard.ZstdError, OSError) as error:
-            problems.add(file, f"cannot be unpacked to its end ({error})", "the readable part is used")
-        yield plain
-
-
-def unpack(file: Path, plain: Path) -> None:
-    """Decompress a storage file to ``plain``; raises ZstdError where it breaks off, with what came before written."""
-    with file.open("rb") as packed, plain.open("wb") as out:
-        shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True), out)

@@ -11,9 +11,12 @@ from statistics import median
 from typing import TypeVar
 
 from dd_ros.config import ActionSource, StreamSpec
-from dd_ros.data.actions import DEFAULT_FIELDS, fields_for
+from dd_ros.data.action_reader import listed
+from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
+from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
+from dd_ros.data.odd_images import VIDEO_CURE, VIDEO_TYPES
 from dd_ros.data.survey import BagInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -36,6 +39,9 @@ def choose_topics(
     topics = {topic.name: topic for info in infos for topic in info.topics}.values()
     cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES]
     commands = [topic.name for topic in topics if topic.msgtype in DEFAULT_FIELDS]
+    videos = [topic.name for topic in topics if topic.msgtype in VIDEO_TYPES]
+    if videos and not (image_topic or cameras):
+        raise InputError(f"{', '.join(videos)}: expected images, got packets of a video; {VIDEO_CURE}")
     image = image_topic or only(cameras, "--image-topic", "camera topic")
     return image, tuple(sources) or (
         ActionSource(topic=only(commands, "--action-topic", "topic of commands")),
@@ -63,12 +69,14 @@ def describe_streams(
     """
     whole = usable_bags(infos, image_topic, sources, problems=problems)
     cameras = {info.path: info.topic(image_topic) for info in whole}
-    rate = median(camera.rate for camera in cameras.values())
+    topics = [image_topic, *(source.topic for source in sources)]
+    rates = {info.path: BagClocks(info, topics).image_rate for info in whole}
+    rate = median(rates.values())
     size = usual([size for camera in cameras.values() for size in camera.sizes])
     for path, camera in cameras.items():
-        if abs(camera.rate - rate) > ODD_RATE * rate:
+        if abs(rates[path] - rate) > ODD_RATE * rate:
             problems.add(
-                f"{path} {image_topic}", f"images come at {camera.rate:.2f} Hz, usual is {rate:.2f} Hz"
+                f"{path} {image_topic}", f"images come at {rates[path]:.2f} Hz, usual is {rate:.2f} Hz"
             )
         if size not in camera.sizes:
             (width, height), _ = camera.sizes.most_common(1)[0]
@@ -105,6 +113,10 @@ def usable_bags(
 def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource]) -> None:
     """InputError unless a bag has several images and some action of each source."""
     image = info.topic(image_topic)
+    if image.msgtype in VIDEO_TYPES:
+        raise InputError(
+            f"{info.path} {image_topic}: expected images, got packets of a video ({image.msgtype}); {VIDEO_CURE}"
+        )
     if not image.sizes:
         got = "; ".join([image.msgtype, *image.problems.lines()[:1]])
         raise InputError(f"{info.path} {image_topic}: expected images, got {got}")
@@ -117,6 +129,8 @@ def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource
         if not len(action.low):
             got = "; ".join([action.msgtype, *action.problems.lines()[:1]])
             raise InputError(f"{info.path} {source.topic}: expected actions, got {got}")
+        if action.ambiguous:
+            raise InputError(f"{info.path} {source.topic}: {action.ambiguous}")
 
 
 def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: Report) -> ActionSource:
@@ -131,8 +145,15 @@ def describe_source(infos: Sequence[BagInfo], source: ActionSource, problems: Re
         if dim not in topic.dims:
             got = topic.dims.most_common(1)[0][0]
             problems.add(f"{path} {source.topic}", f"expected {dim} action values as usual, got {got}")
-    fields = fields_for(kind, source.type, source.fields) or DEFAULT_FIELDS[kind]
-    return ActionSource(topic=source.topic, type=kind, fields=fields, dim=dim)
+    fields = fields_for(kind, source.type, source.fields) or default_fields(kind)
+    joints = usual([topic.joints for topic in topics.values()])
+    for path, topic in topics.items():
+        if set(topic.joints) != set(joints):
+            problems.add(
+                f"{path} {source.topic}",
+                f"expected joints {listed(joints)} as usual, got {listed(topic.joints)}",
+            )
+    return ActionSource(topic=source.topic, type=kind, fields=fields, dim=dim, joints=joints)
 
 
 def usual(values: Sequence[T]) -> T:

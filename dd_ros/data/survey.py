@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.config import ActionSource
+from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
-from dd_ros.data.bags import values_of
-from dd_ros.data.clocks import choose_stamps, count_resets, lag
+from dd_ros.data.clocks import Times, choose_stamps, count_resets, lag
 from dd_ros.data.images import IMAGE_TYPES, image_to_rgb
 from dd_ros.data.rosbag import Record, records
 from dd_ros.errors import InputError
@@ -36,6 +36,10 @@ class TopicInfo:
         sizes: width and height of images -> how many have them.
         dims: number of action values -> how many messages have as many.
         low, high: least and greatest value of each action field, float64 [A]; empty for other topics.
+        joints: names of the joints that make up the action by their positions; empty for other topics.
+        ambiguous: why its messages cannot be told apart, and the cure; empty if they can.
+        times: header stamp (or None) and receive time of each message, ns.
+        starts: whether header stamps say when commands begin, which may be later.
         detail: what is in it, for people.
         problems: what is odd about it, without file and topic.
     """
@@ -51,6 +55,10 @@ class TopicInfo:
     dims: Counter[int] = field(default_factory=Counter)
     low: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     high: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    joints: tuple[str, ...] = ()
+    ambiguous: str = ""
+    times: Times = ()
+    starts: bool = False
     detail: str = ""
     problems: Report = field(default_factory=Report)
 
@@ -69,7 +77,7 @@ class BagInfo:
             if topic.name == name:
                 return topic
         there = ", ".join(topic.name for topic in self.topics) or "no messages at all"
-        problem = "".join(f" ({line})" for line in self.problems.lines()[:1])
+        problem = "".join(f" ({line})" for line in self.problems.lines()[:2])
         raise InputError(f"{self.path}: no messages of topic {name}; it holds {there}{problem}")
 
 
@@ -85,18 +93,20 @@ class TopicSurvey:
         self.info = TopicInfo(record.topic, record.msgtype)
         self._is_image = record.msgtype in IMAGE_TYPES
         known = source is not None or record.msgtype in DEFAULT_FIELDS
-        self._source = (source or ActionSource(topic=record.topic)) if known else None
+        self._reader = ActionReader(source or ActionSource(topic=record.topic)) if known else None
         self._headers, self._received = array("q"), array("q")
 
     def add(self, record: Record) -> None:
         header = 0
         try:
-            if self._is_image or self._source is not None:
+            if self._is_image or self._reader is not None:
                 header = stamp_ns(record.msg) or 0
             if self._is_image:
                 self._add_image(record)
-            elif self._source is not None:
-                self._add_action(values_of(record, self._source))
+            elif self._reader is not None:
+                command = self._reader.read(record.msg, record.msgtype)
+                self.info.starts |= command.spans
+                self._add_action(command.values)
         except InputError as error:
             self.info.problems.add("", error)
         self._headers.append(header)
@@ -112,19 +122,22 @@ class TopicSurvey:
         self.info.sizes[width, height] += 1
 
     def _add_action(self, values: NDArray[np.float64]) -> None:
-        info, usual = self.info, next(iter(self.info.dims), len(values))
-        info.dims[len(values)] += 1
+        info, dim = self.info, values.shape[1]
+        usual = next(iter(info.dims), dim)
+        info.dims[dim] += 1
         if not np.isfinite(values).all():
             raise InputError("expected finite action values, got NaN or infinity")
-        if len(values) == usual:
-            first = not len(info.low)
-            info.low = values if first else np.minimum(info.low, values)
-            info.high = values if first else np.maximum(info.high, values)
+        if dim == usual:
+            low, high = values.min(0), values.max(0)
+            info.low = np.minimum(info.low, low) if len(info.low) else low
+            info.high = np.maximum(info.high, high) if len(info.high) else high
 
     def result(self) -> TopicInfo:
         info, name = self.info, self.info.name
-        times = [(h or None, r) for h, r in zip(self._headers, self._received, strict=True)]
+        info.times = times = [(h or None, r) for h, r in zip(self._headers, self._received, strict=True)]
         stamps = [stamp for stamp in choose_stamps({name: times}, Report())[name] if stamp is not None]
+        if self._reader is not None:
+            info.joints, info.ambiguous = self._reader.joints, self._reader.ambiguous
         info.count = len(times)
         info.stamps = "received" if lag(times) is None else "header"
         odd_stamps(name, stamps, info.problems)

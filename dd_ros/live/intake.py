@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dd_ros.config import ActionSource, CheckpointConfig
-from dd_ros.data.actions import action_values, field_value, fields_for, stamp_ns
+from dd_ros.data.action_reader import ActionReader
+from dd_ros.data.actions import OtherJointsError, field_value, fields_for, stamp_ns
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
@@ -137,8 +138,9 @@ class ActionIntake:
         problems: Problems, time: Time,
     ):  # fmt: skip
         self._name, self._number, self._source, self._known = name, number, source, known
+        self._reader = ActionReader(source)
         self._commands, self._problems, self._time = commands, problems, time
-        self._unused = ""
+        self._heard, self._unused = False, ""
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -146,16 +148,18 @@ class ActionIntake:
         if stamp is not None and same_clock(self._name, stamp, self._time, self._problems):
             self._problems.solved(f"{self._name} time")
         try:
-            fields = fields_for(kind, self._source.type, self._source.fields)
-            values = action_values(msg, kind, fields)
-            far = self._known.far(values, "action")
-            self._commands.push(stamp or self._time.now_ns(), values, self._number)
+            command = self._reader.read(msg, kind)
+            far = self._known.far(command.values, "action")
+            self._commands.push(stamp or self._time.now_ns(), command, self._number)
+            self._heard = True
         except InputError as error:
+            if isinstance(error, OtherJointsError) and self._heard and not self._reader.ambiguous:
+                return  # of another publisher, whose joints are not wanted
             self._problems.report(self._name, f"{str(error).removeprefix('action: ')} (on {topic}, {kind})")
             return
         self._problems.solved(self._name)
         report_range(self._name, far, self._problems)
-        self._note_unused(msg, fields, topic)
+        self._note_unused(msg, fields_for(kind, self._source.type, self._source.fields), topic)
 
     def _note_unused(self, msg: Any, fields: Sequence[str], topic: str) -> None:
         """Say once that values are picked by position from more than there were meant to be, it may be."""
@@ -183,6 +187,8 @@ class PlanIntake:
         self._known = known
         self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
         self._commands, self._problems, self._next_ns = commands, problems, next_ns
+        joints = tuple(joint for source in config.streams.actions for joint in source.joints)
+        self._joints = joints if len(joints) == self._action.dim else self._action.names
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -191,7 +197,7 @@ class PlanIntake:
                 values = sequence_actions(msg, self._action.dim, "plan")
                 stamps = sequence_stamps(msg, self._next_ns(), self._step_ns, name="plan")
             else:
-                values = trajectory_actions(msg, self._action.dim, names=self._action.names, name="plan")
+                values = trajectory_actions(msg, self._action.dim, names=self._joints, name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
             far = self._known.far(values, "plan")
             self._commands.set_plan(stamps, values)

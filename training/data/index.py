@@ -26,8 +26,9 @@ from dd_ros.data import lerobot
 from dd_ros.data.bags import SizeWatch, read_runs
 from dd_ros.data.images import decode_rgb
 from dd_ros.data.random_access import records_between
-from dd_ros.data.rosbag import Record, storage_files
+from dd_ros.data.rosbag import Record
 from dd_ros.data.steps import Episode, Step, part_name
+from dd_ros.data.storage import journals, storage_files
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros.report import Entry, Report
@@ -232,7 +233,8 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
 
 def key(bag: Path, files: Sequence[Path], spec: StreamSpec) -> str:
     """Changes with the bag's path and files, with what is made of them, and with the names of its rows' fields."""
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    parts = [part for file in files for part in (file, *journals(file))]
+    states = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     text = f"{VERSION} {row_type(1).names} {bag.resolve()} {states} {spec.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

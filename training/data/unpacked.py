@@ -9,31 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import zstandard
 
-from dd_ros.data.rosbag import FILES, unpack
+from dd_ros.data.storage import is_plain, journals, plain_name, unpack
 
 MOST_BYTES = 16 * 2**30  # of all copies together; a single larger one is kept alone
 
 
 def plain_file(file: Path, folder: Path) -> Path:
     """The storage file itself, or its unpacked copy in ``folder``."""
-    if file.suffix in FILES:
+    if is_plain(file):
         return file
-    state = file.stat()
-    text = f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
-    copy = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{file.stem}"
+    states = [part.stat() for part in (file, *journals(file))]
+    text = f"{file.resolve()} " + " ".join(f"{state.st_size} {state.st_mtime_ns}" for state in states)
+    copy = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{plain_name(file.name)}"
     with suppress(FileNotFoundError):
         os.utime(copy)  # the last to be removed
         return copy
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / f".{os.getpid()}-{copy.name}"
     try:
-        with suppress(zstandard.ZstdError):  # what lies beyond a break was not indexed either
+        with suppress(zstandard.ZstdError, sqlite3.Error):  # what lies beyond a break was not indexed either
             unpack(file, staging)
         make_room(folder, MOST_BYTES - staging.stat().st_size)
         staging.replace(copy)
