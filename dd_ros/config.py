@@ -20,6 +20,7 @@ from dd_ros.upgrades import FORMAT
 
 Positive = Annotated[int, Field(gt=0)]
 SettingsT = TypeVar("SettingsT", bound="Settings")
+LEROBOT = "lerobot"  # type of an action source whose fields are parts of a LeRobot feature's name
 TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -39,8 +40,8 @@ class ActionSource(Settings):
     """A topic whose commands are part of the action vector, or all of it.
 
     Attributes:
-        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``.
-        type: ROS type that ``fields`` are of; None is any.
+        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``, up to its first dot.
+        type: ROS type that ``fields`` are of, or ``lerobot`` where they are the rest of a feature's name; None is any.
         fields: fields that make up its part, in order, such as ``position[0:7]``,
             ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
         dim: number of its action values; None takes what comes.
@@ -124,7 +125,8 @@ class StreamSpec(Settings):
         Args:
             image_topic: camera topic.
             actions: action sources as ``parse_actions`` takes them. As many as there are now take their
-                place one by one, and those without fields their type and fields too.
+                place one by one, and those without fields their type and fields too, but for what is part of
+                the name of a LeRobot feature.
 
         Raises:
             InputError: as ``parse_actions``.
@@ -132,7 +134,11 @@ class StreamSpec(Settings):
         sources = parse_actions(actions) if actions else self.actions
         if actions and len(sources) == len(self.actions):
             sources = tuple(
-                new.model_copy(update={"dim": old.dim} if new.fields else {**dict(old), "topic": new.topic})
+                new.model_copy(
+                    update={"dim": old.dim}
+                    if new.fields or old.type == LEROBOT
+                    else {**dict(old), "topic": new.topic}
+                )
                 for new, old in zip(sources, self.actions, strict=True)
             )
         return self.model_copy(update={"image_topic": image_topic or self.image_topic, "actions": sources})

@@ -38,19 +38,20 @@ Item = TypeVar("Item")
 def find_bags(paths: Sequence[Path]) -> list[Path]:
     """Bags among ``paths``, sorted: each is a bag (folder or file), a folder of bags, or a LeRobot data set.
 
-    Each episode of a data set counts as a bag, see ``lerobot.episode_paths``.
+    Each episode of a data set counts as a bag, and may be named alone: ``SET/episode_000004``, see
+    ``lerobot.episode_paths``.
 
     Raises:
         InputError: a path does not exist or holds no bag.
     """
     bags: list[Path] = []
     for path in paths:
+        if is_lerobot(path) or (set_of(path) and not path.exists()):
+            bags += episode_paths(path)
+            continue
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected a rosbag2 bag or a folder of bags")
-        if is_lerobot(path):
-            found = episode_paths(path)
-        else:
-            found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
+        found = [path] if is_bag(path) else sorted(child for child in folder_of(path) if is_bag(child))
         if not found:
             raise InputError(
                 f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
