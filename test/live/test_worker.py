@@ -185,18 +185,18 @@ def iter_once(action: Callable[[], object]) -> Iterator[None]:
 
 def test_stop_cancels_what_is_not_done(bench) -> None:
     live = bench()
-    begun, told = threading.Event(), list[str]()
+    begun, cancelled = threading.Event(), list[str]()
 
     def pieces() -> Iterator[None]:
         while True:
             begun.set()
             yield
 
-    live.worker.begin(Job(pieces(), lambda: told.append("under way")))
-    live.worker.begin(Job(pieces(), lambda: told.append("waiting")))
+    live.worker.begin(Job(pieces(), lambda: cancelled.append("under way")))
+    live.worker.begin(Job(pieces(), lambda: cancelled.append("waiting")))
     begun.wait()
     live.worker.stop()
-    assert told == ["under way", "waiting"]
+    assert cancelled == ["under way", "waiting"]
 
 
 def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
