@@ -92,7 +92,9 @@ def test_a_partly_downloaded_set_is_what_is_here(data: Path, tiny_checkpoint: Pa
     result = dd_ros("evaluate", "--checkpoint", tiny_checkpoint, "--bags", path, "--json", out, *FEATURES)
     assert json.loads(out.read_text())["episodes"] == 2, result.stderr
     shutil.rmtree(path / "data")
-    with pytest.raises(InputError, match=r"3 of 3 episodes are not here \(such as .*parquet\); left out; download them"):
+    with pytest.raises(
+        InputError, match=r"3 of 3 episodes are not here \(such as .*parquet\); left out; download them"
+    ):
         find_bags([path])
 
 

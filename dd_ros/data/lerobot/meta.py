@@ -211,7 +211,8 @@ class LeRobotSet:
         here = {
             number: place
             for number, place in self.episodes.items()
-            if known[place.data] and (not place.videos or any(known[file] for file, _ in place.videos.values()))
+            if known[place.data]
+            and (not place.videos or any(known[file] for file, _ in place.videos.values()))
         }
         if lost := len(self.episodes) - len(here):
             example = next(file for file, there in known.items() if not there)

@@ -17,7 +17,7 @@ from dd_ros.config import CheckpointConfig, StreamSpec
 from dd_ros.console import from_checkout
 from dd_ros.data.bags import find_bags
 from dd_ros.data.images import IMAGE_TYPES
-from dd_ros.data.lerobot import set_of
+from dd_ros.data.lerobot import keys_of, set_of
 from dd_ros.data.lerobot.episodes import reader_at
 from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
@@ -145,10 +145,13 @@ def set_topics(bag: Path, streams: StreamSpec, config: CheckpointConfig) -> tupl
     Raises:
         InputError: the data set lacks a feature, or has another number of values than the checkpoint.
     """
-    dim = reader_at(bag.parent, streams).dim
+    dim, features = (
+        reader_at(bag.parent, streams).dim,
+        [key for source in streams.actions for key in keys_of(source)],
+    )
     if dim != config.action.dim:
         raise InputError(
-            f"{bag.parent}: {', '.join(map(str, streams.actions))}: expected {config.action.dim} action values as in "
+            f"{bag.parent}: {', '.join(features)}: expected {config.action.dim} action values as in "
             f"checkpoint {config.name}, got {dim}; choose another --action-topic or checkpoint"
         )
     return tuple(f"{ros_name(source.topic)}.position" for source in streams.actions)

@@ -102,7 +102,9 @@ def test_chosen_actions(folder: Path, chosen: list[str], names: tuple[str, ...],
 
 def test_unknown_names_list_what_there_is(folder: Path) -> None:
     data = LeRobotSet(folder)
-    with pytest.raises(InputError, match=rf"lift: no images /camera; it holds {CAMERA}: choose one with --image-topic$"):
+    with pytest.raises(
+        InputError, match=rf"lift: no images /camera; it holds {CAMERA}: choose one with --image-topic$"
+    ):
         LeRobotReader(data, "/camera")
     for text in ("/cmd_vel", CAMERA, "action[a]", ""):
         with pytest.raises(InputError, match=r"lift: no numbers .*; it holds action, observation.state, "):
