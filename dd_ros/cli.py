@@ -160,7 +160,7 @@ def predict(
     type=click.FloatRange(0.05),
     default=60.0,
     show_default=True,
-    help="Time for all stages.",
+    help="Time for everything, from start to report.",
 )
 @click.option(
     "--shift",
@@ -178,6 +178,7 @@ def finetune(
     Example: dd_ros finetune --bags logs --image-topic /camera/image_raw --action-topic /cmd_vel
     --out my_robot --max-minutes 30
     """
+    from dd_ros.processes import process_start
     from dd_ros_training.finetune import finetune as run
 
     run(
@@ -189,6 +190,7 @@ def finetune(
         config=config,
         max_minutes=max_minutes,
         shift=shift,
+        start=process_start(),
     )
 
 
