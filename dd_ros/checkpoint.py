@@ -21,6 +21,8 @@ from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.upgrades import format_of, upgraded_weight
 from dd_ros.yaml_files import load_yaml
 
+LONGEST = 300  # letters of what torch says of weights that do not fit
+
 
 class Model(nn.Module):
     """The two networks of a checkpoint: ``autoencoder`` and ``transformer``."""
@@ -59,7 +61,8 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
         raise InputError(f"{weights}: damaged ({error}); copy or train the checkpoint again") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{weights}: does not fit {folder / CONFIG} ({first})") from error
+        shown = first if len(first) < LONGEST else f"{first[:LONGEST]} ..."  # it may list all names
+        raise InputError(f"{weights}: does not fit {folder / CONFIG} ({shown})") from error
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise InputError(

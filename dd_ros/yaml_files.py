@@ -35,9 +35,9 @@ def load_yaml(path: Path) -> Any:
     try:
         check_depth(content, path)
         return yaml.load(content, Loader)  # a safe loader: it makes no objects
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
-    except (ValueError, OverflowError) as error:  # a date or a number that is none
+    except InputError:  # a ValueError too
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as a date that is none
         raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0][:100]})") from error
 
 
