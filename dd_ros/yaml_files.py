@@ -51,5 +51,5 @@ def check_depth(content: bytes, path: Path) -> None:
             )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             raise InputError(f"{path}: expected at most {MOST_DEPTH} levels, got more in line {line}")
