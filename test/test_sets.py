@@ -42,7 +42,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_checkpoint_of_bags_judges_a_data_set(data: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.json"
-    arguments = ("evaluate", "--checkpoint", tiny_checkpoint, "--bags", data, "--json", out, "--stride", 4)
+    arguments = ("evaluate", "--checkpoint", tiny_checkpoint, "--bags", data, "--json", out, "--max-windows", 3)
     assert dd_ros(*arguments, *FEATURES).returncode == 0
     names = [episode["name"] for episode in json.loads(out.read_text())["per_episode"]]
     assert names == ["set/episode_000000", "set/episode_000001", "set/episode_000002"]
@@ -56,7 +56,7 @@ def test_a_checkpoint_of_bags_judges_a_data_set(data: Path, tiny_checkpoint: Pat
 
 
 def test_a_checkpoint_of_a_data_set_judges_it_and_bags(data: Path, nested: Path, tmp_path: Path) -> None:
-    out = ("--json", tmp_path / "e.json", "--stride", 4)
+    out = ("--json", tmp_path / "e.json", "--max-windows", 3)
     assert dd_ros("evaluate", "--checkpoint", nested, "--bags", data, *out).returncode == 0
     assert (
         dd_ros(

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ ODD = [
     "[[1.0]]", "0x7fffffffffffffff", "2001-99-99", "!!binary aa", "!!python/object:os.system x", "4096", "1e-300",
     "9" * 5000, "*a", "&a 1", "- -", "\t", "\x00", "ü", "|\n  text", "!!float x", "1:60:60",
 ]  # fmt: skip
+# Nine lines that stand for a thousand million values.
+BOMB = "a: &a [1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefghij")
+)
 
 
 @pytest.fixture
@@ -165,8 +170,10 @@ def test_a_header_that_promises_more_than_the_file_holds(folder: Path) -> None:
         ("[" * 100_000, "expected at most 32 levels, got more in line 1"),
         ("a: " + "{a: " * 50_000, "expected at most 32 levels"),
         ("\n".join(" " * n + "-" for n in range(1000)), "expected at most 32 levels"),
-        ("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", r"got the reference \*a; write its value instead"),
-        ("a: &a {x: 1}\nb: {<<: *a}\n", r"got the reference \*a"),
+        (BOMB, r"expected at most 200000 values, got more by line \d"),
+        ("a: &a [*a]\n", r"line 1 refers to \*a, which is not known or holds it"),
+        ("a: *b\n", r"line 1 refers to \*b, which is not known"),
+        ("a: [" + "1," * 300_000 + "]", "expected at most 200000 values"),
         ("n: " + "9" * 10_000, "is not YAML"),
         ("d: 2001-99-99", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
@@ -179,6 +186,8 @@ def test_yaml_has_limits(tmp_path: Path, content: str, problem: str) -> None:
     file.write_text(content)
     with pytest.raises(InputError, match=rf"^{file}: .*{problem}"):
         load_yaml(file)
+    file.write_text("a: &a {x: [1, 2]}\nb: {<<: *a}\n")
+    assert load_yaml(file) == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}}
     file.write_bytes(b"a: \xff\xfe\xff")
     with pytest.raises(InputError, match=rf"^{file}: is not YAML"):
         load_yaml(file)

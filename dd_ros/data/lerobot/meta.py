@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -24,6 +24,7 @@ from dd_ros.report import Report
 
 INFO = Path("meta/info.json")
 EPISODE = re.compile(r"episode_\d{6,}")
+PATTERN = r"^([^{}]|\{\w+(:0?\d{0,2}[ds]?)?\})*$"  # of file names: their numbers are short
 LFS_POINTER = b"version https://git-lfs"  # what Git leaves in place of a large file that was not fetched
 
 
@@ -83,8 +84,8 @@ class Info(BaseModel):
     codebase_version: str = Field(pattern=r"^v(2\.\d+|3\.0)$")
     fps: float = Field(gt=0.0)
     features: dict[str, Feature]
-    data_path: str
-    video_path: str | None = None
+    data_path: Annotated[str, Field(pattern=PATTERN)]
+    video_path: Annotated[str, Field(pattern=PATTERN)] | None = None
     chunks_size: int = Field(1000, gt=0)
 
 
@@ -227,7 +228,7 @@ class LeRobotSet:
             try:
                 entry = json.loads(line)
                 number, length = int(entry["episode_index"]), int(entry["length"])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
                 self.problems.add(file, f"expected the description of an episode, got {line[:60]!r}")
                 continue
             fields = {"episode_chunk": number // self.info.chunks_size, "episode_index": number}
