@@ -117,8 +117,8 @@ class Inputs:
     def _action_input(self, name: str, number: int, *, source: ActionSource, known: TrainedRange) -> Input:
         """Subscription to action topic ``number``: the one chosen, or the one of that name."""
         topics = [source.topic] if self.settings.action_topic else variants(self._node, name, source.topic)
-        known = [source.type] if source.type not in (None, LEROBOT) else []
-        types = dict.fromkeys([*known, *DEFAULT_FIELDS])
+        own = [source.type] if source.type not in (None, LEROBOT) else []
+        types = dict.fromkeys([*own, *DEFAULT_FIELDS])
         intake = ActionIntake(
             name=name, number=number, source=source, known=known, commands=self._commands,
             problems=self._problems, time=self._time,
