@@ -135,7 +135,8 @@ def test_actions_that_cannot_be_used(robot: Robot) -> None:
         robot.says("action", "2 ", "/action", *words, doing=step)
         robot.predictions.clear()
         robot.until(lambda: len(robot.predictions) > 4, "predictions with the last good action", step)
-        said(robot, before, "[ERROR]", "action: ", *words)
+        if values:  # none is of a kind with one: a number differs, and that was said
+            said(robot, before, "[ERROR]", "action: ", *words)
 
 
 def fresh(robot: Robot) -> None:
