@@ -26,9 +26,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
-from dd_ros.benchmark.node import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
+from dd_ros.live.bench import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.ros.diagnostics import LOST_IMAGES, OBSERVED_FRAMES, STEPS_SKIPPED
 from dd_ros.ros.messages import to_time
 from dd_ros.ros.signals import Ending, noted

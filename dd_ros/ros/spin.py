@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -36,6 +36,7 @@ def run_until_signalled(
     start: Callable[[N], None],
     stop: Callable[[N], int],
     over: Callable[[N], bool] = lambda node: False,
+    turn: Callable[[N, Executor, float], None] = lambda node, executor, seconds: executor.spin_once(seconds),
 ) -> int:
     """Run a node until SIGINT or SIGTERM comes, or until it is over; first shared memory of the killed is cleared.
 
@@ -49,6 +50,7 @@ def run_until_signalled(
         start: called before the first callback, unless a signal came already.
         stop: ends the work and joins the node's threads, whatever ``start`` has done; its result is the status.
         over: whether the node has nothing more to do.
+        turn: lets the executor do a turn, which waits that many seconds at most; what it raises ends the program.
 
     Returns:
         Exit status: that of ``stop``; 2 for bad input or a bad parameter, with one line on stderr saying which.
@@ -61,7 +63,7 @@ def run_until_signalled(
                 f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
             )
         try:
-            return _run(kind, ending, start, stop, over)
+            return _run(kind, ending, start=start, stop=stop, over=over, turn=turn)
         except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
@@ -72,9 +74,11 @@ def run_until_signalled(
 def _run(
     kind: Callable[[], N],
     ending: Ending,
+    *,
     start: Callable[[N], None],
     stop: Callable[[N], int],
     over: Callable[[N], bool],
+    turn: Callable[[N, Executor, float], None],
 ) -> int:
     node, executor = kind(), SingleThreadedExecutor()
     try:
@@ -83,7 +87,7 @@ def _run(
             if not ending.asked:
                 start(node)
             while not (ending.asked or over(node)):
-                executor.spin_once(timeout_sec=POLL)
+                turn(node, executor, POLL)
                 if not node.context.ok():
                     break
         except ExternalShutdownException:
@@ -91,7 +95,7 @@ def _run(
         finally:
             status = stop(node)
         for _ in range(LAST_TURNS if node.context.ok() else 0):
-            executor.spin_once(timeout_sec=0.0)
+            turn(node, executor, 0.0)
         return status
     finally:
         executor.shutdown()

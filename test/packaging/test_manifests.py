@@ -125,19 +125,12 @@ def test_transport_profile_is_what_large_images_need() -> None:
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
     "errors", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
-    "model", "diffusion", "checkpoint", "pipeline", "engine", "predictor", "evaluation", "benchmark", "demo", "live",
-    "ros", "commands", "cli", "dd_ros_training",
+    "model", "diffusion", "checkpoint", "pipeline", "engine", "predictor", "evaluation", "demo", "live", "ros",
+    "benchmark", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
-    "dd_ros/benchmark/ends.py": {
-        "dd_ros.ros.operator",
-        "dd_ros.ros.transport",
-    },  # the only parts that need ROS
-    "dd_ros/benchmark/scene.py": {"dd_ros.demo.pusht"},  # of one checkpoint
-    "dd_ros/benchmark/soak.py": {"dd_ros.ros.operator", "dd_ros.ros.transport"},
-    "dd_ros/benchmark/node.py": {"dd_ros.ros.bench", "dd_ros.ros.transport"},  # the only part that needs ROS
     "dd_ros/cli.py": {"dd_ros_training.finetune"},
 }
 
