@@ -20,10 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dd_ros.benchmark.expected import SEED, Expected
 from dd_ros.benchmark.soak_report import Phase, Sample, figures, markdown, sample
-from dd_ros.demo.scene import ACTION_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, SEED, Expected
 from dd_ros.errors import InputError
-from dd_ros.live.bench import Received
+from dd_ros.live.soak import ACTION_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, Received
 from dd_ros.processes import Process, free_domain, interruptible, started
 from dd_ros.resources import find_checkpoint, read_config
 

@@ -24,8 +24,7 @@ from rclpy.task import Future
 from std_msgs.msg import String
 
 from dd_ros.data.plans import to_ns
-from dd_ros.demo.scene import FAULT_TOPIC
-from dd_ros.live.bench import Received
+from dd_ros.live.soak import FAULT_TOPIC, Received
 from dd_ros.ros.messages import video_frames
 
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)

@@ -31,7 +31,7 @@ from std_msgs.msg import String
 
 from dd_ros.config import CheckpointConfig
 from dd_ros.data.images import resize
-from dd_ros.demo.scene import ACTION_TOPIC, FAULT_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, Scene
+from dd_ros.live.soak import ACTION_TOPIC, FAULT_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, Scene
 from dd_ros.resources import read_config
 from dd_ros.ros.messages import header_at
 from dd_ros.ros.signals import noted

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dd_ros.benchmark.expected import Expected
 from dd_ros.benchmark.soak_report import Phase, Sample, figures, markdown, slope
-from dd_ros.demo.scene import Expected
-from dd_ros.live.bench import Received
+from dd_ros.live.soak import Received
 from dd_ros.resources import read_config
 
 STEP = 100_000_000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scene of a soak: it stands still, so that what the node has to predict is known to the last digit."""
+"""What a node in a soak has to predict."""
 
 from __future__ import annotations
 
@@ -9,37 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.live.soak import Scene
+from dd_ros.predictor import Predictor
 
-IMAGE_TOPIC, ACTION_TOPIC, PLAN_TOPIC, FAULT_TOPIC = (
-    "/soak/image",
-    "/soak/action",
-    "/soak/plan",
-    "/soak/fault",
-)
 SEED = 7  # of the sampling noise while content is checked
 TOLERANCE = 1.0  # grey levels on average that number formats and threads may make
-
-
-class Scene:
-    """What the camera sees and what the robot is told, all the time.
-
-    Attributes:
-        image: uint8 RGB [H, W, 3], of the checkpoint's size.
-        command: the action, as plain numbers.
-    """
-
-    def __init__(self, config: CheckpointConfig):
-        streams = config.streams
-        self.command = [float(value) for value in config.action.mean]
-        coarse = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
-        rows = np.arange(streams.height) * 4 // streams.height
-        columns = np.arange(streams.width) * 6 // streams.width
-        self.image: NDArray[np.uint8] = np.ascontiguousarray(coarse[rows][:, columns])
-        if config.name == "pusht":  # a scene that it was trained on
-            from dd_ros.demo.pusht import World
-
-            world = World(0)
-            self.image, self.command = world.image(), [float(value) for value in world.pusher]
 
 
 class Expected:
@@ -57,8 +31,6 @@ class Expected:
     """
 
     def __init__(self, checkpoint: str | Path, config: CheckpointConfig, count: int):
-        from dd_ros.predictor import Predictor
-
         self.scene = Scene(config)
         self.step_ns = round(1e9 / config.streams.rate_hz)
         predictor = Predictor.load(checkpoint, "cpu")
