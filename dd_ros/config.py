@@ -186,8 +186,9 @@ class TransformerConfig(Settings):
             (the sink) are always visible.
         max_trained_step: model steps from the last observed frame that training covers; in longer rollouts the
             observed frames are held at this distance.
-        condition_on_previous_frame: whether all blocks are told the frame before a chunk, and may carry it over. Where things are pushed about
-            for long, as in PushT, nothing else keeps them whole; on few minutes of a robot's logs it is learnt by heart.
+        condition_on_previous_frame: whether all blocks are conditioned on the frame before a chunk, and may keep it.
+            Where things are pushed about for long, as in PushT, nothing else keeps them whole; a few minutes of a
+            robot's logs are overfitted with it.
     """
 
     width: Positive = 192

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import Schedule
+from dd_ros.data.trained import FAR
 from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.model.attention import KeysValues
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
@@ -23,6 +24,9 @@ from dd_ros.model.transformer import LastObservation
 from dd_ros.pipeline import Pipeline
 
 Frames = Literal["all", "last"]  # which predicted frames are decoded
+# What is published at most. An error above 1.4 is no better than another image, so more tells nothing but how far off
+# the actions are.
+MOST_UNCERTAIN = 10.0
 ALL, LAST = slice(None), slice(-1, None)
 Decoded = tuple[
     NDArray[np.uint8] | None, NDArray[np.float32]
@@ -37,7 +41,8 @@ class Chunk(NamedTuple):
         first_step: model steps from the last observed frame to the first frame of the chunk (1 = next).
         frames: uint8 RGB [c, H, W, 3], or [N, c, H, W, 3] for N action sequences.
         uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
-            deviation over the training data (0 is certain, about 1 is a guess).
+            deviation over the training data (0 is certain, about 1 is a guess). Finite, at most MOST_UNCERTAIN, and
+            at least what ``least_uncertainty`` says of actions that the network does not know.
     """
 
     index: int  # type: ignore[assignment]
@@ -127,11 +132,15 @@ class Engine:
         count = schedule.chunks(actions.shape[1])
         denoised, decode = self._denoised(chunks, count), partial(self._decode, context.reference)
         if frames == "all" and self.device.type == "cpu":
-            yield from self._pipeline.map(decode, denoised, count)
+            decoded = self._pipeline.map(decode, denoised, count)
         else:
             rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
             shown: list[slice | None] = [rest] * (count - 1) + [last]
-            yield from map(decode, denoised, shown)
+            decoded = map(decode, denoised, shown)
+        least = least_uncertainty(context.last_observation.action, actions).cpu().numpy()
+        for index, (images, uncertainty) in enumerate(decoded):
+            first = index * schedule.chunk_frames
+            yield images, bounded(uncertainty, least[:, first : first + schedule.chunk_frames])
 
     def _denoised(self, chunks: Iterator[RolloutChunk], count: int) -> Iterator[RolloutChunk]:
         """The first ``count`` of ``chunks``."""
@@ -156,3 +165,28 @@ class Engine:
         low = self.dtype == torch.bfloat16
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             yield
+
+
+def least_uncertainty(observed: Tensor, actions: Tensor) -> Tensor:
+    """The uncertainty that rollouts have at least because of actions that are unlike those of training.
+
+    A network says nothing of the error where it has never been: with joints in degrees it was certain to 1e-13. So the
+    uncertainty of a frame is at least log2(d / FAR), where d is the farthest action up to the frame, in deviations from
+    the mean of training: 0 up to FAR, 1, a guess, at twice as much, and one more each time that d doubles.
+
+    Args:
+        observed: [1, A], normalised action of the last observed frame.
+        actions: [N, K, A], normalised.
+
+    Returns:
+        [N, K], from 0 to MOST_UNCERTAIN.
+    """
+    distances = torch.cat([observed.expand(len(actions), -1)[:, None], actions], dim=1).abs().amax(dim=-1)
+    farthest = distances.cummax(dim=1).values[:, 1:]
+    return (farthest / FAR).log2().clamp(0.0, MOST_UNCERTAIN)
+
+
+def bounded(uncertainty: NDArray[np.float32], least: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``uncertainty`` between ``least`` and MOST_UNCERTAIN; where the network's numbers overflowed it is the latter."""
+    finite = np.nan_to_num(uncertainty, nan=MOST_UNCERTAIN, posinf=MOST_UNCERTAIN)
+    return np.clip(finite, least, MOST_UNCERTAIN)

@@ -325,12 +325,15 @@ class Predictor:
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:
         """Raw actions whose last dimensions are ``shape`` -> normalised float32 tensor on the device."""
-        array = np.asarray(actions, np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            array = np.asarray(actions, np.float32)
         if array.shape[-len(shape) :] != shape or array.ndim > len(shape) + (len(shape) == 2):
             raise InputError(f"actions: expected shape {list(shape)}, got {list(array.shape)}")
-        if not np.isfinite(array).all():
-            raise InputError("actions: expected finite numbers, got NaN or infinity")
-        return torch.from_numpy((array - self._mean) / self._std).to(self.device)
+        with np.errstate(over="ignore"):
+            normalised = (array - self._mean) / self._std
+        if not np.isfinite(normalised).all():
+            raise InputError("actions: expected finite numbers, got NaN or infinity in float32")
+        return torch.from_numpy(normalised).to(self.device)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

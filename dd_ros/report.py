@@ -100,4 +100,9 @@ class Report:
 
 def kind_of(entry: Entry) -> tuple[str, str]:
     """What entries must share to be one: their source, and the rest of the text but for its numbers."""
-    return entry.source, NUMBER.sub("0", entry.text.removeprefix(entry.source))
+    return entry.source, without_numbers(entry.text.removeprefix(entry.source))
+
+
+def without_numbers(text: str) -> str:
+    """The text with every number replaced by 0: what problems of one kind share."""
+    return NUMBER.sub("0", text)

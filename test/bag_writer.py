@@ -12,11 +12,22 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from dd_ros.config import ActionSource, StreamSpec
+
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 STEP = 100_000_000  # ns; all test cameras run at 10 Hz
 START = 1_700_000_000_000_000_000
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS = "sensor_msgs/msg/JointState"
+# The streams of ``robot_messages``, and the kinds of bags that ``bag_of`` makes.
+SPEC = StreamSpec(
+    image_topic="/camera/image_raw",
+    actions=(ActionSource(topic="/action"),),
+    rate_hz=10.0,
+    width=48,
+    height=32,
+)
+KINDS = ["mcap", "zstd mcap", "sqlite3", "zstd sqlite3", "cut mcap", "cut sqlite3", "no end"]
 
 
 def make(kind: str, /, **fields: Any) -> Any:
@@ -93,3 +104,16 @@ def robot_messages(
         found.append(("/action", JOINTS, stamp - 1000, joints(stamp - 1000, (0.1 * number, -0.1 * number))))
         found.append((topic, IMAGE, stamp, image(stamp, make_frame(number, width, height))))
     return found
+
+
+def bag_of(folder: Path, kind: str, messages: Iterable[tuple[str, str, int, Any]]) -> Path:
+    """A bag of one of ``KINDS``: whole, with its end cut off, or only without what mcap files have behind their data."""
+    storage = "sqlite3" if "sqlite3" in kind else "mcap"
+    bag = write_bag(folder, messages, storage, kind.startswith("zstd"))
+    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
+    whole = file.read_bytes()
+    if kind.startswith("cut"):
+        file.write_bytes(whole[: 3 * len(whole) // 4])
+    elif kind == "no end":
+        file.write_bytes(whole[:-8])
+    return bag

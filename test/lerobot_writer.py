@@ -35,7 +35,7 @@ def image(number: int) -> np.ndarray:
 
 
 def number_in(rgb: np.ndarray) -> int:
-    """The number that a ``image`` of any size shows."""
+    """The number that an ``image`` of any size shows."""
     height, width = rgb.shape[:2]
     y = (np.arange(3) * 2 + 1) * height // 6
     x = (np.arange(4) * 2 + 1) * width // 8

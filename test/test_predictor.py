@@ -13,8 +13,10 @@ import torch
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.data.trained import FAR
 from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
+from dd_ros.engine import MOST_UNCERTAIN
 from dd_ros.errors import InputError
 from dd_ros.model.attention import KeysValues
 
@@ -254,3 +256,41 @@ def test_bad_predictions_say_what_came(predictor: Predictor) -> None:
     for wrong in (ACTIONS, CANDIDATES[:0]):
         with pytest.raises(InputError, match=r"expected shape \[N, 8, 2\] with N of 1 or more"):
             next(predictor.rollouts(wrong))
+
+
+def test_actions_unlike_those_of_training_are_not_called_certain(predictor: Predictor) -> None:
+    """The tiny checkpoint has mean 0 and deviation 1."""
+
+    def uncertainty(scale: float, from_step: int = 0) -> np.ndarray:
+        actions = np.clip(ACTIONS, -2.0, 2.0)
+        actions[from_step, 1] = -scale
+        predictor.seed(1)
+        return np.concatenate([chunk.uncertainty for chunk in predictor.predict_chunks(actions)])
+
+    predictor.observe(IMAGES[0], 0, NOW)
+    usual, twice, thousand = (uncertainty(scale) for scale in (FAR, 2 * FAR, 1000.0))
+    assert (twice >= 1.0).all()
+    assert np.allclose(thousand, np.log2(1000.0 / FAR), rtol=1e-3)
+    assert (usual < 2.0).all()
+    late = uncertainty(1000.0, from_step=5)
+    assert (late[:5] < 2.0).all(), "frames before the odd action are as certain as any"
+    assert (late[5:] > 6.0).all()
+    for huge in (1e20, 3e38):
+        assert np.isfinite(uncertainty(huge)).all()
+        assert (uncertainty(huge) == MOST_UNCERTAIN).all()
+
+
+def test_an_observed_action_unlike_training_makes_what_follows_uncertain(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, [0.0, 80.0])
+    (part,) = predictor.rollouts(ACTIONS[None], frames=None)
+    assert (part.uncertainty >= 3.0).all()
+    predictor.observe(IMAGES[1], STEP, NOW)
+    (part,) = predictor.rollouts(ACTIONS[None], frames=None)
+    assert (part.uncertainty < 3.0).all()
+
+
+@pytest.mark.parametrize("value", [1e39, float("nan"), float("-inf")])
+def test_actions_that_no_float32_holds_are_refused(predictor: Predictor, value: float) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    with pytest.raises(InputError, match="infinity in float32"):
+        predictor.predict(np.full((8, 2), value))

@@ -24,7 +24,7 @@ class Facts:
         training, validation: the data, in words.
         device: what it was trained on.
         problems: a line for everything that could not be used.
-        interrupted: the stage that was cut short by the user, if any.
+        interrupted: the stage that the user ended early, if any.
     """
 
     made_by: str

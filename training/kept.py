@@ -30,7 +30,7 @@ def resume_file(path: Path) -> Path | None:
     if not path.exists():
         return None
     try:
-        torch.load(path, weights_only=True, mmap=True)  # reads hardly more than the names
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads hardly more than names
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -53,7 +53,7 @@ def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
 
 def kept_stage(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Entries of the recipe, and weights, of the stage that ended with the file ``path``, by today's names."""
-    kept = torch.load(path, weights_only=True)
+    kept = torch.load(path, map_location="cpu", weights_only=True)
     number = kept.get("format", 1)
     weights = {upgraded_weight(name, number): value for name, value in kept["weights"].items()}
     return Renaming(str(path)).part(path.stem, kept["recipe"]), weights

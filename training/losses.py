@@ -15,7 +15,7 @@ ERROR_FLOOR = 1e-4  # of pixels in [-1, 1] that is 46 dB
 COARSE = 16  # pixels of a side that colours are averaged over
 COLOUR_FLOOR = 1e-6  # an eighth of a grey level
 COLOUR_WEIGHT = 0.3
-WINDOW = 7  # pixels of a side that structure is compared in
+WINDOW = 7  # pixels of a side that structural similarity compares
 SSIM_FLOOR = 1e-3  # a similarity of 0.999
 
 
@@ -74,27 +74,27 @@ def motion_matching(generated: Tensor, fake: Tensor, real: Tensor) -> Tensor:
     return towards(motion, gradient, weight / weight.mean())
 
 
-def regression(generated: Tensor, logged: Tensor, least: float = ERROR_FLOOR) -> Tensor:
-    """Log error against the logged future, of frames and of their temporal differences."""
-    return log_error(generated, logged, least) + log_error(differences(generated), differences(logged), least)
+def regression(generated: Tensor, logged: Tensor, floor: float = ERROR_FLOOR) -> Tensor:
+    """Log error against the ``logged`` latents, of frames and of their temporal differences, as ``log_error``."""
+    return log_error(generated, logged, floor) + log_error(differences(generated), differences(logged), floor)
 
 
-def log_error(values: Tensor, logged: Tensor, least: float = ERROR_FLOOR) -> Tensor:
+def log_error(values: Tensor, logged: Tensor, floor: float = ERROR_FLOOR) -> Tensor:
     """Logarithm of each frame's mean squared error, [B, F, ...], mean over clips and frames.
 
     A decibel counts as much in an easy frame as in a hard one, so that early frames, in which little
     moves, are not drowned by late ones. Both are latents, or pixels in [-1, 1]. Nothing is gained by an
-    error below ``least``.
+    error below ``floor``.
     """
     error = (values.float() - logged).square().flatten(2).mean(dim=-1)
-    return (error + least).log().mean()
+    return (error + floor).log().mean()
 
 
 def image_error(images: Tensor, logged: Tensor) -> Tensor:
     """Log error of images [B, F, 3, H, W] in [-1, 1], and of their colours at large.
 
     A tint of half a grey level costs nothing in an image, but long rollouts on own output add it up; and squared
-    errors like the blur of two colours best where it is not known which of them comes: it is paler than both.
+    errors are smallest for the blur of two colours where it is not known which of them comes: paler than both.
     """
     (tint, saturation), (true_tint, true_saturation) = colours(images), colours(logged)
     at_large = log_error(tint, true_tint, COLOUR_FLOOR) + log_error(saturation, true_saturation, COLOUR_FLOOR)

@@ -22,7 +22,7 @@ class StageRecipe(Settings):
         minutes: share of the time; the stage ends after this long or after ``steps``.
         steps: optimiser steps at most.
         batch_size: clips per step and process.
-        learning_rate: of AdamW at its peak; Muon's is ten times that.
+        learning_rate: of AdamW at its highest; Muon's is ten times that.
         ema_decay: decay per step of the averaged weights, which are the ones that ship.
         validate_every: steps between two looks at validation clips.
         seed: of all random draws.
@@ -54,8 +54,8 @@ class DistillationRecipe(StageRecipe):
     Attributes:
         matching: distribution matching of frames.
         motion: distribution matching of temporal differences.
-        regression: error against the logged future and its temporal differences, on a logarithmic
-            scale; changes linearly to ``regression_end``.
+        regression: error of latents against the logged ones, and of their temporal differences, on a
+            logarithmic scale; the weight changes linearly to ``regression_end``.
         error_floor: squared error of latents that the regression does not go below. The larger it is, the
             more count frames in which much moves; from 1 on it is all but the squared error itself.
         pixels: the same of decoded frames; trains student and decoder.

@@ -161,7 +161,7 @@ class Run:
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
         """Run ``stages``; the first starts from ``model``, or from what the stage before it left.
 
-        Finished stages are not run again. Ctrl-C ends the stage under way; what it has learnt is returned.
+        Finished stages are not run again. Ctrl-C ends the stage under way, whose networks are returned.
         """
         model = model or self.start(stages[0])
         with self.interrupt.watch():
@@ -202,7 +202,7 @@ class Run:
         )
 
     def fresh(self) -> Model:
-        """Networks that have learnt nothing, the same in every run of a recipe."""
+        """Untrained networks, the same in every run of a recipe."""
         torch.manual_seed(self.recipe.autoencoder.seed)
         return Model(self.config)
 

@@ -46,13 +46,13 @@ class RolloutCheck:
         batch_random = BatchRandom(len(self.rows), device=latents.device)
         noise = batch_random.normal(len(frames), config.horizon, *latents.shape[2:])
         predictions = []
-        for future in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
+        for commands in (actions[:, seen:], actions[:, seen:].roll(1, dims=0)):
             cache.rollback()
             chunks = rollout(
                 model.transformer,
                 cache,
                 last_observation=LastObservation.last_of(latents, actions[:, :seen]),
-                actions=future,
+                actions=commands,
                 noise=noise,
                 schedule=config.schedule,
             )

@@ -12,20 +12,18 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dd_ros.errors import InputError
+from dd_ros.live.bench import ACTION_TOPIC, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
 from dd_ros.resources import find_checkpoint, read_config
 
 if TYPE_CHECKING:  # it needs ROS
     from dd_ros.ros.bench import Listener
 
-CAMERA = (640, 480)  # width and height of the published images
-ACTIONS_PER_IMAGE = 4
-IMAGE_TOPIC, ACTION_TOPIC = "/bench/image", "/bench/action"
 START_TIME = 120.0  # s for the node to be loaded, warm and predicting
 SETTLE_TIME = 3.0  # s of predictions that do not count
 LAST_TIME = 1.5  # s for the last diagnostics, which come once a second
@@ -42,37 +40,6 @@ DEFINITIONS = {
     "transport lost",
     "published": "chunks received; predictions counts the camera images that were predicted from",
 }
-
-
-class Arrival(NamedTuple):
-    """A chunk of a prediction as it came in.
-
-    Attributes:
-        received_ns: time of arrival.
-        stamp_ns: stamp of the camera image that was predicted from.
-        chunk, chunks: number of this chunk (from 0), and of how many.
-        late: whether the time of each frame had passed at publication.
-    """
-
-    received_ns: int
-    stamp_ns: int
-    chunk: int
-    chunks: int
-    late: tuple[bool, ...]
-
-
-class Counters(NamedTuple):
-    """What the node has counted of camera images since its activation.
-
-    Attributes:
-        observed: used for predictions.
-        dropped: overwritten by newer ones before they were used.
-        lost: lost by the transport.
-    """
-
-    observed: int
-    dropped: int
-    lost: int
 
 
 def bench_node(checkpoint: str | Path, device: str, seconds: float = 20.0) -> dict[str, Any]:

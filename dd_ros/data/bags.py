@@ -161,16 +161,15 @@ class SizeWatch:
 
     def __init__(self, bag: Path, spec: StreamSpec, problems: Report):
         self._source, self._problems = f"{bag} {spec.image_topic}", problems
-        self._last: tuple[int, int] | None = None
+        self._last = ""
 
     def look(self, message: Any) -> None:
         """Compare the image in a message with the one before."""
-        size = image_size(message)
-        if self._last not in (None, size):
-            before, now = ("{}x{}".format(*pair) for pair in (self._last, size) if pair)
+        size = "{}x{}".format(*image_size(message))
+        if self._last not in ("", size):
             self._problems.add(
                 self._source,
-                f"expected images of {before} pixels as before, got {now}",
+                f"expected images of {self._last} pixels as before, got {size}",
                 "all are stretched to the model's size",
             )
         self._last = size

@@ -130,7 +130,7 @@ def choose_stamps(
 
     Args:
         streams: topic -> times of its messages.
-        problems: is told where header stamps cannot be used, or look odd.
+        problems: takes a line where header stamps cannot be used, or look odd.
         source: the bag, for ``problems``.
         starts: topics whose header stamps say when their commands begin, which may be later.
     """

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right, insort
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from dd_ros.data.action_reader import Command
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.errors import InputError
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class ActionBuffer:
@@ -42,8 +45,7 @@ class ActionBuffer:
             self.dim = len(vector)
         if len(vector) != self.dim:
             raise InputError(f"{self.name}: expected {self.dim} action values, got {len(vector)}")
-        if not np.isfinite(vector).all():
-            raise InputError(f"{self.name}: expected finite action values, got NaN or infinity")
+        check_finite(vector, self.name)
         if self._items and stamp_ns <= self._items[-1][0] - JUMP_NS:
             self._items.clear()
         self._count += 1
@@ -62,9 +64,13 @@ class ActionBuffer:
         checked = ActionBuffer(self.dim, mode=self.mode, capacity=len(command.values), name=self.name)
         for offset, values in zip(command.offsets_ns, command.values, strict=True):
             checked.push(stamp_ns + offset, values)
-        del self._items[bisect_right(self._items, stamp_ns, key=lambda item: item[0]) :]
-        for stamp, _, values in checked._items:
-            self.push(stamp, values)
+        self.dim = checked.dim
+        past = bisect_right(self._items, stamp_ns, key=lambda item: item[0])
+        self._items[past:] = [
+            (stamp, self._count + number, values) for stamp, number, values in checked._items
+        ]
+        self._count += len(checked)
+        del self._items[: max(0, past - self.capacity)]  # the bound is one of the past
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Command in force at ``stamp_ns``, float32 [dim]; None before the first command."""
@@ -89,24 +95,63 @@ class ActionBuffer:
         return self._items[-1][0] if self._items else None
 
 
+def check_finite(values: NDArray[np.float64], name: str) -> None:
+    """InputError unless all ``values`` are finite, as float32 too, which is what a network takes."""
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: expected finite action values, got NaN or infinity")
+    if np.abs(values).max(initial=0.0) > LARGEST:
+        raise InputError(
+            f"{name}: expected action values that fit float32 (3.4e38), got {np.abs(values).max():.3g}"
+        )
+
+
 def actions_at(
-    stamps_ns: Sequence[int], values: NDArray[np.float64], at_ns: NDArray[np.int64], mode: str
+    stamps_ns: NDArray[np.int64], values: NDArray[np.float64], at_ns: NDArray[np.int64], mode: str
 ) -> NDArray[np.float32]:
     """Actions in force at times ``at_ns`` [K], none of them before the first command, float32 [K, dim].
 
     Args:
-        stamps_ns: times of the commands, increasing.
+        stamps_ns: [n], times of the commands, not decreasing; of equal ones the last counts.
         values: [n, dim].
         mode: as for ``ActionBuffer``.
     """
-    stamps = np.asarray(stamps_ns, np.int64)
-    before = np.searchsorted(stamps, at_ns, side="right") - 1
+    before = np.searchsorted(stamps_ns, at_ns, side="right") - 1
     found = values[before]
     if mode == "linear":
-        after = np.minimum(before + 1, len(stamps) - 1)
-        span = np.maximum(stamps[after] - stamps[before], 1)
-        found = found + (values[after] - found) * ((at_ns - stamps[before]) / span)[:, None]
+        after = np.minimum(before + 1, len(stamps_ns) - 1)
+        span = np.maximum(stamps_ns[after] - stamps_ns[before], 1)
+        found = found + (values[after] - found) * ((at_ns - stamps_ns[before]) / span)[:, None]
     return found.astype(np.float32)
+
+
+class Plan(NamedTuple):
+    """Commands for the future, all of them: no bound that is made for what has been executed holds for them.
+
+    Attributes:
+        stamps: int64 [n], when each begins, increasing.
+        values: float64 [n, dim].
+    """
+
+    stamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @property
+    def start_ns(self) -> int:
+        """When the first command begins."""
+        return int(self.stamps[0])
+
+    @property
+    def end_ns(self) -> int:
+        """When the last command begins, which stays in force."""
+        return int(self.stamps[-1])
+
+
+def in_order(stamps_ns: ArrayLike, values: NDArray[np.float64]) -> Plan:
+    """Commands in any order, sorted by time; of those of one time the later in the list counts."""
+    stamps = np.asarray(stamps_ns, np.int64)
+    order = np.argsort(stamps, kind="stable")
+    order = order[np.append(np.diff(stamps[order]) > 0, True)]
+    return Plan(stamps[order], values[order])
 
 
 class JoinedActions:
@@ -149,8 +194,7 @@ class Commands:
         self._lock = threading.Condition()
         self._dim, self._mode = sum(dims), mode
         self._executed = JoinedActions([ActionBuffer(dim, mode=mode, name="action") for dim in dims])
-        self._plan: ActionBuffer | None = None
-        self._plan_start = 0
+        self._plan: Plan | None = None
 
     def push(self, stamp_ns: int, values: NDArray[np.float64] | Command, part: int = 0) -> None:
         """Add an executed command of action topic number ``part``; InputError for a wrong length, NaN or infinity."""
@@ -159,19 +203,20 @@ class Commands:
             self._executed.parts[part].push_all(stamp_ns, command)
             self._lock.notify_all()
 
-    def set_plan(self, stamps_ns: Sequence[int], values: NDArray[np.float64]) -> None:
-        """Replace the plan by commands ``values`` [n, dim] that begin at ``stamps_ns``.
+    def set_plan(self, stamps_ns: ArrayLike, values: NDArray[np.float64]) -> None:
+        """Replace the plan by commands ``values`` [n, dim] that begin at ``stamps_ns`` [n], in any order.
 
         Raises:
-            InputError: no commands, wrong length, NaN or infinity; the old plan stays then.
+            InputError: no commands, wrong length, NaN, infinity or too large for float32; the old plan stays then.
         """
-        if len(stamps_ns) == 0:
+        if len(values) == 0:
             raise InputError("plan: expected at least one action, got none")
-        plan = ActionBuffer(self._dim, mode=self._mode, name="plan")
-        for stamp, value in zip(stamps_ns, values, strict=True):
-            plan.push(stamp, value)
+        if values.shape[1] != self._dim:
+            raise InputError(f"plan: expected {self._dim} action values, got {values.shape[1]}")
+        check_finite(values, "plan")
+        plan = in_order(stamps_ns, values)
         with self._lock:
-            self._plan, self._plan_start = plan, min(stamps_ns)
+            self._plan = plan
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Executed command in force at ``stamp_ns``, float32 [dim]; None before all topics have spoken."""
@@ -190,7 +235,7 @@ class Commands:
         """Commands in force at ``stamp_ns + k * step_ns`` for k = 1..count, float32 [count, dim].
 
         Executed commands come before planned ones, planned ones before the last one held. None if
-        some step has neither an executed nor a planned command and ``hold`` is off.
+        some step has neither an executed nor a planned command and ``hold`` is off; ``gap`` tells why.
         """
         with self._lock:
             stamps = [stamp_ns + k * step_ns for k in range(1, count + 1)]
@@ -199,17 +244,24 @@ class Commands:
             return None
         return np.stack([value for value in values if value is not None])
 
+    def gap(self, stamp_ns: int, step_ns: int) -> str:
+        """Why the executed and planned commands do not reach from the image of ``stamp_ns`` over the steps ahead."""
+        with self._lock:
+            plan, executed = self._plan, self._executed.newest_ns
+        if plan is None:
+            return "got no plan"
+        if plan.end_ns <= stamp_ns:
+            return f"got a plan that is over: its last command began {(stamp_ns - plan.end_ns) / 1e9:.1f} s before the image"
+        known = max(stamp_ns, stamp_ns if executed is None else executed)
+        first = stamp_ns + step_ns * ((known - stamp_ns) // step_ns + 1)
+        return f"got a plan that begins later: {(plan.start_ns - first) / 1e9:.1f} s after the first step without a command"
+
     def _action(self, stamp: int, now: int, hold: bool) -> NDArray[np.float32] | None:
         executed, plan = self._executed, self._plan
         if executed.newest_ns is not None and stamp <= executed.newest_ns:
             return executed.at(stamp)
-        if (
-            plan is not None
-            and plan.newest_ns is not None
-            and self._plan_start <= stamp
-            and plan.newest_ns > now
-        ):
-            return plan.at(stamp)
+        if plan is not None and plan.start_ns <= stamp and plan.end_ns > now:
+            return actions_at(plan.stamps, plan.values, np.array([stamp]), self._mode)[0]
         return executed.at(stamp) if hold else None
 
     def on_time_jump(self, stamp_ns: int) -> None:
@@ -218,7 +270,7 @@ class Commands:
             for part in self._executed.parts:
                 if (part.newest_ns or 0) >= stamp_ns + JUMP_NS:
                     part.clear()
-            if self._plan is not None and self._plan_start >= stamp_ns + JUMP_NS:
+            if self._plan is not None and self._plan.start_ns >= stamp_ns + JUMP_NS:
                 self._plan = None
 
     def clear(self) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from dd_ros.data.headers import encoded_size, jpeg_size
 from dd_ros.data.odd_images import why_dark, why_odd
 from dd_ros.errors import InputError
 
@@ -38,11 +39,9 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     2: cv2.IMREAD_REDUCED_COLOR_2,
 }
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-# Markers of a jpeg: frame headers, which hold its size; those without a length; start of the pixels, end.
-JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-JPEG_BARE = {0x00, 0x01, *range(0xD0, 0xD8)}
-JPEG_PIXELS = {0xD9, 0xDA}
+# Most pixels of an encoded image: twice those of a 16-megapixel camera, 100 MB once decoded. OpenCV's own limit is
+# 2**30, at which a header of 69 bytes takes 3 GB.
+MOST_PIXELS = 2 * 4096 * 4096
 # encoding -> (channels, bytes of a channel); the 4:2:2 encodings have two bytes per pixel.
 ENCODINGS: dict[str, tuple[int, int]] = {
     "rgb8": (3, 1), "bgr8": (3, 1), "8UC3": (3, 1), "mono8": (1, 1), "8UC1": (1, 1),
@@ -69,8 +68,13 @@ OPENCV_CODES = {
 }
 
 
-def decode_rgb(message: Any, width: int, height: int) -> RgbImage:
+def decode_rgb(message: Any, width: int, height: int, *, most_pixels: int = MOST_PIXELS) -> RgbImage:
     """Pixels of an Image or CompressedImage message at the model's size: what every model is fed with.
+
+    Args:
+        message: rclpy's or a bag library's.
+        width, height: of the model.
+        most_pixels: a CompressedImage of more is refused by its header, before it is decoded.
 
     Returns:
         uint8 RGB [height, width, 3], contiguous, the caller's own. It is stretched to that size; an
@@ -81,7 +85,7 @@ def decode_rgb(message: Any, width: int, height: int) -> RgbImage:
     """
     if hasattr(message, "encoding"):
         return resize(_raw(message), width, height)
-    return _compressed(message, (width, height))
+    return _compressed(message, (width, height), most_pixels)
 
 
 def image_to_rgb(message: Any) -> RgbImage:
@@ -94,38 +98,42 @@ def image_to_rgb(message: Any) -> RgbImage:
         InputError: unknown encoding, no pixels, data whose length does not fit, or that does not
             decode.
     """
-    return _raw(message) if hasattr(message, "encoding") else _compressed(message, None)
+    return _raw(message) if hasattr(message, "encoding") else _compressed(message, None, MOST_PIXELS)
 
 
 def image_size(message: Any) -> tuple[int, int]:
     """Width and height of the image in an Image or CompressedImage message, as it came.
 
-    Of a jpeg or png the header tells; whether the rest decodes is for ``decode_rgb`` to find out.
+    Of a compressed one its header tells; whether the rest decodes is for ``decode_rgb`` to find out.
 
     Raises:
-        InputError: neither header nor pixels tell a size.
+        InputError: the header tells no size.
     """
     if hasattr(message, "encoding"):
         return int(message.width), int(message.height)
-    data = memoryview(message.data)
-    found = _png_size(data) or jpeg_size(data)
+    found = encoded_size(memoryview(message.data))
     if found is None:
-        height, width, _ = _compressed(message, None).shape
-        return width, height
+        raise InputError(does_not_decode(message))
     return found
 
 
-def decode_bytes(data: Any, size: tuple[int, int] | None = None) -> RgbImage | None:
-    """Pixels of a jpeg, png or whatever else OpenCV reads, uint8 RGB [height, width, 3], contiguous.
+def decode_bytes(
+    data: Any, size: tuple[int, int] | None = None, *, most_pixels: int = MOST_PIXELS
+) -> RgbImage | None:
+    """Pixels of a jpeg, png, webp, bmp or tiff, uint8 RGB [height, width, 3], contiguous.
 
     Args:
         data: the encoded image, bytes or an array of them.
         size: width and height to stretch it to; None leaves it as it came.
+        most_pixels: an image whose header says that it has more is not decoded.
 
     Returns:
         None if the data do not decode.
     """
     raw = np.frombuffer(data, np.uint8)
+    there = encoded_size(raw.data)
+    if there is None or there[0] * there[1] > most_pixels:
+        return None
     whole = jpeg_size(raw.data) if size else None
     flag = REDUCED.get(reduction(whole, size), cv2.IMREAD_COLOR) if whole and size else cv2.IMREAD_COLOR
     try:
@@ -157,35 +165,6 @@ def reduction(whole: tuple[int, int], size: tuple[int, int]) -> int:
         if all(shows_all(side, wanted, factor) for side, wanted in zip(whole, size, strict=True)):
             return factor
     return 1
-
-
-def jpeg_size(data: memoryview) -> tuple[int, int] | None:
-    """Width and height in the header of a jpeg; None if it is none, or has no size before its pixels."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    position = 2
-    while position + 9 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xFF:
-            position += 1  # stray bytes before a marker, which decoders skip
-        elif marker in JPEG_BARE:
-            position += 2
-        elif marker in JPEG_SIZES:
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            width = int.from_bytes(data[position + 7 : position + 9], "big")
-            return (width, height) if width and height else None
-        elif marker in JPEG_PIXELS:
-            return None
-        else:
-            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-    return None
-
-
-def _png_size(data: memoryview) -> tuple[int, int] | None:
-    """Width and height in the header of a png; None if it is none."""
-    if len(data) < 24 or data[:8] != PNG_MAGIC:
-        return None
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def rgb_to_image(image: RgbImage, header: Any, image_type: type) -> Any:
@@ -282,15 +261,26 @@ def _bridge() -> Any:
     return CvBridge()
 
 
-def _compressed(msg: Any, size: tuple[int, int] | None) -> RgbImage:
+def _compressed(msg: Any, size: tuple[int, int] | None, most_pixels: int) -> RgbImage:
     """Pixels of a CompressedImage; by OpenCV, since PyPI's cv_bridge fails on grey images."""
+    there = encoded_size(memoryview(msg.data))
+    if there and there[0] * there[1] > most_pixels:
+        raise InputError(
+            f"compressed image: expected at most {most_pixels} pixels (max_image_pixels), "
+            f"got {len(msg.data)} bytes of format {msg.format!r} whose header says {there[0]}x{there[1]}"
+        )
     odd = why_odd(msg)
     if odd:
         raise InputError(odd)
-    pixels = decode_bytes(msg.data, size)
+    pixels = decode_bytes(msg.data, size, most_pixels=most_pixels)
     if pixels is None:
-        raise InputError(
-            f"compressed image: expected a whole jpeg or png, got {len(msg.data)} bytes of format {msg.format!r} "
-            "that do not decode"
-        )
+        raise InputError(does_not_decode(msg))
     return pixels
+
+
+def does_not_decode(msg: Any) -> str:
+    """What is wrong with a CompressedImage without readable pixels."""
+    return (
+        f"compressed image: expected a whole jpeg or png, got {len(msg.data)} bytes of format {msg.format!r} "
+        "that do not decode"
+    )

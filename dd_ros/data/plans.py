@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from dd_ros.errors import InputError
 
 NANOSECONDS = 1_000_000_000
+LONGEST_STEP = 3600.0  # s from one action of a sequence to the next; more is a wrong unit
+MOST_ACTIONS = 1_000_000  # of a plan; nobody means to take more of them, and they are kept
+LAST_NS = 2**63 - 1  # nanoseconds are kept in 64 bits
 
 
 def to_ns(time: Any) -> int:
@@ -23,7 +26,7 @@ def sequence_actions(msg: Any, dim: int, name: str) -> NDArray[np.float64]:
     """Actions of an ActionSequence, [count, dim].
 
     Raises:
-        InputError: another dimension, wrong length, no actions, NaN, infinity or a negative step.
+        InputError: another dimension, wrong length, no actions or more than MOST_ACTIONS, NaN or infinity.
     """
     if msg.dim != dim:
         raise InputError(f"{name}: expected {dim} action values, got {msg.dim}")
@@ -31,41 +34,63 @@ def sequence_actions(msg: Any, dim: int, name: str) -> NDArray[np.float64]:
         raise InputError(
             f"{name}: expected count * dim = {msg.count} * {msg.dim} numbers (not 0), got {len(msg.data)}"
         )
+    check_count(msg.count, name)
     values = np.frombuffer(msg.data, np.float32).astype(np.float64).reshape(msg.count, dim)
-    if not np.isfinite(values).all() or not np.isfinite(msg.step) or msg.step < 0.0:
-        raise InputError(
-            f"{name}: expected finite action values and a step not below 0, got NaN, infinity or less"
-        )
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: expected finite action values, got NaN or infinity")
     return values
 
 
-def sequence_stamps(msg: Any, start_ns: int, step_ns: int) -> list[int]:
-    """Time of each action; a zero stamp means ``start_ns``, a zero step means ``step_ns``."""
+def check_count(count: int, name: str) -> None:
+    """InputError for more actions than a plan may have."""
+    if count > MOST_ACTIONS:
+        raise InputError(f"{name}: expected at most {MOST_ACTIONS} actions, got {count}")
+
+
+def sequence_stamps(msg: Any, start_ns: int, step_ns: int, *, name: str) -> NDArray[np.int64]:
+    """Time of each action of an ActionSequence, int64 [count]; a zero stamp means ``start_ns``, a zero step ``step_ns``.
+
+    Raises:
+        InputError: a step that is negative, above LONGEST_STEP, below a nanosecond or no number; times after LAST_NS.
+    """
+    if not (msg.step == 0.0 or 1.0 / NANOSECONDS <= msg.step <= LONGEST_STEP):  # nor NaN
+        raise InputError(
+            f"{name}: expected a step of 1e-9 to {LONGEST_STEP:g} s, or 0 for a model step, got {msg.step:g} s"
+        )
     start = to_ns(msg.header.stamp) or start_ns
     step = round(msg.step * NANOSECONDS) or step_ns
-    return [start + k * step for k in range(msg.count)]
+    last = start + (msg.count - 1) * step
+    if last > LAST_NS:
+        raise InputError(
+            f"{name}: expected times before the year 2262, got {msg.count} actions {msg.step:g} s apart "
+            f"from {start / NANOSECONDS:.0f} s on"
+        )
+    return start + step * np.arange(msg.count, dtype=np.int64)
 
 
 def trajectory_actions(msg: Any, dim: int, *, names: Sequence[str], name: str) -> NDArray[np.float64]:
     """Positions of a JointTrajectory, [points, dim]; picked by joint name where all ``names`` are there.
 
     Raises:
-        InputError: no points, or points of another dimension.
+        InputError: no points or more than MOST_ACTIONS, points of another dimension, NaN or infinity.
     """
     if not msg.points:
         raise InputError(f"{name}: expected at least one trajectory point, got none")
+    check_count(len(msg.points), name)
     known = bool(names) and set(names) <= set(msg.joint_names)
-    order = [msg.joint_names.index(joint) for joint in names] if known else list(range(dim))
-    rows = []
-    for point in msg.points:
-        expected = len(msg.joint_names) if known else dim
+    expected = len(msg.joint_names) if known else dim
+    for index, point in enumerate(msg.points):
         if len(point.positions) != expected:
-            raise InputError(f"{name}: expected {expected} positions per point, got {len(point.positions)}")
-        rows.append([point.positions[index] for index in order])
-    return np.asarray(rows, np.float64)
+            raise InputError(
+                f"{name}: expected {expected} positions per point, got {len(point.positions)} (points[{index}])"
+            )
+    values = np.array([point.positions for point in msg.points], np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: expected finite positions, got NaN or infinity")
+    return values[:, [msg.joint_names.index(joint) for joint in names]] if known else values
 
 
-def trajectory_stamps(msg: Any, start_ns: int) -> list[int]:
-    """Time of each point; a zero header stamp means ``start_ns``."""
+def trajectory_stamps(msg: Any, start_ns: int) -> NDArray[np.int64]:
+    """Time of each point, int64 [points]; a zero header stamp means ``start_ns``."""
     start = to_ns(msg.header.stamp) or start_ns
-    return [start + to_ns(point.time_from_start) for point in msg.points]
+    return np.array([start + to_ns(point.time_from_start) for point in msg.points], np.int64)

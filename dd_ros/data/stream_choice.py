@@ -62,7 +62,7 @@ def describe_streams(
     Args:
         infos: of all bags, from ``inspect_bag`` with the same ``sources``.
         image_topic, sources: what to use; types and default fields are filled in.
-        problems: is told of each bag that cannot be used or differs from the others.
+        problems: takes a line for each bag that cannot be used or differs from the others.
 
     Raises:
         InputError: not a single bag has all the topics with usable messages.

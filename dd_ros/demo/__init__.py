@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration: a simulated robot, the report on what was predicted, and the command that runs all."""
+"""The demonstration without ROS: a simulated robot, what it does when pushed otherwise, and the report on a live run."""

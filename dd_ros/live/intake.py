@@ -7,16 +7,17 @@ message is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dd_ros.config import ActionSource, CheckpointConfig
 from dd_ros.data.action_reader import ActionReader
-from dd_ros.data.actions import OtherJointsError, stamp_ns
+from dd_ros.data.actions import OtherJointsError, field_value, fields_for, stamp_ns
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
 from dd_ros.data.steps import StepClock
+from dd_ros.data.trained import SLICE, TrainedRange
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Statistics
@@ -69,7 +70,7 @@ class ImageIntake:
         self, *, rate_hz: float, worker: Worker, commands: Commands, problems: Problems, statistics: Statistics,
         time: Time,
     ):  # fmt: skip
-        self.bytes = 0
+        self.bytes = self._same = 0
         self._clock, self._time = StepClock(rate_hz), time
         self._worker, self._commands = worker, commands
         self._problems, self._statistics = problems, statistics
@@ -106,9 +107,14 @@ class ImageIntake:
 
     def _in_order(self, stamp: int) -> bool:
         if self.newest_ns is None or stamp > self.newest_ns:
+            self._same = 0
             return True
         back = self.newest_ns - stamp
-        if back < JUMP_NS:  # more than that is a reset, which is said as such
+        if back == 0:
+            self._same += 1
+            text = f"expected stamps that increase, got the same one {self._same + 1} times; such images are ignored"
+            self._problems.report("image time", text, Level.WARN, kind="same")
+        elif back < JUMP_NS:  # more than that is a reset, which is said as such
             text = f"expected stamps that increase, got a step back of {back / 1e9:.3f} s; such images are ignored"
             self._problems.report("image time", text, Level.WARN, kind="order")
         return False
@@ -121,24 +127,19 @@ class ActionIntake:
         name: the input, such as ``action_2``.
         number: of the topic among those that make up the action vector.
         source: which fields are its values.
+        known: what the checkpoint knows of these values.
         commands: where they go.
         problems: where to report.
         time: the node's clock.
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        number: int,
-        source: ActionSource,
-        commands: Commands,
-        problems: Problems,
-        time: Time,
-    ):
-        self._name, self._number, self._reader = name, number, ActionReader(source)
+        self, *, name: str, number: int, source: ActionSource, known: TrainedRange, commands: Commands,
+        problems: Problems, time: Time,
+    ):  # fmt: skip
+        self._name, self._number, self._source, self._known = name, number, source, known
         self._commands, self._problems, self._time = commands, problems, time
-        self._heard = False
+        self._reader, self._heard, self._unused = ActionReader(source), False, ""
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -147,6 +148,7 @@ class ActionIntake:
             self._problems.solved(f"{self._name} time")
         try:
             command = self._reader.read(msg, kind)
+            far = self._known.far(command.values, "action")
             self._commands.push(stamp or self._time.now_ns(), command, self._number)
             self._heard = True
         except InputError as error:
@@ -155,6 +157,15 @@ class ActionIntake:
             self._problems.report(self._name, f"{str(error).removeprefix('action: ')} (on {topic}, {kind})")
             return
         self._problems.solved(self._name)
+        report_range(self._name, far, self._problems)
+        self._note_unused(msg, fields_for(kind, self._source.type, self._source.fields), topic)
+
+    def _note_unused(self, msg: Any, fields: Sequence[str], topic: str) -> None:
+        """Say once that values are picked by position from more than there were meant to be, it may be."""
+        more = unused(msg, fields)
+        if more and more != self._unused:
+            self._problems.note(f"{self._name} length", f"{more} (on {topic})")
+        self._unused = more
 
 
 class PlanIntake:
@@ -162,14 +173,17 @@ class PlanIntake:
 
     Args:
         config: settings of the checkpoint.
+        known: what the checkpoint knows of the action's values.
         commands: where they go.
         problems: where to report.
         next_ns: the time of the next model step, at which a plan without stamps begins.
     """
 
     def __init__(
-        self, *, config: CheckpointConfig, commands: Commands, problems: Problems, next_ns: Callable[[], int]
-    ):
+        self, *, config: CheckpointConfig, known: TrainedRange, commands: Commands, problems: Problems,
+        next_ns: Callable[[], int],
+    ):  # fmt: skip
+        self._known = known
         self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
         self._commands, self._problems, self._next_ns = commands, problems, next_ns
         joints = tuple(joint for source in config.streams.actions for joint in source.joints)
@@ -180,12 +194,36 @@ class PlanIntake:
         try:
             if kind == SEQUENCE_TYPE:
                 values = sequence_actions(msg, self._action.dim, "plan")
-                stamps = sequence_stamps(msg, self._next_ns(), self._step_ns)
+                stamps = sequence_stamps(msg, self._next_ns(), self._step_ns, name="plan")
             else:
                 values = trajectory_actions(msg, self._action.dim, names=self._joints, name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
+            far = self._known.far(values, "plan")
             self._commands.set_plan(stamps, values)
         except InputError as error:
             self._problems.report("plan", f"{str(error).removeprefix('plan: ')} (on {topic}, {kind})")
             return
         self._problems.solved("plan")
+        report_range("plan", far, self._problems)
+
+
+def report_range(name: str, far: str, problems: Problems) -> None:
+    """Report what is ``far`` from training in the input ``name``, or that nothing is."""
+    if far:
+        problems.report(f"{name} range", far, Level.WARN, kind="range")
+    else:
+        problems.solved(f"{name} range")
+
+
+def unused(msg: Any, fields: Sequence[str]) -> str:
+    """What fields such as ``position[0:7]`` leave out of a message, in words; empty if nothing."""
+    for field in fields:
+        if part := SLICE.fullmatch(field):
+            name, start, stop = part.groups()
+            there = len(field_value(msg, name))
+            if there > int(stop):
+                return (
+                    f"expected {stop} values in {name}, got {there}; {field} takes values {start or 0} to {int(stop) - 1}: "
+                    f"if that is not what is meant, name the joints: {name}[a,b]"
+                )
+    return ""

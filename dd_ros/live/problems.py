@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+
+from dd_ros.report import MOST_KINDS, OTHERS, without_numbers
+
+NOTES = 5  # how often what is over at once is said in ``repeat_after`` seconds
 
 
 class Level(IntEnum):
@@ -37,12 +42,31 @@ class Problem:
     open: bool = True
 
 
+@dataclass
+class Kind:
+    """Problems of one input that differ only in numbers.
+
+    Attributes:
+        seen: time of the last one, seconds of a steady clock.
+        times: how often it was met.
+        shown: how often it was met since it was away.
+        unsaid: how often it was met without a line in the log since the last line.
+    """
+
+    seen: float
+    times: int = 0
+    shown: int = 0
+    unsaid: int = 0
+
+
 class Problems:
-    """Registry of problems by input name. Thread safe.
+    """Registry of problems by input name. Thread safe, and of bounded size whatever comes.
 
     A problem is logged when it first shows, not at every message that shows it again; it is logged
-    again only after it was away for ``repeat_after`` seconds. It stays visible for ``linger``
-    seconds after good data has returned, so that diagnostics that come once a second show it.
+    again, with how often it was met, only after it was away for ``repeat_after`` seconds. Texts that
+    differ only in numbers are one kind of problem; of more kinds than MOST_KINDS of one input the
+    rest shares one. A problem stays visible for ``linger`` seconds after good data has returned, so
+    that diagnostics that come once a second show it.
 
     Names are an input and an aspect of it, such as ``image`` and ``image time``.
 
@@ -61,27 +85,41 @@ class Problems:
     ):
         self._log, self._linger, self._repeat_after, self._clock = log, linger, repeat_after, clock
         self._problems: dict[str, Problem] = {}
-        self._said: dict[tuple[str, str], float] = {}
+        self._kinds: dict[str, dict[str, Kind]] = {}
         self._lock = threading.Lock()
 
     def report(self, name: str, text: str, level: Level = Level.ERROR, kind: str = "") -> None:
-        """Input ``name`` has a problem; texts of one ``kind`` (default: equal texts) are the same one."""
+        """Input ``name`` has a problem; texts of one ``kind`` (default: equal but for numbers) are the same one."""
         with self._lock:
             now = self._clock()
-            said = self._said.get((name, kind or text))
-            new = said is None or now - said > self._repeat_after
-            self._said[name, kind or text] = now
+            known = self._kind(name, kind or without_numbers(text), now)
+            new = known.shown == 1
             before = self._problems.get(name)
             logged = new or (before is not None and before.logged)
             self._problems[name] = Problem(text, level, now, logged)
+            more = f" (and {known.unsaid} times more before)" if known.unsaid else ""
+            known.unsaid = 0 if new else known.unsaid + 1
         if new:
-            self._log(level, f"{name}: {text}")
+            self._log(level, f"{name}: {text}{more}")
+
+    def failed(self, name: str, error: Exception) -> None:
+        """An exception that is nobody's input error, such as a bug: the first of a kind is said with where it came from."""
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        kind = without_numbers(text)
+        with self._lock:
+            known = kind in self._kinds.get(name, ())
+        whole = text if known else f"{text}\n{''.join(traceback.format_exception(error))}"
+        self.report(name, whole, kind=kind)
 
     def note(self, name: str, text: str) -> None:
-        """Something happened that is over already: said every time, and visible for a while."""
+        """Something happened that is over already: said each time, if not too often, and visible for a while."""
         with self._lock:
-            self._problems[name] = Problem(text, Level.WARN, self._clock(), logged=False, open=False)
-        self._log(Level.WARN, f"{name}: {text}")
+            now = self._clock()
+            known = self._kind(name, without_numbers(text), now)
+            self._problems[name] = Problem(text, Level.WARN, now, logged=False, open=False)
+        if known.shown <= NOTES:
+            more = "; not said again while it goes on" if known.shown == NOTES else ""
+            self._log(Level.WARN, f"{name}: {text}{more}")
 
     def solved(self, name: str) -> None:
         """Good data came in on ``name``; said once per problem that was said."""
@@ -104,8 +142,25 @@ class Problems:
             found = [p for name, p in self._problems.items() if name.split()[0] == input_name]
         return sorted(found, key=lambda problem: -problem.level)
 
+    def times(self, input_name: str) -> int:
+        """How often an input and its aspects had a problem."""
+        with self._lock:
+            kinds = [kinds for name, kinds in self._kinds.items() if name.split()[0] == input_name]
+            return sum(kind.times for of_name in kinds for kind in of_name.values())
+
     def clear(self) -> None:
         """Forget all problems and what was said about them."""
         with self._lock:
             self._problems.clear()
-            self._said.clear()
+            self._kinds.clear()
+
+    def _kind(self, name: str, text: str, now: float) -> Kind:
+        """The kind of problem that was just met, counted."""
+        kinds = self._kinds.setdefault(name, {})
+        if text not in kinds and len(kinds) >= MOST_KINDS:
+            text = OTHERS
+        known = kinds.setdefault(text, Kind(now))
+        if now - known.seen > self._repeat_after:
+            known.shown = 0
+        known.seen, known.times, known.shown = now, known.times + 1, known.shown + 1
+        return known

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from dd_ros.data.images import MOST_PIXELS
+
 
 def parameter(
     default: bool | int | float | str,
@@ -48,6 +50,10 @@ class PredictorParameters:
         read_only=True,
         limits=(1, 4096),
     )
+    max_image_pixels: int = parameter(
+        MOST_PIXELS, "Most pixels of a compressed image; its header is read before it is decoded.",
+        limits=(1, 2**31 - 1),
+    )  # fmt: skip
     rate: float = parameter(
         0.0, "Most predictions per second; 0 predicts at every model step.", limits=(0.0, 1000.0)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +21,8 @@ from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.predictor import Predictor
+
+MOST_JOBS = 16  # that are not done; each holds a request of any size
 
 
 class Frame(NamedTuple):
@@ -132,7 +133,13 @@ class Worker:
         self.mailbox.wake()
 
     def begin(self, job: Job) -> None:
-        """Work at a long job on the inference thread, a piece whenever no frame is waiting, one job after the other."""
+        """Work at a long job on the inference thread, a piece whenever no frame is waiting, one job after the other.
+
+        Raises:
+            InputError: MOST_JOBS are not done yet.
+        """
+        if len(self._jobs) >= MOST_JOBS:
+            raise InputError(f"expected at most {MOST_JOBS} waiting requests, got one more; ask again later")
         self._jobs.append(job)
         self.mailbox.wake()
 
@@ -151,8 +158,7 @@ class Worker:
             try:
                 self._turn()
             except Exception as error:  # the thread must outlive whatever one frame brings
-                text = f"{type(error).__name__}: {error}"
-                self._problems.report("prediction", f"{text}\n{traceback.format_exc()}", kind=text)
+                self._problems.failed("prediction", error)
             if self._jobs:
                 self.mailbox.wake()
 
@@ -177,7 +183,10 @@ class Worker:
 
     def _observe(self, frame: Frame) -> bool:
         try:
-            pixels = decode_rgb(frame.message, self._predictor.width, self._predictor.height)
+            pixels = decode_rgb(
+                frame.message, self._predictor.width, self._predictor.height,
+                most_pixels=self.settings.max_image_pixels,
+            )  # fmt: skip
         except InputError as error:
             self._problems.report("image", str(error))
             return False
@@ -228,11 +237,13 @@ class Worker:
             stamp, predictor.step_ns, predictor.horizon, hold=self.settings.hold_last_action
         )
         if actions is None:
-            self._problems.report(
-                "plan horizon",
-                "expected commands for the whole horizon (hold_last_action is off), got none",
-                Level.WARN,
+            wanted, got = (
+                ("", "got none since the clock was reset")
+                if self.settings.hold_last_action
+                else (" (hold_last_action is off)", self._commands.gap(stamp, predictor.step_ns))
             )
+            text = f"expected commands for the whole horizon{wanted}, {got}"
+            self._problems.report("plan horizon", text, Level.WARN)
             return
         self._problems.solved("plan horizon")
         prediction = Prediction(observed, stamp, self.frame_id, actions)

@@ -19,9 +19,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
-from dd_ros.benchmark.node import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
+from dd_ros.live.bench import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
 from dd_ros.ros.diagnostics import FRAMES_DROPPED, LOST_IMAGES, OBSERVED_FRAMES
 from dd_ros.ros.messages import to_time
 

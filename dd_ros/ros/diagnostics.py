@@ -53,7 +53,7 @@ def diagnostic_statuses(
             condition,
             name,
             found=problems.current(name),
-            values=_input_values(topic, statistics.inputs[name]),
+            values=_input_values(topic, statistics.inputs[name], problems.times(name)),
         )
         for name, topic in condition.topics.items()
     ]
@@ -97,13 +97,14 @@ def _byte(level: Level) -> bytes:
     return bytes([level])
 
 
-def _input_values(topic: str, rate: Rate) -> dict[str, str]:
+def _input_values(topic: str, rate: Rate, problems: int) -> dict[str, str]:
     silence = rate.silence()
     return {
         "topic": topic,
         "messages": str(rate.total),
         "rate (Hz)": f"{rate.hz():.1f}",
         "last message (s ago)": "never" if silence is None else f"{silence:.2f}",
+        "problems": str(problems),
     }
 
 

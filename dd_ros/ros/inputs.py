@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo
 from dd_ros.config import ActionSource, CheckpointConfig
 from dd_ros.data.actions import DEFAULT_FIELDS
 from dd_ros.data.commands import Commands
+from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
 from dd_ros.live.intake import PLAN_TYPES, ActionIntake, ImageIntake, PlanIntake
 from dd_ros.live.problems import Level, Problems
@@ -90,9 +91,12 @@ class Inputs:
         if settings.image_transport == "compressed":
             topics = [variant for topic in topics for variant in (topic, f"{topic}/compressed")]
         self._inputs = {"image": self._image_input(topics)}
+        known, first = TrainedRange.of(config.action, sources), 0
         for number, (name, source) in enumerate(zip(self._actions, sources, strict=True)):
-            self._inputs[name] = self._action_input(name, number, source)
-        self._inputs["plan"] = self._plan_input(config)
+            part = known.part(first, source.dim or 0)
+            self._inputs[name] = self._action_input(name, number, source=source, known=part)
+            first += source.dim or 0
+        self._inputs["plan"] = self._plan_input(config, known)
         siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
         self._camera_info = Input(
             node, "camera_info", topics=[f"{sibling}/camera_info" for sibling in siblings],
@@ -107,15 +111,16 @@ class Inputs:
             self._node, "image", topics=topics, types=types, depth=1,
             callback=lambda msg, kind: self.images.take(msg), rate=self._statistics.inputs["image"],
             problems=self._problems, lost=lambda count: self._statistics.add("lost_images", count),
+            single=True,
         )  # fmt: skip
 
-    def _action_input(self, name: str, number: int, source: ActionSource) -> Input:
+    def _action_input(self, name: str, number: int, *, source: ActionSource, known: TrainedRange) -> Input:
         """Subscription to action topic ``number``: the one chosen, or the one of that name."""
         topics = [source.topic] if self.settings.action_topic else variants(self._node, name, source.topic)
         types = dict.fromkeys([*([source.type] if source.type else []), *DEFAULT_FIELDS])
         intake = ActionIntake(
-            name=name, number=number, source=source, commands=self._commands, problems=self._problems,
-            time=self._time,
+            name=name, number=number, source=source, known=known, commands=self._commands,
+            problems=self._problems, time=self._time,
         )  # fmt: skip
         return Input(
             self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH,
@@ -123,10 +128,10 @@ class Inputs:
             rate=self._statistics.inputs[name], problems=self._problems,
         )  # fmt: skip
 
-    def _plan_input(self, config: CheckpointConfig) -> Input:
+    def _plan_input(self, config: CheckpointConfig, known: TrainedRange) -> Input:
         """Subscription to the plan, which need not be there."""
         intake = PlanIntake(
-            config=config, commands=self._commands, problems=self._problems,
+            config=config, known=known, commands=self._commands, problems=self._problems,
             next_ns=lambda: (self.images.newest_ns or self._time.now_ns()) + self._step_ns,
         )  # fmt: skip
         return Input(
@@ -164,7 +169,8 @@ class Inputs:
         self._inputs["plan"].watch(timeout, "plans")
         self._camera_info.watch(timeout, "calibrations")
         if (self._statistics.inputs["plan"].silence() or 0.0) > timeout:
-            self._problems.solved("plan")  # optional: a bad plan that nobody repeats is history
+            for name in ("plan", "plan range", "plan callback"):
+                self._problems.solved(name)  # optional: a bad plan that nobody repeats is history
         self._check_rate(rate)
         self._check_matches()
 

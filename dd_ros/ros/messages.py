@@ -19,10 +19,12 @@ from dd_ros.errors import InputError
 if TYPE_CHECKING:  # robots and recorders need no torch
     from dd_ros.engine import Chunk
 
+LAST_TIME_NS = 2**31 * NANOSECONDS - 1
+
 
 def to_time(stamp_ns: int) -> Time:
-    """Nanoseconds -> Time; times before 1970 become 0."""
-    seconds, nanoseconds = divmod(max(stamp_ns, 0), NANOSECONDS)
+    """Nanoseconds -> Time; times before 1970 become 0, those after January 2038 the last that a Time can hold."""
+    seconds, nanoseconds = divmod(min(max(stamp_ns, 0), LAST_TIME_NS), NANOSECONDS)
     return Time(sec=seconds, nanosec=nanoseconds)
 
 

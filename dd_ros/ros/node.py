@@ -18,6 +18,7 @@ from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 from dd_ros.data.commands import Commands
@@ -29,14 +30,18 @@ from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Job, Worker
 from dd_ros.predictor import Predictor
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
+from dd_ros.ros.guard import Guard, reason_of
 from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.rollouts import answer
+from dd_ros.ros.topics import namesakes
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s
+# Requests and answers that ROS keeps; the default of 10 loses the rest without a word.
+REQUESTS = 256
 
 
 class PredictorNode(ManagedNode):
@@ -58,20 +63,26 @@ class PredictorNode(ManagedNode):
         self._responding = self.create_guard_condition(lambda: None)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.guard = guard = Guard(self.context, self.problems)
         self._watchers = [
-            self.create_timer(WATCH_PERIOD, self._watch, clock=steady),
-            self.create_timer(DIAGNOSTICS_PERIOD, self.publish_diagnostics, clock=steady),
+            self.create_timer(WATCH_PERIOD, guard("prediction watch", self._watch), clock=steady),
+            self.create_timer(
+                DIAGNOSTICS_PERIOD, guard("prediction diagnostics", self.publish_diagnostics), clock=steady
+            ),
         ]
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
-        backward = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
-        self._jumps = self.get_clock().create_jump_callback(backward, post_callback=self._clock_jumped)
-        self.create_service(
-            PredictRollouts,
-            "~/predict_rollouts",
-            self._predict_rollouts,
-            callback_group=ReentrantCallbackGroup(),
+        self.add_on_set_parameters_callback(
+            guard("prediction parameters", self._check_parameters, refused=parameters_refused)
         )
+        self.add_post_set_parameters_callback(guard("prediction parameters", self._apply_parameters))
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(
+            backward, post_callback=guard("image clock", self._clock_jumped)
+        )
+        self._begin_rollouts = guard("prediction service", self._have_worker_answer, refused=rollouts_refused)
+        self.create_service(
+            PredictRollouts, "~/predict_rollouts", self._predict_rollouts, qos_profile=QoSProfile(depth=REQUESTS),
+            callback_group=ReentrantCallbackGroup(),
+        )  # fmt: skip
 
     def configure(self) -> None:
         """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
@@ -142,6 +153,15 @@ class PredictorNode(ManagedNode):
             )
         else:
             self.problems.solved("prediction clock")
+        same = namesakes(self)
+        if same > 1:
+            text = (
+                f"expected one node {self.get_fully_qualified_name()}, got {same} (one that was killed counts for "
+                "some 20 s more): requests and diagnostics are mixed; give each its own with -r __node:=NAME or __ns:=/NAME"
+            )
+            self.problems.report("prediction name", text, Level.WARN)
+        else:
+            self.problems.solved("prediction name")
 
     def publish_diagnostics(self) -> None:
         """Publish the state of the node."""
@@ -210,12 +230,14 @@ class PredictorNode(ManagedNode):
     async def _predict_rollouts(
         self, request: PredictRollouts.Request, response: PredictRollouts.Response
     ) -> PredictRollouts.Response:
-        """Have the worker answer; the executor goes on meanwhile."""
+        """Answer, always; the executor goes on meanwhile."""
+        return await self._begin_rollouts(request)
+
+    def _have_worker_answer(self, request: PredictRollouts.Request) -> Future[PredictRollouts.Response]:
+        """The answer to come."""
         worker, predictor = self.worker, self.predictor
         if worker is None or predictor is None:
-            return PredictRollouts.Response(
-                success=False, message=f"expected an active node, got {self.phase}"
-            )
+            raise InputError(f"expected an active node, got {self.phase}")
         future: Future[PredictRollouts.Response] = Future()
 
         def finish(result: PredictRollouts.Response) -> None:
@@ -230,7 +252,7 @@ class PredictorNode(ManagedNode):
                     max_candidates=self.settings.max_candidates,
                 )  # fmt: skip
             except Exception as error:  # a client waits: it is always answered
-                finish(PredictRollouts.Response(success=False, message=f"{type(error).__name__}: {error}"))
+                finish(PredictRollouts.Response(success=False, message=reason_of(error)))
                 raise
             finish(result)
 
@@ -238,7 +260,18 @@ class PredictorNode(ManagedNode):
             finish(PredictRollouts.Response(success=False, message="the node was deactivated"))
 
         worker.begin(Job(work(), cancelled))
-        return await future
+        return future
+
+
+def rollouts_refused(error: Exception) -> Future[PredictRollouts.Response]:
+    """The answer to a request that did not get as far as the worker."""
+    future: Future[PredictRollouts.Response] = Future()
+    future.set_result(PredictRollouts.Response(success=False, message=reason_of(error)))
+    return future
+
+
+def parameters_refused(error: Exception) -> SetParametersResult:
+    return SetParametersResult(successful=False, reason=reason_of(error))
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -251,7 +284,7 @@ def main(args: Sequence[str] | None = None) -> int:
         executor.add_node(node)
         if node.settings.autostart:
             node.start()
-        executor.spin()
+        node.guard.spin(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:

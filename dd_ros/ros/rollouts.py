@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from dd_ros.data.commands import actions_at
 from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
+from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk, Frames, Rollouts
 from dd_ros.errors import InputError
 from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
@@ -53,12 +54,13 @@ def _rollouts(
     actions = np.stack(
         [candidate_actions(c, predictor, stamp, f"candidates[{i}]") for i, c in enumerate(request.candidates)]
     )
+    warning = unlike_training(actions, predictor)
     wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
     pieces = predictor.rollouts(
         actions, frames=wanted, context=predictor.context(),
         at_once=PIECE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
     )  # fmt: skip
-    response, done = PredictRollouts.Response(success=True), 0
+    response, done = PredictRollouts.Response(success=True, message=warning), 0
     for piece in pieces:
         if goal is not None and piece.frames is not None:
             response.costs.extend(
@@ -93,14 +95,34 @@ def candidate_actions(
         InputError: wrong actions, or a sequence that begins after the first model step or is over before it.
     """
     values = sequence_actions(candidate, predictor.action_dim, name)
-    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns)
+    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns, name=name)
     steps = stamp_ns + predictor.step_ns * np.arange(1, predictor.horizon + 1)
-    if stamps[0] > steps[0] or stamps[-1] <= stamp_ns:
+    late, over = stamps[0] > steps[0], stamps[-1] <= stamp_ns
+    if late or over:
+        last, first = stamp_ns / 1e9, (stamps[0] if late else stamps[-1]) / 1e9
         raise InputError(
-            f"{name}: expected actions from one model step after the last image (stamp {stamp_ns / 1e9:.3f} s) on, "
-            "got a sequence that begins later or is over"
+            f"{name}: expected actions from one model step after the last image (stamp {last:.3f} s) on, "
+            + (
+                f"got a sequence that begins later ({first:.3f} s)"
+                if late
+                else f"got one that is over ({first:.3f} s)"
+            )
         )
     return actions_at(stamps, values, steps, predictor.config.streams.action_mode)
+
+
+def unlike_training(actions: NDArray[np.float32], predictor: Predictor) -> str:
+    """What candidates [N, K, A] ask for that the checkpoint does not know, in words; empty if it knows all.
+
+    Raises:
+        InputError: a candidate that float32 cannot hold once normalised.
+    """
+    config = predictor.config
+    known = TrainedRange.of(config.action, config.streams.actions)
+    texts = {f"candidates[{i}]": known.far(rows, f"candidates[{i}]") for i, rows in enumerate(actions)}
+    far = [f"{name}: {text}" for name, text in texts.items() if text]
+    more = f" (and {len(far) - 1} candidates more)" if len(far) > 1 else ""
+    return far[0] + more if far else ""
 
 
 def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:

@@ -14,8 +14,9 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from dd_ros.errors import InputError
-from dd_ros.live.problems import Problems
+from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Rate
+from dd_ros.ros.guard import Guard
 
 RCLError = rclpy_implementation.RCLError
 
@@ -45,6 +46,7 @@ class Input:
         problems: where to report.
         optional: an absent publisher is no problem.
         lost: called with the number of messages that the transport lost.
+        single: more than one publisher on the topic is a problem.
     """
 
     def __init__(
@@ -60,11 +62,12 @@ class Input:
         problems: Problems,
         optional: bool = False,
         lost: Callable[[int], None] = lambda count: None,
+        single: bool = False,
     ):
         self._node, self._name, self._depth, self._callback, self._rate = node, name, depth, callback, rate
         self._topics = [node.resolve_topic_name(topic) for topic in topics]
         self._types, self._problems = list(types), problems
-        self._optional, self._lost = optional, lost
+        self._optional, self._lost, self._single = optional, lost, single
         self._subscription: Subscription[Any] | None = None
         self.source = Source(self._topics[0], self._types[0], False)
         self._listen(self.source)
@@ -87,6 +90,8 @@ class Input:
             reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
             if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
+            if self._single:
+                self._report_crowd(topic, sum(o[:2] == (topic, kind) for o in usable))
         self._report(offers, bool(usable), timeout=timeout, expected=expected, hint=hint)
 
     def _report(
@@ -110,6 +115,16 @@ class Input:
             text = f"expected {expected} on {self.source.topic}, got nothing for {silence or listening:.1f} s{hint}"
             self._problems.report(aspect, text, kind="silent")
 
+    def _report_crowd(self, topic: str, count: int) -> None:
+        """Report several publishers, whose messages come mixed."""
+        if count < 2:
+            self._problems.solved(f"{self._name} publishers")
+            return
+        infos = self._node.get_publishers_info_by_topic(topic)
+        nodes = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos})
+        text = f"expected one publisher on {topic}, got {count} ({', '.join(nodes)}); what they send is mixed: stop or remap one"
+        self._problems.report(f"{self._name} publishers", text, Level.WARN, kind="crowd")
+
     def _listen(self, source: Source) -> None:
         """Subscribe, or leave it to the next ``watch`` while Fast DDS still holds the old type."""
         self.destroy()
@@ -123,15 +138,17 @@ class Input:
         def lost(event: QoSMessageLostInfo) -> None:
             self._lost(event.total_count_change)
 
+        guard = Guard(self._node.context, self._problems)
+
         try:
             self._subscription = self._node.create_subscription(
                 message_class(source.type),
                 source.topic,
-                receive,
+                guard(f"{self._name} callback", receive),
                 qos,
                 # ``watch`` follows the publishers' reliability; rclpy's own warning would mislead.
                 event_callbacks=SubscriptionEventCallbacks(
-                    message_lost=lost, incompatible_qos=lambda event: None
+                    message_lost=guard(f"{self._name} lost", lost), incompatible_qos=lambda event: None
                 ),
             )
         except RCLError as error:
@@ -185,3 +202,9 @@ def variants(node: Node, name: str, recorded: str) -> list[str]:
 def node_prefix(node: Node) -> str:
     """Start of the node's private names."""
     return f"{node.get_fully_qualified_name()}/"
+
+
+def namesakes(node: Node) -> int:
+    """How many nodes have this one's full name, itself among them."""
+    own = (node.get_name(), node.get_namespace())
+    return node.get_node_names_and_namespaces().count(own)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dd_ros.benchmark.node import Arrival, Counters, bench_node, figures
+from dd_ros.benchmark.node import bench_node, figures
 from dd_ros.errors import InputError
+from dd_ros.live.bench import Arrival, Counters
 
 SECOND, MS = 1_000_000_000, 1_000_000
 NONE = Counters(observed=0, dropped=0, lost=0)

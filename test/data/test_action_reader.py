@@ -14,12 +14,13 @@ from bag_writer import IMAGE, JOINTS, START, STEP, header, image, make, make_fra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
+from dd_ros.config import ActionSource, ActionSpec, StreamSpec, parse_actions
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import OtherJointsError
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.stream_choice import choose_streams
+from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
@@ -172,9 +173,10 @@ def test_points_out_of_order_are_refused() -> None:
 @pytest.fixture
 def live() -> tuple[Callable[[Any, str], None], Commands, list[str]]:
     said: list[str] = []
-    commands = Commands([2])
+    commands, trained = Commands([2]), ActionSpec(dim=2, mean=(0.0, 0.0), std=(10.0, 10.0))
     intake = ActionIntake(
         name="action", number=0, source=ActionSource(topic="/action"), commands=commands,
+        known=TrainedRange.of(trained, [ActionSource(topic="/action")]),
         problems=Problems(lambda level, text: said.append(text)),
         time=SimpleNamespace(now_ns=lambda: START, simulated=lambda: False),
     )  # fmt: skip

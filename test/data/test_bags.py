@@ -13,6 +13,7 @@ from bag_writer import (
     COMPRESSED,
     IMAGE,
     JOINTS,
+    SPEC,
     START,
     STEP,
     compressed,
@@ -28,20 +29,12 @@ from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer as McapWriter
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
+from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.images import resize
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
-
-SPEC = StreamSpec(
-    image_topic="/camera/image_raw",
-    actions=(ActionSource(topic="/action"),),
-    rate_hz=10.0,
-    width=48,
-    height=32,
-)
 
 
 def acting(*texts: str, kind: str | None = None) -> StreamSpec:

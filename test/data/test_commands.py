@@ -56,7 +56,12 @@ def test_linear_plans_are_interpolated() -> None:
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [([[1.0, 2.0]], "expected 1 action values, got 2"), ([[np.nan]], "NaN"), ([[np.inf]], "inf")],
+    [
+        ([[1.0, 2.0]], "expected 1 action values, got 2"),
+        ([[np.nan]], "NaN"),
+        ([[np.inf]], "inf"),
+        ([[-3.5e38]], "fit float32"),
+    ],
 )
 def test_a_bad_plan_is_refused_and_the_old_one_stays(commands: Commands, values: list, words: str) -> None:
     commands.set_plan([NOW + STEP, NOW + 2 * STEP], np.array([[5.0], [6.0]]))
@@ -82,3 +87,51 @@ def test_waiting_ends_with_the_command(commands: Commands) -> None:
     commands.wait_newer(NOW, timeout=60.0)  # there already
     commands.wait_newer(NOW + STEP, timeout=0.0)
     assert commands.newest_ns == NOW
+
+
+def test_commands_that_overflow_float32_are_refused(commands: Commands) -> None:
+    with pytest.raises(InputError, match=r"action: expected action values that fit float32 .*got 1e\+300"):
+        commands.push(NOW + STEP, np.array([1e300]))
+    assert commands.newest_ns == NOW
+
+
+def test_a_long_plan_is_kept_whole(commands: Commands) -> None:
+    stamps = NOW + STEP * np.arange(200_000)
+    commands.set_plan(stamps, np.arange(200_000.0)[:, None])
+    assert row(commands.ahead(NOW, STEP, 3, hold=False)) == [1.0, 2.0, 3.0]
+    assert row(commands.ahead(NOW + 150_000 * STEP, STEP, 2, hold=False)) == [150_001.0, 150_002.0]
+    assert row(commands.ahead(NOW + 199_998 * STEP, STEP, 2, hold=False)) == [199_999.0, 199_999.0]
+
+
+def test_a_plan_in_any_order_is_sorted(commands: Commands) -> None:
+    order = np.random.default_rng(0).permutation(5000)
+    commands.set_plan(NOW + STEP * order, order.astype(float)[:, None])
+    assert row(commands.ahead(NOW, STEP, 4000, hold=False)) == list(range(1, 4001))
+
+
+@pytest.mark.parametrize("mode", ["hold", "linear"])
+def test_of_planned_commands_for_one_time_the_later_counts(mode: str) -> None:
+    commands = Commands((1,), mode)
+    stamps = [NOW, NOW + 2 * STEP, NOW + 2 * STEP, NOW]
+    commands.set_plan(stamps, np.array([[1.0], [2.0], [3.0], [5.0]]))
+    assert row(commands.ahead(NOW - STEP, STEP, 3, hold=False)) == [
+        5.0,
+        4.0 if mode == "linear" else 5.0,
+        3.0,
+    ]
+
+
+def test_why_there_is_no_command_for_a_step(commands: Commands) -> None:
+    def why() -> str:
+        assert commands.ahead(NOW, STEP, 3, hold=False) is None
+        return commands.gap(NOW, STEP)
+
+    assert why() == "got no plan"
+    commands.set_plan([NOW + 12 * STEP, NOW + 20 * STEP], np.zeros((2, 1)))
+    assert why() == "got a plan that begins later: 1.1 s after the first step without a command"
+    commands.push(NOW + STEP, np.array([3.0]))
+    assert why() == "got a plan that begins later: 1.0 s after the first step without a command"
+    commands.set_plan([NOW - 30 * STEP, NOW - 20 * STEP], np.zeros((2, 1)))
+    assert why() == "got a plan that is over: its last command began 2.0 s before the image"
+    commands.set_plan([NOW - 30 * STEP, NOW + STEP], np.ones((2, 1)))
+    assert row(commands.ahead(NOW, STEP, 3, hold=False)) == [3.0, 1.0, 1.0], "the last one stays in force"

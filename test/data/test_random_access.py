@@ -9,39 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_writer import IMAGE, START, STEP, TYPES, image, make_frame, robot_messages, write_bag
+from bag_writer import (
+    IMAGE,
+    KINDS,
+    SPEC,
+    START,
+    STEP,
+    TYPES,
+    bag_of,
+    image,
+    make_frame,
+    robot_messages,
+    write_bag,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.random_access import records_between
 from dd_ros.data.rosbag import Record, records, unpacked
 from dd_ros.report import Report
 
-TOPIC = "/camera/image_raw"
-SPEC = StreamSpec(
-    image_topic=TOPIC, actions=(ActionSource(topic="/action"),), rate_hz=10.0, width=48, height=32
-)
-KINDS = ["mcap", "zstd mcap", "sqlite3", "zstd sqlite3", "cut mcap", "cut sqlite3", "no end"]
-
-
-def damage(file: Path, kind: str) -> None:
-    """Cut the end of a file off, or only what mcap files have behind their data."""
-    whole = file.read_bytes()
-    if kind.startswith("cut"):
-        file.write_bytes(whole[: 3 * len(whole) // 4])
-    elif kind == "no end":
-        file.write_bytes(whole[:-8])
-
-
-def bag_of(folder: Path, kind: str, messages: list[tuple[str, str, int, Any]]) -> Path:
-    storage = "sqlite3" if "sqlite3" in kind else "mcap"
-    bag = write_bag(folder, messages, storage, kind.startswith("zstd"))
-    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
-    damage(file, kind)
-    return bag
+TOPIC = SPEC.image_topic
 
 
 def identity(record: Record) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ def frame(number: int) -> NDArray[np.uint8]:
 
 
 def message(rgb: NDArray[np.uint8]) -> Any:
-    """The message that a camera sends for an image; its stamp is told beside it."""
+    """The message that a camera sends for an image; its stamp comes beside it."""
     return image(START, rgb)
 
 

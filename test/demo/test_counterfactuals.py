@@ -15,7 +15,7 @@ CONTEXT, HORIZON = 2, 12
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_pose_is_read_off_a_image(seed: int) -> None:
+def test_a_pose_is_read_off_an_image(seed: int) -> None:
     world = World(seed)
     distance, degrees = error(block_pose(world.image()), world.block)
     assert distance < 5.0  # a pixel

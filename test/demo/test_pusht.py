@@ -11,7 +11,7 @@ import pytest
 from dd_ros.demo.pusht import MARGIN, OUTLINE, PUSHER_RADIUS, WORLD, HardPusher, Robot, World, to_world
 
 EPISODES, STEPS = 10, 120
-SWEEPS = 40  # shorter, and some miss the block
+PUSHES = 40  # shorter, and some miss the block
 
 
 @cache
@@ -52,7 +52,7 @@ def test_contact_is_frequent_and_moves_the_block() -> None:
 
 def test_a_sweeper_starts_beside_the_block_and_pushes_harder_than_the_robot() -> None:
     paths = []
-    for seed in range(SWEEPS):
+    for seed in range(PUSHES):
         pusher = HardPusher(seed)
         world = pusher.world
         np.testing.assert_array_equal(world.block, World(seed).block)

@@ -131,7 +131,7 @@ def test_another_schedule(result, tiny_checkpoint, tiny_bags, tmp_path):
 
 
 def test_another_horizon(tiny_checkpoint, tiny_bags, tmp_path):
-    given = {"stride": 3, "device": "cpu", "schedule": "one_step"}
+    given = {"max_windows": 3, "device": "cpu", "schedule": "one_step"}
     far = evaluate(
         tiny_checkpoint, [tiny_bags], tmp_path / "far.json", plots=tmp_path / "plots", horizon=12, **given
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from dd_ros.live.problems import Level, Problems
+from dd_ros.live.problems import NOTES, Level, Problems
+from dd_ros.report import MOST_KINDS
 
 
 class Clock:
@@ -100,3 +101,59 @@ def test_events_are_said_every_time_and_fade(
     assert [p.text for p in problems.current("image")] == ["clock went back"]
     clock.now += 3.0
     assert problems.current("image") == []
+
+
+def test_texts_that_differ_in_numbers_alone_are_one_problem(
+    problems: Problems, clock: Clock, said: list[tuple[Level, str]]
+) -> None:
+    for length in range(100_000):
+        problems.report("image", f"expected a whole jpeg, got {length} bytes, {length / 7:g} of them good")
+    assert said == [(Level.ERROR, "image: expected a whole jpeg, got 0 bytes, 0 of them good")]
+    assert problems.times("image") == 100_000
+    clock.now += 11.0
+    problems.report("image", "expected a whole jpeg, got 7 bytes, 1 of them good")
+    assert said[1:] == [
+        (
+            Level.ERROR,
+            "image: expected a whole jpeg, got 7 bytes, 1 of them good (and 99999 times more before)",
+        )
+    ]
+
+
+def test_texts_that_differ_in_all_else_are_bounded(problems: Problems, said: list[tuple[Level, str]]) -> None:
+    def word(k: int) -> str:
+        return "".join(chr(ord("a") + int(digit)) for digit in str(k))
+
+    for k in range(5000):
+        problems.report("image", f"expected rgb8, got {word(k)}")
+    assert len(said) == MOST_KINDS + 1
+    assert problems.times("image") == 5000
+    assert [p.text for p in problems.current("image")] == [f"expected rgb8, got {word(4999)}"]
+
+
+def test_events_that_do_not_end_are_not_said_for_ever(
+    problems: Problems, clock: Clock, said: list[tuple[Level, str]]
+) -> None:
+    for k in range(1000):
+        problems.note("image reset", f"a step back of {k} s")
+        clock.now += 0.03
+    assert [text for _, text in said] == [
+        *(f"image reset: a step back of {k} s" for k in range(NOTES - 1)),
+        f"image reset: a step back of {NOTES - 1} s; not said again while it goes on",
+    ]
+
+
+def test_of_a_bug_the_first_is_said_with_its_place_and_diagnostics_get_one_line(
+    problems: Problems, clock: Clock, said: list[tuple[Level, str]]
+) -> None:
+    for k in range(3):
+        try:
+            raise OverflowError(f"{k} is too large\nreally")
+        except OverflowError as error:
+            problems.failed("plan", error)
+    clock.now += 11.0
+    problems.failed("plan", OverflowError("9 is too large"))
+    first, second = (text for _, text in said)
+    assert first.startswith("plan: OverflowError: 0 is too large\nTraceback")
+    assert "raise OverflowError" in first
+    assert second == "plan: OverflowError: 9 is too large (and 2 times more before)"

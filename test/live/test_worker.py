@@ -18,10 +18,11 @@ from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
 from dd_ros.engine import Chunk
+from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Frame, Job, Prediction, Worker
+from dd_ros.live.worker import MOST_JOBS, Frame, Job, Prediction, Worker
 from dd_ros.ros.messages import header_at, video_frames
 from dd_ros.ros.rollouts import answer
 
@@ -132,9 +133,12 @@ def test_no_plan_and_nothing_held_means_no_prediction(bench) -> None:
     live = bench(hold_last_action=False)
     live.feed(0)
     done = threading.Event()
-    live.worker.submit(done.set)
+    live.worker.begin(Job(iter_once(done.set), lambda: None))  # after the frame
     done.wait()
     assert live.output.chunks == []
+    assert live.said == [
+        "plan horizon: expected commands for the whole horizon (hold_last_action is off), got no plan"
+    ]
     live.commands.set_plan([START + k * STEP for k in range(1, 12)], np.zeros((11, 2)))
     live.feed(1)
     live.output.whole.acquire()
@@ -185,23 +189,24 @@ def iter_once(action: Callable[[], object]) -> Iterator[None]:
 
 def test_stop_cancels_what_is_not_done(bench) -> None:
     live = bench()
-    begun, told = threading.Event(), list[str]()
+    begun, cancelled = threading.Event(), list[str]()
 
     def pieces() -> Iterator[None]:
         while True:
             begun.set()
             yield
 
-    live.worker.begin(Job(pieces(), lambda: told.append("under way")))
-    live.worker.begin(Job(pieces(), lambda: told.append("waiting")))
+    live.worker.begin(Job(pieces(), lambda: cancelled.append("under way")))
+    live.worker.begin(Job(pieces(), lambda: cancelled.append("waiting")))
     begun.wait()
     live.worker.stop()
-    assert told == ["under way", "waiting"]
+    assert cancelled == ["under way", "waiting"]
 
 
-def candidate(*rows: list[float], stamp: int = 0) -> ActionSequence:
+def candidate(*rows: list[float], stamp: int = 0, step: float = 0.0) -> ActionSequence:
     data = array("f", np.asarray(rows, np.float32).ravel().tolist())
-    return ActionSequence(header=header_at(stamp, ""), count=len(rows), dim=len(rows[0]), data=data)
+    count, dim = len(rows), len(rows[0])
+    return ActionSequence(header=header_at(stamp, ""), count=count, dim=dim, data=data, step=step)
 
 
 def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
@@ -263,7 +268,9 @@ def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None
             r"candidates[1]: expected 2 action values, got 3",
         ),
         ([candidate([0.0, float("nan")])], {}, "NaN"),
-        ([candidate([0.0, 0.0], stamp=START + 5 * STEP)], {}, "begins later"),
+        ([candidate([0.0, 0.0], stamp=START + 5 * STEP)], {}, "begins later (1700000000.500 s)"),
+        ([candidate([0.0, 0.0], stamp=START - 5 * STEP)], {}, "is over (1699999999.500 s)"),
+        ([candidate([0.0, 0.0], step=1e300)], {}, "candidates[0]: expected a step of 1e-9 to 3600 s"),
         ([candidate([0.0, 0.0])], {"goal": image(0, encoding="32FC1")}, "goal: image encoding"),
     ],
 )
@@ -276,3 +283,20 @@ def test_bad_requests_say_why(predictor: Predictor, candidates: list, fields: di
 
 def test_rollouts_before_any_image(predictor: Predictor) -> None:
     assert "none yet" in ask(predictor, candidate([0.0, 0.0])).message
+
+
+def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
+    live = bench()
+    go, told = threading.Event(), list[int]()
+
+    def pieces() -> Iterator[None]:
+        go.wait()
+        yield
+
+    for k in range(MOST_JOBS):
+        live.worker.begin(Job(pieces(), lambda k=k: told.append(k)))
+    with pytest.raises(InputError, match=r"at most 16 waiting requests, got one more"):
+        live.worker.begin(Job(pieces(), lambda: None))
+    go.set()
+    live.worker.stop()
+    assert told == sorted(told), "those that are not done are told so, in order"

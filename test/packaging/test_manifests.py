@@ -124,14 +124,13 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "upgrades", "config", "resources", "progress", "console", "device", "processes", "data", "model",
-    "diffusion", "checkpoint", "pipeline", "predictor", "evaluation", "benchmark", "demo", "live", "ros", "commands",
-    "cli", "dd_ros_training",
+    "errors", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
+    "model", "diffusion", "checkpoint", "pipeline", "engine", "predictor", "evaluation", "demo", "live", "ros",
+    "benchmark", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
-    "dd_ros/benchmark/node.py": {"dd_ros.ros.bench", "dd_ros.ros.transport"},  # the only part that needs ROS
     "dd_ros/cli.py": {"dd_ros_training.finetune"},
 }
 

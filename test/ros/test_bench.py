@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from dd_ros.benchmark.node import Counters
 from dd_ros.errors import InputError
+from dd_ros.live.bench import Counters
 from dd_ros.live.problems import Problems
 from dd_ros.live.statistics import Statistics
 from dd_ros.ros.bench import counters

@@ -20,6 +20,7 @@ from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
+from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
@@ -86,7 +87,8 @@ def recording() -> list[tuple[int, str, object]]:
         turn = vector(x=0.0, y=0.0, z=float("nan") if k == 20 else float(k))
         message = TYPES.types[TWIST](header=header(stamp), twist=twist(linear=turn, angular=turn))
         items.append((stamp, TWIST, message))
-    return sorted(items, key=lambda item: item[0])
+    # A command for an image comes before it.
+    return sorted(items, key=lambda item: (item[0], item[1] == IMAGE))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,9 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
             name="action",
             number=number,
             source=source,
+            known=TrainedRange.of(config.action, sources).part(
+                number * (2 // len(sources)), 2 // len(sources)
+            ),
             commands=commands,
             problems=problems,
             time=NodeTime(node),

@@ -15,7 +15,14 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from dd_ros.data.plans import sequence_actions, sequence_stamps, to_ns, trajectory_actions, trajectory_stamps
+from dd_ros.data.plans import (
+    MOST_ACTIONS,
+    sequence_actions,
+    sequence_stamps,
+    to_ns,
+    trajectory_actions,
+    trajectory_stamps,
+)
 from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.ros.messages import predicted_video, rescaled, video_frames
@@ -70,9 +77,28 @@ def sequence(**changes: Any) -> ActionSequence:
 
 def test_action_sequence() -> None:
     assert sequence_actions(sequence(), 2, "plan").tolist() == [[0, 1], [2, 3], [4, 5]]
-    assert sequence_stamps(sequence(), NOW, STEP) == [NOW, NOW + STEP, NOW + 2 * STEP]
+    assert sequence_stamps(sequence(), NOW, STEP, name="plan").tolist() == [NOW, NOW + STEP, NOW + 2 * STEP]
     msg = sequence(step=0.25, header=Header(stamp=Time(sec=7)))
-    assert sequence_stamps(msg, NOW, STEP) == [7_000_000_000, 7_250_000_000, 7_500_000_000]
+    found = sequence_stamps(msg, NOW, STEP, name="plan")
+    assert found.tolist() == [7_000_000_000, 7_250_000_000, 7_500_000_000]
+
+
+@pytest.mark.parametrize("step", [float("inf"), float("nan"), -0.1, -0.0 - 1e-12, 1e-12, 3601.0, 1e300])
+def test_steps_that_no_sequence_can_have(step: float) -> None:
+    with pytest.raises(InputError, match=r"candidates\[3\]: expected a step of 1e-9 to 3600 s.*, got "):
+        sequence_stamps(sequence(step=step), NOW, STEP, name="candidates[3]")
+
+
+def test_times_that_64_bits_do_not_hold() -> None:
+    long = sequence(count=3_000_000_000, step=3600.0)
+    with pytest.raises(InputError, match="plan: expected times before the year 2262, got 3000000000 actions"):
+        sequence_stamps(long, NOW, STEP, name="plan")
+
+
+def test_a_plan_has_a_bound() -> None:
+    data = array("f", bytes(4 * (MOST_ACTIONS + 1)))
+    with pytest.raises(InputError, match="at most 1000000 actions, got 1000001"):
+        sequence_actions(sequence(count=MOST_ACTIONS + 1, dim=1, data=data), 1, "plan")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +108,6 @@ def test_action_sequence() -> None:
         ({"count": 4}, r"count \* dim = 4 \* 2 numbers \(not 0\), got 6"),
         ({"count": 0, "data": array("f")}, "not 0"),
         ({"data": array("f", [0, 1, 2, float("nan"), 4, 5])}, "NaN"),
-        ({"step": float("inf")}, "infinity"),
-        ({"step": -0.1}, "not below 0"),
     ],
 )
 def test_bad_action_sequences(changes: dict[str, Any], words: str) -> None:
@@ -103,7 +127,7 @@ def test_trajectory_is_read_by_joint_name_where_the_names_are_known() -> None:
     msg = trajectory(["c", "b", "a"], [3.0, 2.0, 1.0], [6.0, 5.0, 4.0])
     assert trajectory_actions(msg, 2, names=("a", "b"), name="plan").tolist() == [[1.0, 2.0], [4.0, 5.0]]
     assert trajectory_actions(msg, 3, names=(), name="plan").tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
-    assert trajectory_stamps(msg, NOW) == [NOW, NOW + STEP]
+    assert trajectory_stamps(msg, NOW).tolist() == [NOW, NOW + STEP]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +135,8 @@ def test_trajectory_is_read_by_joint_name_where_the_names_are_known() -> None:
     [
         (trajectory(["a"]), "at least one"),
         (trajectory(["a", "b"], [1.0]), "expected 2 positions per point, got 1"),
+        (trajectory(["a", "b"], [1.0, 2.0], [3.0]), r"got 1 \(points\[1\]\)"),
+        (trajectory(["a", "b"], [1.0, float("nan")]), "NaN"),
     ],
 )
 def test_bad_trajectories(msg: JointTrajectory, words: str) -> None:

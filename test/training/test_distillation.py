@@ -264,20 +264,20 @@ def test_each_loss_reaches_the_students_weights(stage: DistillationStage, name: 
     assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0.0
 
 
-def test_only_decoded_frames_teach_the_decoder(stage: DistillationStage) -> None:
+def test_only_decoded_frames_train_the_decoder(stage: DistillationStage) -> None:
     losses = stage.student_losses(random_clips(), BatchRandom(0), scored=True)
     decoder = list(stage.model.autoencoder.decoder.parameters())
-    taught = {
+    trained = {
         name: any(
             g is not None for g in torch.autograd.grad(loss, decoder, retain_graph=True, allow_unused=True)
         )
         for name, loss in losses.items()
     }
-    assert {name for name, found in taught.items() if found} == {"pixels", "ssim"}
+    assert {name for name, found in trained.items() if found} == {"pixels", "ssim"}
     assert not any(part.requires_grad for part in stage.model.autoencoder.encoder.parameters())
 
 
-def test_images_join_when_the_recipe_says(stage: DistillationStage) -> None:
+def test_losses_of_pixels_join_when_the_recipe_says(stage: DistillationStage) -> None:
     stage.recipe = stage.recipe.model_copy(update={"pixel_loss_start": 0.5, "steps": 10})
     named = []
     for stage.steps in (4, 5):

@@ -107,16 +107,13 @@ def test_the_error_of_pixels_counts_decibels() -> None:
     assert torch.allclose(gain[0], gain[1], rtol=0.02)
 
 
-def test_a_large_least_error_leaves_the_squared_error() -> None:
+def test_a_high_floor_leaves_the_squared_error() -> None:
     generator = torch.Generator().manual_seed(0)
     logged = torch.randn(2, 5, 4, 3, 3, generator=generator)
-    # frames with errors of very different size
-    made = logged + torch.randn(2, 5, 1, 1, 1, generator=generator) * torch.randn(
-        logged.shape, generator=generator
-    )
-    made.requires_grad_()
-    least = 1e4
-    (by_recipe,) = torch.autograd.grad(least * losses.regression(made, logged, least), made)
+    sizes = torch.randn(2, 5, 1, 1, 1, generator=generator)  # of the frames' errors: very different
+    made = (logged + sizes * torch.randn(logged.shape, generator=generator)).requires_grad_()
+    floor = 1e4
+    (by_recipe,) = torch.autograd.grad(floor * losses.regression(made, logged, floor), made)
     moved = losses.differences(made) - losses.differences(logged)
     (squared,) = torch.autograd.grad((made - logged).square().mean() + moved.square().mean(), made)
     assert torch.allclose(by_recipe, squared, rtol=1e-2, atol=1e-6)
@@ -163,7 +160,7 @@ def test_a_tint_counts_more_than_as_much_noise() -> None:
     assert float(tinted) == pytest.approx(by_hand, abs=1e-3)
 
 
-def test_structure_is_the_dissimilarity_of_a_library() -> None:
+def test_the_ssim_error_is_that_of_a_library() -> None:
     generator = torch.Generator().manual_seed(0)
     true = 0.2 * torch.randn(2, 3, 3, 32, 48, generator=generator).cumsum(dim=-1)
     made = (true + 0.3 * torch.randn(true.shape, generator=generator)).requires_grad_()
@@ -181,7 +178,7 @@ def test_structure_is_the_dissimilarity_of_a_library() -> None:
     assert float(losses.ssim_error(true, true)) == pytest.approx(np.log(losses.SSIM_FLOOR), abs=0.05)
 
 
-def test_structure_sees_lost_texture_where_squared_errors_do_not() -> None:
+def test_the_ssim_error_sees_lost_texture_where_squared_errors_do_not() -> None:
     """Faint texture that is smoothed away, against a change of brightness with the same squared error."""
     texture = 0.05 * torch.randn(1, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     true, smooth = 0.3 + texture, torch.full_like(texture, 0.3)

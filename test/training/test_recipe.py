@@ -48,7 +48,7 @@ def without(part: str, name: str) -> dict[str, Any]:
     return ENTRIES | {part: {key: value for key, value in ENTRIES[part].items() if key != name}}
 
 
-def told(old: str, new: str, source: Path) -> str:
+def warning(old: str, new: str, source: Path) -> str:
     return f"{source}: {old} is called {new} now; the older name still works\n"
 
 
@@ -58,14 +58,14 @@ def test_the_list_has_all_old_names() -> None:
 
 
 @pytest.mark.parametrize(("part", "old", "new", "value"), OLD_NAMES)
-def test_an_old_name_works_and_the_new_one_is_told(
+def test_an_old_name_works_and_the_new_one_is_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, old: str, new: str, value: Any
 ) -> None:
     path = write(tmp_path / "recipe.yaml", merged(without(part, new), {part: {old: value}}))
     expected = Recipe.model_validate(merged(ENTRIES, {part: {new: value}}))
     assert expected != Recipe.model_validate(ENTRIES)
     assert read_yaml(path, Recipe) == expected
-    assert capsys.readouterr().err == told(old, new, path)
+    assert capsys.readouterr().err == warning(old, new, path)
 
 
 @pytest.mark.parametrize(("part", "old", "new", "value"), OLD_NAMES)
@@ -89,7 +89,7 @@ def test_changes_of_a_study_win_over_its_base_by_old_names_too(
     study = read_yaml(path, Study)
     for name, variant in study.variants.items():
         assert getattr(getattr(recipe_of(study.base, variant, name=name), part), new) == value
-    assert capsys.readouterr().err == told(old, new, path)
+    assert capsys.readouterr().err == warning(old, new, path)
 
 
 def test_one_line_for_a_name_that_is_there_several_times(
@@ -102,7 +102,7 @@ def test_one_line_for_a_name_that_is_there_several_times(
         tmp_path / "study.yaml", {"base": entries, "variants": {"one": {"title": "x", "kind": "rival"}}}
     )
     read_yaml(path, Study)
-    assert capsys.readouterr().err == told("rate", "learning_rate", path)
+    assert capsys.readouterr().err == warning("rate", "learning_rate", path)
 
 
 @pytest.mark.parametrize(

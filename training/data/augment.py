@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other light, colours and place for a clip. The meaning of actions stays: no flips, no turns."""
+"""A clip in other light and colours, and shifted. The meaning of actions stays: no flips, no turns."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Augment(Settings):
         contrast, saturation: most change of the factor, 0.1 for 0.9 to 1.1.
         hue: most change of the factor of each of R, G and B.
         shift: share of height and width that images may be moved by, at most; set it to 0 where actions
-            are positions in the image. Border pixels are repeated. Against learning few bags by heart
-            nothing helps as much (docs/results.md).
+            are positions in the image. Border pixels are repeated. Against overfitting to few bags nothing
+            helps as much (docs/results.md).
     """
 
     brightness: Share = 0.05
@@ -36,7 +36,7 @@ class Augment(Settings):
 
 
 def augmented(frames: NDArray[np.uint8], settings: Augment, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A clip, uint8 RGB [L, H, W, 3], in other light; the same shape, and the same change for each frame."""
+    """A clip, uint8 RGB [L, H, W, 3], changed within ``settings``: the same shape, each frame alike."""
     length, height, width, _ = frames.shape
     matrix = colour_matrix(settings, random)
     changed = cv2.transform(frames.reshape(length * height, width, 3), matrix).reshape(frames.shape)

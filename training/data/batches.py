@@ -35,7 +35,7 @@ class BagData(lightning.LightningDataModule):
         batch_size: clips of a batch, per process.
         workers: decoding processes; 0 decodes in the training process.
         augment: how training clips are changed; None leaves them as they are.
-        seed: of order and changes.
+        seed: of the clips' order and changes.
         shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
         earlier: frames from earlier in the episode that come with each training clip.
 

@@ -163,8 +163,8 @@ class DecodedSpan:
 
     def part(self, start: int, length: int) -> Clip:
         """``length`` steps of the span."""
-        part = slice(start, start + length)
-        return Clip(self.steps.frames[part], self.steps.actions[part])
+        steps = slice(start, start + length)
+        return Clip(self.steps.frames[steps], self.steps.actions[steps])
 
 
 class ClipStream(IterableDataset[dict[str, Tensor]]):
@@ -242,11 +242,8 @@ class ClipStream(IterableDataset[dict[str, Tensor]]):
     def item(self, clip: Clip, random: np.random.Generator) -> dict[str, Tensor]:
         """A drawn clip, changed, its earlier steps by names of their own."""
         changed = augmented(clip.frames, self.augment, random) if self.augment else clip.frames
-        frames, actions, earlier = (
-            torch.from_numpy(changed),
-            torch.from_numpy(clip.actions),
-            self.cutter.earlier,
-        )
+        frames, actions = torch.from_numpy(changed), torch.from_numpy(clip.actions)
+        earlier = self.cutter.earlier
         return {
             "frames": frames[earlier:],
             "actions": actions[earlier:],

@@ -38,7 +38,7 @@ VERSION = 2  # of the rules by which an index is made
 
 
 class TrainingEpisode(Protocol):
-    """What training needs of an episode, wherever it comes from: length, actions, images of a stretch."""
+    """What training needs of an episode, wherever it comes from: length, actions, images of some steps."""
 
     @property
     def name(self) -> str: ...
@@ -66,21 +66,21 @@ class TrainingEpisode(Protocol):
 def split_validation(
     episodes: Sequence[TrainingEpisode], clip_frames: int
 ) -> tuple[list[TrainingEpisode], list[TrainingEpisode]]:
-    """Training and validation parts of one recording: its last sixth, a clip at least, is held back.
+    """Training and validation parts of one recording: its last sixth, a clip at least, is for validation.
 
-    Where that leaves no clip on either side the whole is both.
+    Where that leaves one of them without a clip the whole is both.
     """
     left = max(sum(map(len, episodes)) // 6, clip_frames)
-    train, held = list(episodes), list[TrainingEpisode]()
+    train, validation = list(episodes), list[TrainingEpisode]()
     while train and left > 0:
         episode = train.pop()
-        cut = max(0, len(episode) - left)
-        left -= len(episode) - cut
-        held.insert(0, episode.part(cut, len(episode)) if cut else episode)
-        if cut:
-            train.append(episode.part(0, cut))
-    if all(any(len(episode) >= clip_frames for episode in part) for part in (train, held)):
-        return train, held
+        border = max(0, len(episode) - left)
+        left -= len(episode) - border
+        validation.insert(0, episode.part(border, len(episode)) if border else episode)
+        if border:
+            train.append(episode.part(0, border))
+    if all(any(len(episode) >= clip_frames for episode in part) for part in (train, validation)):
+        return train, validation
     return list(episodes), list(episodes)
 
 

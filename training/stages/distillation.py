@@ -141,16 +141,13 @@ class DistillationStage(Stage):
     ) -> Iterator[RolloutChunk]:
         """The robot's rollout over a batch; if ``trained``, a drawn step of each chunk carries the gradient."""
         schedule, first_step = self.config.schedule, 1
-        cache = KVCache(
-            self.config.context_frames,
-            self.config.transformer.window_frames // schedule.chunk_frames,
-        )
+        window = self.config.transformer.window_frames // schedule.chunk_frames
+        cache = KVCache(self.config.context_frames, window)
         network = self.model.transformer
         cache.observed = network.observe(*noised_context(clips, batch_random, self.recipe.context_noise))
         if clips.past is not None:
-            beyond = (
-                network.config.max_trained_step + 1
-            )  # from there on observed frames are held at a distance
+            # From here on the observed frames are held at their distance.
+            beyond = network.config.max_trained_step + 1
             self.cache_past(cache, clips, batch_random=batch_random, first_step=beyond)
             first_step = beyond + schedule.chunk_frames
             schedule = schedule.model_copy(update={"levels": schedule.levels[-1:]})

@@ -108,7 +108,7 @@ class LeRobotReader:
         Args:
             episode: its number.
             wanted: increasing numbers of frames in it.
-            problems: is told if some cannot be read.
+            problems: takes a line if some cannot be read.
             size: width and height to stretch them to; None leaves them as they were recorded.
         """
         place = self.data.episodes[episode]

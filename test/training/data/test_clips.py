@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_writer import make_frame, robot_messages, write_bag
+from bag_writer import SPEC, make_frame, robot_messages, write_bag
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_random_access import SPEC
 
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment, augmented
@@ -241,13 +240,13 @@ def test_too_short_episodes_are_skipped_or_named(episodes: list[BagEpisode]) -> 
 
 
 @given(st.integers(0, 2**32))
-def test_changes_are_the_same_for_all_frames_and_leave_things_where_they_are(seed: int) -> None:
+def test_changes_are_the_same_for_all_frames_and_move_nothing(seed: int) -> None:
     still = np.broadcast_to(make_frame(7), (3, 32, 48, 3)).copy()
     changed = augmented(still, Augment(shift=0.0), np.random.default_rng(seed))
     assert changed.shape == still.shape
     assert np.array_equal(changed[0], changed[2])
     grey, new = (x[0].astype(float).mean(axis=-1).ravel() for x in (still, changed))
-    assert np.corrcoef(grey, new)[0, 1] > 0.9  # in its place, and no negative
+    assert np.corrcoef(grey, new)[0, 1] > 0.9  # where it was, and no negative
     assert abs(new.mean() - grey.mean()) < 0.2 * 255
 
 

@@ -13,7 +13,10 @@ from bag_writer import (
     COMPRESSED,
     IMAGE,
     JOINTS,
+    KINDS,
+    SPEC,
     START,
+    bag_of,
     compressed,
     image,
     joints,
@@ -23,8 +26,7 @@ from bag_writer import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_random_access import KINDS, SPEC, bag_of
-from test_steps import slow_steps
+from slow_steps import slow_steps
 
 from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes

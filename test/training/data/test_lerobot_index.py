@@ -34,9 +34,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_episodes_stand_for_bags(folder: Path, tmp_path: Path) -> None:
     bags = find_bags([folder])
     assert [bag.name for bag in bags] == ["episode_000000", "episode_000001", "episode_000002"]
-    training, held = split(bags)
+    training, validation = split(bags)
     assert len(training) == 2
-    assert len(held) == 1
+    assert len(validation) == 1
     spec = choose_streams(bags, CAMERA, [ActionSource(topic="action[0:2]")], problems=Report())
     assert (spec.rate_hz, spec.actions[0].dim) == (15.0, 2)
     for bag, lazy in zip(bags, index_bags(bags, spec, tmp_path / "index"), strict=True):

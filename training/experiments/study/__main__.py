@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of the study; what it does is told by the package."""
+"""The study's command; the package's docstring says what it does."""
 
 from __future__ import annotations
 

@@ -71,13 +71,15 @@ def features_table(rows: dict[str, dict[str, Any]], study: Study) -> str:
 
 
 def drift_tables(rows: dict[str, dict[str, Any]], study: Study) -> str:
-    """Markdown: own output by segment, and the chunks after one real frame, of the variants that have it."""
+    """Markdown: own output span by span, and the chunks after one real frame, of the variants that have it."""
     lines = [f"| variant | steps from | PSNR | {' | '.join(MEASURES)} |", "|---|---|---|---|---|---|"]
     recovered = ["| variant | chunk | after one real frame | without drift |", "|---|---|---|---|"]
     for name, figures in rows.items():
         if "drift" in figures:
             title, found = study.variants[name].title, figures["drift"]
-            for part in found["spans"]:
+            for part in (
+                found["spans"] if "spans" in found else found["segments"]
+            ):  # as older versions kept them
                 ratios = " | ".join(f"{part[measure]:.3f}" for measure in MEASURES)
                 lines.append(f"| {title} | {part['from']} | {part['psnr']:.2f} | {ratios} |")
             pairs = zip(found["recovery"]["one_real_frame"], found["recovery"]["no_drift"], strict=True)
