@@ -200,3 +200,17 @@ def test_live_trajectories_take_their_time(live: Any) -> None:
     seen = [commands.at(START + k * STEP).tolist()[0] for k in (0, 9, 10, 14, 15, 50)]
     assert seen == [1, 1, 7, 7, 8, 8]
     assert not said
+
+
+@pytest.mark.parametrize("field", ["position", "position[0:2]"])
+def test_many_messages_of_other_joints_in_a_row_are_another_robot(field: str) -> None:
+    reader = ActionReader(ActionSource(topic="/action", fields=(field,)))
+    reader.read(state(["x", "y"], [1, 2]), JOINTS)
+    refused = 0
+    for _ in range(60):
+        try:
+            reader.read(state(["v", "w"], [3, 4]), JOINTS)
+        except OtherJointsError:
+            refused += 1
+    assert refused == 50
+    assert reader.joints == ("v", "w")
