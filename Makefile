@@ -3,10 +3,12 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 CHECKPOINT ?= g1_pick
+MINUTES ?= 2
+SIGNALS ?= 12
 # Logs of nodes stay here, also for users without a home folder.
 export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
-.PHONY: help setup demo test lint bench study clean
+.PHONY: help setup demo test lint bench soak study clean
 
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
@@ -14,6 +16,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
+	@echo "make soak    faults at random against the node for MINUTES=$(MINUTES), report in out/soak; then SIGNALS=$(SIGNALS)"
 	@echo "make study   the method beside its rivals, from bags (BAGS=...) into out/study and docs/results.md; hours;"
 	@echo "             WITH=config/study_gpu.yaml for a GPU"
 	@echo "make clean   remove everything made by the above"
@@ -33,6 +36,10 @@ lint: setup
 bench: setup
 	@mkdir -p out
 	$(BIN)/dd_ros bench --checkpoint $(CHECKPOINT) --json out/bench.json
+
+soak: setup
+	$(BIN)/python -m dd_ros.benchmark.soak --checkpoint $(or $(filter-out g1_pick,$(CHECKPOINT)),pusht) --minutes $(MINUTES) --out out/soak
+	$(BIN)/python -m dd_ros.benchmark.ends --checkpoint $(or $(filter-out g1_pick,$(CHECKPOINT)),pusht) --signals $(SIGNALS)
 
 study: setup
 	$(if $(BAGS),,$(error make study BAGS=<folder of the bags that config/study.yaml names>))

@@ -78,10 +78,10 @@ setup(
     entry_points={
         "console_scripts": [
             "dd_ros = dd_ros.cli:main",
-            "bag_player = dd_ros.ros.demo.player:main",
-            "predictor = dd_ros.ros.node:main",
-            "pusht_robot = dd_ros.ros.demo.robot:main",
-            "recorder = dd_ros.ros.demo.recorder:main",
+            "bag_player = dd_ros.ros.programs:bag_player",
+            "predictor = dd_ros.ros.programs:predictor",
+            "pusht_robot = dd_ros.ros.programs:pusht_robot",
+            "recorder = dd_ros.ros.programs:recorder",
         ]
     },
 )

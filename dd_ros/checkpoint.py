@@ -8,16 +8,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dd_ros.config import CheckpointConfig, load_yaml, write_yaml
+from dd_ros.config import CheckpointConfig, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.upgrades import format_of, upgraded_weight
+from dd_ros.yaml_files import load_yaml
+
+LONGEST = 300  # letters of what torch says of weights that do not fit
 
 
 class Model(nn.Module):
@@ -41,19 +45,41 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
     folder = find_checkpoint(name)
     config = read_config(folder)
     number = format_of(load_yaml(folder / CONFIG), folder / CONFIG)
-    model = Model(config)
     weights = folder / WEIGHTS
     try:
-        found = load_file(weights)
+        check_shapes(weights, config, number)
+        model, found = Model(config), load_file(weights)
         model.load_state_dict({upgraded_weight(name, number): value.float() for name, value in found.items()})
     except FileNotFoundError as error:
         raise InputError(f"{weights}: missing; copy or train the checkpoint again") from error
-    except (SafetensorError, OSError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+    ) as error:  # KeyError: a number format of a later day
         raise InputError(f"{weights}: damaged ({error}); copy or train the checkpoint again") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{weights}: does not fit {folder / CONFIG} ({first})") from error
+        shown = first if len(first) < LONGEST else f"{first[:LONGEST]} ..."  # it may list all names
+        raise InputError(f"{weights}: does not fit {folder / CONFIG} ({shown})") from error
+    for name, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{weights}: expected numbers, got NaN or infinity in {name}; copy or train it again"
+            )
     return config, model.eval()
+
+
+def check_shapes(weights: Path, config: CheckpointConfig, number: int) -> None:
+    """RuntimeError as of ``load_state_dict`` unless the file has the weights that ``config`` asks for.
+
+    Only its header is read and no network is built, whose size a wrong config would choose.
+    """
+    with safe_open(weights, "pt") as file, torch.device("meta"):
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  no mapping
+        found = {upgraded_weight(name, number): torch.empty(shape) for name, shape in shapes.items()}
+        Model(config).load_state_dict(found)
 
 
 def save_checkpoint(

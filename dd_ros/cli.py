@@ -55,7 +55,7 @@ def bag_options(command: F) -> F:
     def joined(*, bags: tuple[Path, ...], more_bags: tuple[Path, ...], **rest: Any) -> Any:
         return command(bags=[*bags, *more_bags], **rest)
 
-    text = "A bag or a folder of bags; may be repeated."
+    text = "A bag, a folder of bags, or a LeRobot data set; may be repeated."
     option = click.option("--bags", type=PATH, multiple=True, required=True, help=text)
     return option(click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")(joined))
 
@@ -97,21 +97,38 @@ def main() -> None:
     show_default=True,
     help="Folder for video, images, report.",
 )
-@click.option("--bag", type=PATH, help="Play this bag instead of the simulated robot.")
+@click.option("--bag", type=PATH, help="Play this bag or LeRobot data set instead of the simulated robot.")
+@topic_options(" of the bag; default the checkpoint's")
 @checkpoint_option(default=None)
-def demo(seconds: float, out: Path, bag: Path | None, checkpoint: str | None) -> None:
+def demo(
+    seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
+    checkpoint: str | None,
+) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
     Example: dd_ros demo --seconds 30 --out out/demo
     """
     from dd_ros.ros.demo.launcher import run
 
-    sys.exit(run(seconds=seconds, out=out, bag=bag, checkpoint=checkpoint))
+    status = run(
+        seconds=seconds,
+        out=out,
+        bag=bag,
+        checkpoint=checkpoint,
+        image_topic=image_topic,
+        action_topics=action_topics,
+    )
+    sys.exit(status)
 
 
 @main.command()
 @checkpoint_option(required=True)
-@click.option("--bag", type=PATH, required=True, help="The rosbag2 bag to predict.")
+@click.option(
+    "--bag",
+    type=PATH,
+    required=True,
+    help="The rosbag2 bag, LeRobot data set or SET/episode_000004 to predict.",
+)
 @click.option("--out", type=PATH, required=True, callback=writable, help="Video to write (.mp4).")
 @topic_options("; default the checkpoint's")
 @device_option
@@ -143,7 +160,7 @@ def predict(
     type=click.FloatRange(0.05),
     default=60.0,
     show_default=True,
-    help="Time for all stages.",
+    help="Time for everything, from start to report.",
 )
 @click.option(
     "--shift",
@@ -161,6 +178,7 @@ def finetune(
     Example: dd_ros finetune --bags logs --image-topic /camera/image_raw --action-topic /cmd_vel
     --out my_robot --max-minutes 30
     """
+    from dd_ros.processes import process_start
     from dd_ros_training.finetune import finetune as run
 
     run(
@@ -172,6 +190,7 @@ def finetune(
         config=config,
         max_minutes=max_minutes,
         shift=shift,
+        start=process_start(),
     )
 
 

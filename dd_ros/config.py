@@ -17,9 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dd_ros.errors import InputError
 from dd_ros.upgrades import FORMAT
+from dd_ros.yaml_files import load_yaml
 
 Positive = Annotated[int, Field(gt=0)]
+Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+# What no camera, robot or network of this kind has; a checkpoint may come from anywhere.
+Side = Annotated[int, Field(gt=0, le=4096)]  # of an image
+Count = Annotated[int, Field(gt=0, le=4096)]  # of frames, action values, or channels
+Few = Annotated[int, Field(gt=0, le=128)]  # blocks or heads
+MOST_BYTES = 2 << 30  # of the frames and of the keys and values of one prediction
 SettingsT = TypeVar("SettingsT", bound="Settings")
+LEROBOT = "lerobot"  # type of an action source whose fields are parts of a LeRobot feature's name
 TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -39,8 +47,8 @@ class ActionSource(Settings):
     """A topic whose commands are part of the action vector, or all of it.
 
     Attributes:
-        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``.
-        type: ROS type that ``fields`` are of; None is any.
+        topic: its name; of a LeRobot data set, a feature such as ``action`` or ``action[0:7]``, up to its first dot.
+        type: ROS type that ``fields`` are of, or ``lerobot`` where they are the rest of a feature's name; None is any.
         fields: fields that make up its part, in order, such as ``position[0:7]``,
             ``position[left_hip,right_hip]`` or ``twist.linear.x``; empty takes the type's default ones.
         dim: number of its action values; None takes what comes.
@@ -51,7 +59,7 @@ class ActionSource(Settings):
     topic: Annotated[str, Field(pattern=rf"^{TOPIC}$")]
     type: str | None = None
     fields: tuple[str, ...] = ()
-    dim: Positive | None = None
+    dim: Count | None = None
     joints: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -99,9 +107,9 @@ class StreamSpec(Settings):
     image_topic: str
     actions: Annotated[tuple[ActionSource, ...], Field(min_length=1)]
     action_mode: Literal["hold", "linear"] = "hold"
-    rate_hz: Annotated[float, Field(gt=0.0)]
-    width: Positive
-    height: Positive
+    rate_hz: Annotated[float, Field(ge=0.001, le=1000.0, allow_inf_nan=False)]
+    width: Side
+    height: Side
 
     @model_validator(mode="after")
     def _sources(self) -> StreamSpec:
@@ -127,7 +135,8 @@ class StreamSpec(Settings):
         Args:
             image_topic: camera topic.
             actions: action sources as ``parse_actions`` takes them. As many as there are now take their
-                place one by one, and those without fields their type and fields too.
+                place one by one, and those without fields their type and fields too, but for what is part of
+                the name of a LeRobot feature.
 
         Raises:
             InputError: as ``parse_actions``.
@@ -135,7 +144,11 @@ class StreamSpec(Settings):
         sources = parse_actions(actions) if actions else self.actions
         if actions and len(sources) == len(self.actions):
             sources = tuple(
-                new.model_copy(update={"dim": old.dim} if new.fields else {**dict(old), "topic": new.topic})
+                new.model_copy(
+                    update={"dim": old.dim}
+                    if new.fields or old.type == LEROBOT
+                    else {**dict(old), "topic": new.topic}
+                )
                 for new, old in zip(sources, self.actions, strict=True)
             )
         return self.model_copy(update={"image_topic": image_topic or self.image_topic, "actions": sources})
@@ -144,17 +157,15 @@ class StreamSpec(Settings):
 class ActionSpec(Settings):
     """Dimension and normalisation of the action vector: ``(action - mean) / std``."""
 
-    dim: Positive
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    dim: Count
+    mean: tuple[Finite, ...]
+    std: tuple[Annotated[Finite, Field(ge=1e-9)], ...]
     names: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _lengths(self) -> ActionSpec:
         if len(self.mean) != self.dim or len(self.std) != self.dim:
             raise ValueError(f"mean and std must have {self.dim} values")
-        if min(self.std) <= 0.0:
-            raise ValueError("std must be positive")
         return self
 
 
@@ -167,11 +178,11 @@ class AutoencoderConfig(Settings):
         encoder_blocks, decoder_blocks: residual blocks at 1/8; half of them (rounded up) at 1/4.
     """
 
-    latent_channels: Positive = 8
-    fine_width: Positive = 48
-    coarse_width: Positive = 128
-    encoder_blocks: Positive = 2
-    decoder_blocks: Positive = 3
+    latent_channels: Count = 8
+    fine_width: Count = 48
+    coarse_width: Count = 128
+    encoder_blocks: Few = 2
+    decoder_blocks: Few = 3
 
 
 class TransformerConfig(Settings):
@@ -191,12 +202,12 @@ class TransformerConfig(Settings):
             robot's logs are overfitted with it.
     """
 
-    width: Positive = 192
-    depth: Positive = 6
-    heads: Positive = 6
-    patch: Positive = 2
-    window_frames: Positive = 4
-    max_trained_step: Positive = 16
+    width: Count = 192
+    depth: Few = 6
+    heads: Few = 6
+    patch: Few = 2
+    window_frames: Count = 4
+    max_trained_step: Annotated[int, Field(gt=0, le=1_000_000)] = 16
     condition_on_previous_frame: bool = False
 
     @model_validator(mode="after")
@@ -218,10 +229,13 @@ class Schedule(Settings):
         guidance: weight of action guidance; 0 takes one network pass per step, else two.
     """
 
-    chunk_frames: Positive
-    levels: Annotated[tuple[Annotated[tuple[NoiseLevel, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    chunk_frames: Count
+    levels: Annotated[
+        tuple[Annotated[tuple[NoiseLevel, ...], Field(min_length=1, max_length=1000)], ...],
+        Field(min_length=1, max_length=4096),
+    ]
     clean_context: bool = False
-    guidance: Annotated[float, Field(ge=0.0)] = 0.0
+    guidance: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
 
     @model_validator(mode="after")
     def _falling(self) -> Schedule:
@@ -271,8 +285,21 @@ class CheckpointConfig(Settings):
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     transformer: TransformerConfig = TransformerConfig()
     schedule: Schedule
-    horizon: Positive
-    context_frames: Positive
+    horizon: Count
+    context_frames: Count
+
+    @model_validator(mode="after")
+    def _memory(self) -> CheckpointConfig:
+        pixels, network = self.streams.width * self.streams.height, self.transformer
+        tokens = pixels // (8 * network.patch) ** 2
+        kept = self.context_frames + network.window_frames + self.schedule.chunk_frames
+        frames = 3 * pixels * (self.horizon + self.context_frames)
+        needed = max(frames, 8 * tokens * kept * network.width * network.depth)
+        if needed > MOST_BYTES:
+            raise ValueError(
+                f"a prediction takes {needed / 2**30:.0f} GiB, expected {MOST_BYTES >> 30} at most: fewer frames or pixels"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shapes(self) -> CheckpointConfig:
@@ -311,16 +338,6 @@ def validated(entries: Any, kind: type[SettingsT], source: str) -> SettingsT:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "file"
         raise InputError(f"{source}: {place}: {first['msg']}") from error
-
-
-def load_yaml(path: Path) -> Any:
-    """What a YAML file holds; InputError names the file."""
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
 
 
 def merged(entries: Any, changes: Any) -> Any:

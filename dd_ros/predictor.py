@@ -21,7 +21,7 @@ from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import resize
 from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
-from dd_ros.engine import Chunk, Context, Engine, Frames, Rollouts
+from dd_ros.engine import Chunk, Context, Decoded, Engine, Frames, Rollouts
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference
 from dd_ros.model.cache import KVCache
@@ -244,7 +244,7 @@ class Predictor:
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
         batch = normalised.reshape(-1, *normalised.shape[-2:])
         parts = self._parts(batch, context=self._present_context(), frames=frames, at_once=ROLLOUTS_AT_ONCE)
-        found = np.concatenate([cast(NDArray[np.uint8], part.frames) for part in parts])
+        found = np.concatenate([cast(NDArray[np.uint8], part.frames) for part in parts if part])
         shape = found.shape[2:] if frames == "last" else found.shape[1:]
         return found.reshape(*normalised.shape[:-2], *shape)
 
@@ -253,8 +253,6 @@ class Predictor:
         at_once: int = ROLLOUTS_AT_ONCE,
     ) -> Iterator[Rollouts]:  # fmt: skip
         """Rollouts of many action sequences, in parts of bounded memory.
-
-        Between two parts the predictor may observe and predict other things, if ``context`` was given.
 
         Args:
             actions: [N, K, A], as for ``predict``; N at least 1.
@@ -268,23 +266,34 @@ class Predictor:
         Raises:
             InputError: as ``predict``.
         """
+        start = context or self._present_context()
+        parts = self.rollouts_by_chunk(actions, frames=frames, context=start, at_once=at_once)
+        yield from (part for part in parts if part is not None)
+
+    def rollouts_by_chunk(
+        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int
+    ) -> Iterator[Rollouts | None]:
+        """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
         if normalised.ndim != 3 or not len(normalised):
             raise InputError(
                 f"actions: expected shape [N, {self.horizon}, {self.action_dim}] with N of 1 or more, "
                 f"got {list(normalised.shape)}"
             )
-        start = context or self._present_context()
-        yield from self._parts(normalised, context=start, frames=frames, at_once=at_once)
+        yield from self._parts(normalised, context=context, frames=frames, at_once=at_once)
 
     def _parts(
         self, actions: Tensor, *, context: Context, frames: Frames | None, at_once: int
-    ) -> Iterator[Rollouts]:
+    ) -> Iterator[Rollouts | None]:
         schedule, noise = self.schedule, self._noise(context)
+        count = schedule.chunks(actions.shape[1])
         for part in actions.split(at_once):
-            chunks = list(
-                self._engine.chunks(part, noise=noise, context=context, schedule=schedule, frames=frames)
-            )
+            chunks: list[Decoded] = []
+            work = self._engine.chunks(part, noise=noise, context=context, schedule=schedule, frames=frames)
+            for chunk in work:
+                chunks.append(chunk)
+                if len(chunks) < count:
+                    yield None
             decoded = [images for images, _ in chunks if images is not None]
             uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
             yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)

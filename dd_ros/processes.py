@@ -148,3 +148,13 @@ def free_domain() -> int:
             probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
             break
     return domain
+
+
+def process_start() -> float:
+    """When this process began, by ``time.monotonic``; now where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic()
+    return time.monotonic() - max(0.0, age)

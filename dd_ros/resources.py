@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from dd_ros.config import CheckpointConfig, load_yaml, validated
+from dd_ros.config import CheckpointConfig, validated
 from dd_ros.errors import InputError
 from dd_ros.upgrades import upgraded_config
+from dd_ros.yaml_files import load_yaml
 
 CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
 

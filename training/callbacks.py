@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -45,12 +46,16 @@ class Interrupt:
 class StageClock(Callback):
     """Time used of a stage's share, over interruptions too; ends the stage when it is up.
 
-    All processes go by the first one's clock, so that they end at the same step.
+    All processes go by the first one's clock, so that they end at the same step. The stage is over in time with all
+    that belongs to it: the clock begins to count when it is made, before the loaders start, and looks ahead to the
+    end of the step that begins and of the validation that comes last, which take as long as those before.
 
     Args:
         minutes: the stage's share.
         interrupt: ends the stage early.
         now: what tells the time, in seconds.
+        left: seconds left for the stage; where they are fewer than its share they count.
+        validation: seconds that a validation is expected to take, until there was one.
     """
 
     def __init__(
@@ -58,27 +63,48 @@ class StageClock(Callback):
         minutes: float,
         interrupt: Interrupt | None = None,
         now: Callable[[], float] = time.monotonic,
+        *,
+        left: float = math.inf,
+        validation: float = 0.0,
     ):
-        self.budget, self.interrupt, self.now = 60.0 * minutes, interrupt or Interrupt(), now
-        self.before, self.start, self.used = 0.0, 0.0, 0.0
+        self.share, self.left, self.validation = 60.0 * minutes, left, validation
+        self.interrupt, self.now = interrupt or Interrupt(), now
+        self.before, self.start, self.used = 0.0, now(), 0.0
+        self.step = 0.0  # the last step that had no validation after it, in seconds
+        self._began = self._validating = 0.0
+
+    @property
+    def budget(self) -> float:
+        """Seconds that the stage may take, with those it took before an interruption."""
+        return max(1e-3, min(self.share, self.before + self.left))
 
     def elapsed(self) -> float:
         """Seconds used by now."""
-        return self.before + (self.now() - self.start if self.start else 0.0)
+        return self.before + self.now() - self.start
 
     def fraction(self) -> float:
-        """Share of the time used at the last step, 0 to 1 and a little beyond."""
+        """Share of the time used at the end of the step under way, 0 to 1 and a little beyond."""
         return self.used
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        self.start = self.now()
         self.used = self.elapsed() / self.budget
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        asked = (self.elapsed() / self.budget, self.interrupt.asked)
+        self._began = self.now()
+        ahead = self.elapsed() + self.step + self.validation
+        asked = (ahead / self.budget, self.interrupt.asked)
         self.used, stop = trainer.strategy.broadcast(asked)
         if stop:
             trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        self.step = self.now() - self._began
+
+    def on_validation_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        self._validating = self.now()
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        self.validation = self.now() - self._validating
 
     def state_dict(self) -> dict[str, float]:
         return {"elapsed": self.elapsed()}

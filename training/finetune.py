@@ -3,32 +3,35 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
-from dd_ros.checkpoint import Model, load_checkpoint
+from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
 from dd_ros.data.bags import find_bags
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
+from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.device import batch_size
+from dd_ros_training.kept import own_folder
+from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
-WINDOWS_PER_MINUTE, FEWEST_WINDOWS = 3, 16  # evaluated at the end: a minute in ten on two CPU cores, at most
-START_MINUTES = 0.3  # to start the loaders and to draw the card, however short the run
-SHARES = {"autoencoder": 0.2, "teacher": 0.1, "distillation": 0.6}  # the rest is for reading and evaluating
+FOR_STAGES = 0.9  # of the time; the rest is for reading and evaluating
 
 
 def finetune(
@@ -41,6 +44,7 @@ def finetune(
     config: Path | None = None,
     max_minutes: float = 60.0,
     shift: float = Augment().shift,
+    start: float | None = None,
 ) -> None:
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
 
@@ -54,13 +58,15 @@ def finetune(
         out: checkpoint folder to write.
         init: checkpoint to start from.
         config: recipe's file; None makes a recipe that suits ``init`` and the time.
-        max_minutes: time for all stages.
+        max_minutes: time for everything, from ``start`` to the finished card. Where that cannot be, the user is
+            told at once what the least is. A recipe's stages take their own time.
         shift: as in ``augment.Augment``; a recipe has its own.
+        start: when the command began, by ``time.monotonic``; None is now.
 
     Raises:
         InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
     """
-    start = time.monotonic()
+    start = time.monotonic() if start is None else start
     found = find_bags(bags)
     given = read_yaml(config, Recipe) if config else None
     settings, weights = load_checkpoint(init)
@@ -81,23 +87,38 @@ def finetune(
     if kept and config and kept.recipe != plan.recipe:
         raise InputError(f"{work}: holds a run with another recipe than {config}; {GO_ON}")
     run = Run((kept or plan).recipe, found, work=work, problems=problems)
-    if kept is None:
-        run.recipe = recipe(minutes=max_minutes - (time.monotonic() - start) / 60.0)
-        keep(work, plan.model_copy(update={"recipe": run.recipe}))
     model = run.fresh()
     adopt(model, weights)
+    if config is None:
+        run.pace = paced(run, model, seconds=60.0 * max_minutes, start=start)
+    if kept is None:
+        run.recipe = recipe(minutes=run.pace.left() / 60.0 / FOR_STAGES if run.pace else max_minutes)
+        keep(work, plan.model_copy(update={"recipe": run.recipe}))
     made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
-    windows = max(FEWEST_WINDOWS, min(MOST_WINDOWS, round(WINDOWS_PER_MINUTE * max_minutes)))
+    windows = run.pace.windows if run.pace else MOST_WINDOWS
     run.save(out, run.train(list(STAGES), model), made_by=made_by, windows=windows)
 
 
+def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:
+    """The time of a run that began at ``start``, by how fast this machine is; says so if it is too short."""
+    with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
+        save_checkpoint(Path(folder) / "untrained", run.config, model, "")
+        predictor = Predictor.load(Path(folder) / "untrained")
+    pace = Pace(seconds, start, probe(predictor, run.validation_episodes))
+    least = pace.least_seconds()
+    if least > seconds:
+        click.echo(
+            f"--max-minutes {seconds / 60:g}: expected at least {least / 60:.1f} on this machine as busy as it is; "
+            "takes about that, and learns next to nothing",
+            err=True,
+        )
+    return pace
+
+
 def claim(out: Path) -> Path:
-    """The work folder of ``out``, made; InputError where nothing can be written, before hours go by."""
+    """The work folder of ``out``, made; InputError as ``own_folder``, before hours go by."""
     work = out.with_name(out.name + ".work")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    own_folder(work)
     return work
 
 
@@ -156,12 +177,15 @@ def recipe_for(
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:
-    """The recipe for ``minutes`` with network and schedule of the checkpoint ``settings``.
+    """The recipe for ``minutes``, of which the stages get FOR_STAGES, with network and schedule of the checkpoint ``settings``.
 
     Without distribution matching, which at this size costs steps and brings nothing. Not conditioned on the
     previous frame, as networks overfit to it on few bags (docs/results.md has figures for both).
     """
-    budget = {stage: max(0.01, share * (minutes - START_MINUTES)) for stage, share in SHARES.items()}
+    budget = {
+        stage: max(0.01, share / sum(SHARES.values()) * FOR_STAGES * minutes)
+        for stage, share in SHARES.items()
+    }
     schedule = settings.schedule
     chunks = schedule.chunks(settings.horizon)
     often = {"validate_every": 200}  # people watch

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stages leave in a work folder: a resume file while they run, and their weights when they ended.
 
-Files of older versions are read in today's names.
+Files of older versions are read in today's names. Nothing is read from a folder that somebody else may write to.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,27 @@ from dd_ros_training.recipe import StageRecipe
 from dd_ros_training.renamed import Renaming
 
 
+def own_folder(work: Path) -> None:
+    """Make the work folder, if need be, and see that nobody else has written or may write to it.
+
+    Raises:
+        InputError: it cannot be made; or it, or something in it, is another user's or may be written by all.
+    """
+    try:
+        work.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask
+        for path in (work, *work.rglob("*")):
+            about = path.stat() if path == work else path.lstat()
+            if about.st_uid != os.geteuid():
+                raise InputError(f"{path}: is another user's; nothing is read from it: choose another --out")
+            if about.st_mode & stat.S_IWOTH and not stat.S_ISLNK(about.st_mode):
+                raise InputError(
+                    f"{path}: anybody may write to it; if you trust what it holds, run 'chmod -R go-w {work}', "
+                    "else choose another --out"
+                )
+    except OSError as error:
+        raise InputError(f"{work}: cannot be written ({error.strerror}); choose another --out") from error
+
+
 def resume_file(path: Path) -> Path | None:
     """``path`` where an earlier run left a resume file there.
 
@@ -29,14 +52,23 @@ def resume_file(path: Path) -> Path | None:
     """
     if not path.exists():
         return None
+    load(path, mmap=True)  # reads hardly more than the names
+    return path
+
+
+def load(path: Path, *, mmap: bool = False) -> Any:
+    """What a file of a stage holds: numbers, names and tensors (on the CPU), and never code.
+
+    Raises:
+        InputError: it is damaged, or holds something else.
+    """
     try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # reads hardly more than names
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{path}: is no resume file ({reason}); remove it to begin its stage anew"
         ) from error
-    return path
 
 
 @rank_zero_only
@@ -53,7 +85,9 @@ def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
 
 def kept_stage(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Entries of the recipe, and weights, of the stage that ended with the file ``path``, by today's names."""
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    kept = load(path)
+    if not isinstance(kept, dict) or not {"weights", "recipe"} <= kept.keys():
+        raise InputError(f"{path}: expected weights and recipe of a stage; remove it to begin its stage anew")
     number = kept.get("format", 1)
     weights = {upgraded_weight(name, number): value for name, value in kept["weights"].items()}
     return Renaming(str(path)).part(path.stem, kept["recipe"]), weights

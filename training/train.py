@@ -8,6 +8,7 @@ Example:
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -32,11 +33,12 @@ from dd_ros.predictor import Predictor
 from dd_ros.report import Report
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
-from dd_ros_training.data.batches import BagData
+from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 from dd_ros_training.device import loader_workers, precision
-from dd_ros_training.kept import finish, finished, kept_stage, resume_file
+from dd_ros_training.kept import finish, finished, kept_stage, own_folder, resume_file
+from dd_ros_training.pace import Pace
 from dd_ros_training.recipe import Recipe, StageRecipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
 from dd_ros_training.stages.base import Stage
@@ -82,6 +84,8 @@ def run_stage(
     data: BagData,
     work: Path,
     interrupt: Interrupt,
+    left: float = math.inf,
+    validation: float = 0.0,
 ) -> Model:
     """Train one stage, resuming where an earlier run of it in ``work`` was cut off.
 
@@ -93,6 +97,7 @@ def run_stage(
         data: training and validation clips.
         work: folder for logs and resume files.
         interrupt: ends the stage early.
+        left, validation: as of ``StageClock``.
 
     Returns:
         The averaged networks as validation liked them best.
@@ -108,7 +113,7 @@ def run_stage(
     if recipe.trainer.precision == "auto":
         where["precision"] = precision()
     now = time.process_time if recipe.processor_time else time.monotonic
-    clock = StageClock(settings.minutes, interrupt, now)
+    clock = StageClock(settings.minutes, interrupt, now, left=left, validation=validation)
     stage = STAGES[name](config, model, recipe=settings, clock=clock)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +136,7 @@ def run_stage(
 class Run:
     """A training run in the folder ``work``: index of the bags, logs, and the weights each stage left.
 
-    ``problems`` holds what could not be used of the bags.
+    ``problems`` holds what could not be used of the bags; ``pace``, if set, how much time there is for what.
 
     Args:
         recipe: what to train.
@@ -140,11 +145,13 @@ class Run:
         problems: what is known of them already.
 
     Raises:
-        InputError: the bags cannot be split so, or hold nothing that can be used.
+        InputError: the bags cannot be split so, or hold nothing that can be used; or ``work`` is not one's own.
     """
 
     def __init__(self, recipe: Recipe, bags: Sequence[Path], *, work: Path, problems: Report | None = None):
+        own_folder(work)
         self.recipe, self.work = recipe, work
+        self.pace: Pace | None = None
         self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags, recipe.split)
         self.problems = Report() if problems is None else problems
@@ -179,6 +186,8 @@ class Run:
                     data=self.data(recipe),
                     work=self.work,
                     interrupt=self.interrupt,
+                    left=self.pace.stage_seconds(name) if self.pace else math.inf,
+                    validation=self.pace.validation_seconds if self.pace else 0.0,
                 )
                 if self.interrupt.asked:
                     self.interrupted = name
@@ -199,6 +208,7 @@ class Run:
             seed=recipe.seed,
             shards=self.recipe.shards,
             earlier=self.recipe.context_frames,
+            validation_clips=self.pace.validation_clips if self.pace else VALIDATION_CLIPS,
         )
 
     def fresh(self) -> Model:

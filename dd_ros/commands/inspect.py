@@ -15,7 +15,8 @@ from rich.text import Text
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.bags import bags_under, find_bags, read_episodes
-from dd_ros.data.lerobot import LeRobotSet, is_lerobot
+from dd_ros.data.lerobot import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
+from dd_ros.data.lerobot.meta import is_here
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
 from dd_ros.errors import InputError
@@ -53,7 +54,8 @@ def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequenc
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
-    if is_lerobot(Path(path)) and not bags_under(Path(path)):
+    is_set = is_lerobot(Path(path)) and not bags_under(Path(path))
+    if is_set or (set_of(Path(path)) and not Path(path).exists()):
         show_lerobot(Path(path), console, image_topic=image_topic, action_topics=action_topics)
         return
     if Path(path).exists() and not (Path(path) / CONFIG).is_file():
@@ -214,21 +216,28 @@ def summary(spec: StreamSpec) -> str:
 def show_lerobot(
     path: Path, console: Console, *, image_topic: str | None, action_topics: Sequence[str]
 ) -> None:
-    """Cameras and columns of a LeRobot data set, its length, the files that it lacks, and what would be used."""
-    data = LeRobotSet(path)
+    """Cameras and columns of a LeRobot data set, how much of it is here, the files that it lacks, and what would be used.
+
+    ``path`` may name one of its episodes, of which the numbers are then.
+    """
+    data = LeRobotSet(set_of(path) or path)
+    chosen = [episode_number(bag) for bag in episode_paths(path)] if set_of(path) else list(data.here)
     table = Table("name", "type", "content", title=Text(str(path)))
     for key, feature in data.info.features.items():
         table.add_row(Text(key), feature.dtype, Text(feature.about))
     console.print(table)
-    frames = sum(place.length for place in data.episodes.values())
+    frames = sum(data.episodes[number].length for number in chosen)
     text = (
-        f"LeRobot {data.info.codebase_version}: {len(data.episodes)} episodes, {frames} frames, "
+        f"LeRobot {data.info.codebase_version}: {len(chosen)} episodes, {frames} frames, "
         f"{data.info.fps:g} a second, {frames / data.info.fps:.1f} s"
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     for file in data.files:
-        if not file.is_file():
-            data.problems.add(file, "no such file")
+        if not is_here(file):
+            why = (
+                "not fetched: a pointer of Git LFS; run 'git lfs pull'" if file.is_file() else "no such file"
+            )
+            data.problems.add(file, why)
     say(console, data.problems)
     try:
         image = image_topic or only(data.image_keys, "--image-topic", "camera")

@@ -41,13 +41,17 @@ Item = TypeVar("Item")
 def find_bags(paths: Sequence[Path]) -> list[Path]:
     """Bags among ``paths``, sorted: each is a bag (folder or file), a folder of bags, or a LeRobot data set.
 
-    Each episode of a data set counts as a bag, see ``lerobot.episode_paths``.
+    Each episode of a data set counts as a bag, and may be named alone: ``SET/episode_000004``, see
+    ``lerobot.episode_paths``.
 
     Raises:
         InputError: a path does not exist or holds no bag.
     """
     bags: list[Path] = []
     for path in paths:
+        if set_of(path) and not path.exists():  # an episode of a data set
+            bags += episode_paths(path)
+            continue
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; expected a rosbag2 bag or a folder of bags")
         found = bags_under(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -223,13 +223,21 @@ class Commands:
         with self._lock:
             return self._executed.at(stamp_ns)
 
-    def wait_newer(self, stamp_ns: int, timeout: float) -> None:
+    def wait_newer(
+        self, stamp_ns: int, timeout: float, *, unless: Callable[[], bool] = lambda: False
+    ) -> None:
         """Wait at most ``timeout`` seconds for a command at or after ``stamp_ns`` from every topic.
 
-        Until there is one, a command for ``stamp_ns`` may still be under way.
+        Until there is one, a command for ``stamp_ns`` may still be under way. ``unless`` ends the wait, too; whoever
+        makes it true calls ``wake``.
         """
         with self._lock:
-            self._lock.wait_for(lambda: (self._executed.newest_ns or 0) >= stamp_ns, timeout)
+            self._lock.wait_for(lambda: unless() or (self._executed.newest_ns or 0) >= stamp_ns, timeout)
+
+    def wake(self) -> None:
+        """Let whoever waits for a command see whether to go on."""
+        with self._lock:
+            self._lock.notify_all()
 
     def ahead(self, stamp_ns: int, step_ns: int, count: int, *, hold: bool) -> NDArray[np.float32] | None:
         """Commands in force at ``stamp_ns + k * step_ns`` for k = 1..count, float32 [count, dim].

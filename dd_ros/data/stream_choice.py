@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.config import LEROBOT, ActionSource, StreamSpec
 from dd_ros.data.action_reader import listed
 from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
@@ -199,7 +199,9 @@ def describe_set(data: LeRobotSet, image_key: str, sources: Sequence[ActionSourc
     width, height = model_size(*data.info.features[image_key].size)
     return StreamSpec(
         image_topic=image_key,
-        actions=tuple(s.model_copy(update={"dim": dim}) for s, dim in zip(sources, dims, strict=True)),
+        actions=tuple(
+            s.model_copy(update={"type": LEROBOT, "dim": dim}) for s, dim in zip(sources, dims, strict=True)
+        ),
         rate_hz=model_rate(data.info.fps),
         width=width,
         height=height,

@@ -138,8 +138,9 @@ class ActionIntake:
         problems: Problems, time: Time,
     ):  # fmt: skip
         self._name, self._number, self._source, self._known = name, number, source, known
+        self._reader = ActionReader(source)
         self._commands, self._problems, self._time = commands, problems, time
-        self._reader, self._heard, self._unused = ActionReader(source), False, ""
+        self._heard, self._unused = False, ""
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""

@@ -17,6 +17,7 @@ from dd_ros.data.images import decode_rgb, image_size
 from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.live.mailbox import Mailbox
+from dd_ros.live.pace import Pace
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
@@ -106,6 +107,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._size: tuple[int, int] | None = None
         self._predicted_ns: int | None = None
+        self._pace, self._step = Pace(predictor.step_ns / 1e6), 0
 
     def start(self) -> None:
         """Begin with empty hands: observations from before do not count."""
@@ -119,6 +121,7 @@ class Worker:
         """End after the chunk or piece under way; jobs that are not done are cancelled."""
         self._stopping.set()
         self.mailbox.wake()
+        self._commands.wake()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -151,6 +154,7 @@ class Worker:
     def _reset(self) -> None:
         self._predictor.reset()
         self._predicted_ns = None
+        self._pace.restart()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -165,7 +169,7 @@ class Worker:
     def _turn(self) -> None:
         while self._tasks:
             self._tasks.popleft()()
-        taken = [self._observe(frame) for frame in self.mailbox.take()]
+        taken = [self._observe(frame) for frame in self.mailbox.take() if not self._stopping.is_set()]
         if any(taken) and not self._stopping.is_set() and self._due():
             self._predict()
         if self._jobs and not self._stopping.is_set():
@@ -191,13 +195,14 @@ class Worker:
             self._problems.report("image", str(error))
             return False
         self._note_size(*image_size(frame.message))
-        self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait)
+        self._commands.wait_newer(frame.stamp_ns, self.settings.action_wait, unless=self._stopping.is_set)
         action = self._commands.at(frame.stamp_ns)
         if action is None:
             self._statistics.add("unmatched_frames")
             return False
         self.frame_id = frame.frame_id
         self._predictor.observe_step(pixels, frame.stamp_ns, action, step=frame.step)
+        self._step = frame.step
         self._statistics.add("observed_frames")
         self._problems.solved("image")
         return True
@@ -254,6 +259,16 @@ class Worker:
             self._output.chunk(prediction, chunk)
             if self._stopping.is_set():
                 return
-        self._statistics.sample("horizon", 1e3 * (time.perf_counter() - began))
+        took = 1e3 * (time.perf_counter() - began)
+        self._statistics.sample("horizon", took)
         self._statistics.predictions.count()
         self._problems.solved("prediction")
+        self._judge_pace(took)
+
+    def _judge_pace(self, milliseconds: float) -> None:
+        self._pace.predicted(self._step, milliseconds)
+        complaint = self._pace.complaint(self.settings.rate)
+        if complaint is None:
+            self._problems.solved("prediction pace")
+        else:
+            self._problems.report("prediction pace", complaint, Level.WARN, kind="pace")

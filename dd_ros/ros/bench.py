@@ -7,6 +7,12 @@
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":  # before the imports that take seconds
+    from dd_ros.ros.signals import leave_at_once_when_signalled
+
+    leave_at_once_when_signalled()
+
 import time
 from array import array
 from collections.abc import Mapping, Sequence
@@ -17,13 +23,15 @@ from dd_ros_msgs.msg import PredictedVideo
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
 from dd_ros.live.bench import ACTION_TOPIC, ACTIONS_PER_IMAGE, CAMERA, IMAGE_TOPIC, Arrival, Counters
-from dd_ros.ros.diagnostics import FRAMES_DROPPED, LOST_IMAGES, OBSERVED_FRAMES
+from dd_ros.ros.diagnostics import LOST_IMAGES, OBSERVED_FRAMES, STEPS_SKIPPED
 from dd_ros.ros.messages import to_time
+from dd_ros.ros.signals import Ending, noted
 
 
 class Listener:
@@ -79,15 +87,15 @@ def counters(values: Mapping[str, str]) -> Counters:
         InputError: one is not there; the message lists those that are.
     """
     try:
-        observed, dropped, lost = (int(values[key]) for key in (OBSERVED_FRAMES, FRAMES_DROPPED, LOST_IMAGES))
+        observed, dropped, lost = (int(values[key]) for key in (OBSERVED_FRAMES, STEPS_SKIPPED, LOST_IMAGES))
     except KeyError as error:
         there = ", ".join(sorted(values)) or "nothing"
         raise InputError(f"--node: expected {error} in the node's diagnostics, got {there}") from error
     return Counters(observed, dropped, lost)
 
 
-def camera(rate: float, dim: int) -> None:
-    """Publish VGA images at ``rate`` Hz and commands of ``dim`` values more often, until interrupted."""
+def camera(rate: float, dim: int, ending: Ending) -> None:
+    """Publish VGA images at ``rate`` Hz and commands of ``dim`` values more often, until a signal comes."""
     node = rclpy.create_node("bench_camera")
     reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
     images = node.create_publisher(Image, IMAGE_TOPIC, reliable)
@@ -100,7 +108,7 @@ def camera(rate: float, dim: int) -> None:
     ]
     command = JointState(position=[0.0] * dim)
     period, start, count = 1.0 / (rate * ACTIONS_PER_IMAGE), time.monotonic(), 0
-    while rclpy.ok():
+    while not ending.asked:
         stamp = time.time_ns()
         command.header.stamp = to_time(stamp)
         actions.publish(command)
@@ -115,13 +123,10 @@ def camera(rate: float, dim: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """The camera as a program: rate in Hz and action dimension."""
-    rclpy.init()
-    try:
-        camera(float(arguments[0]), int(arguments[1]))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        rclpy.try_shutdown()
+    with noted() as ending:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        camera(float(arguments[0]), int(arguments[1]), ending)
+        rclpy.shutdown()
 
 
 if __name__ == "__main__":

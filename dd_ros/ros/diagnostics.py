@@ -14,7 +14,7 @@ from dd_ros.live.statistics import Rate, Statistics
 # Seconds without a prediction that the diagnostics call a problem.
 SILENCE = 3.0
 # Keys of the counters that ``dd_ros bench --node`` reads.
-FRAMES_DROPPED, OBSERVED_FRAMES, LOST_IMAGES = "frames dropped", "observed frames", "lost images"
+STEPS_SKIPPED, OBSERVED_FRAMES, LOST_IMAGES = "steps skipped", "observed frames", "lost images"
 COUNTS = (OBSERVED_FRAMES, "published chunks", "missed chunks", "late frames", LOST_IMAGES, "resets")
 
 
@@ -27,7 +27,7 @@ class Condition(NamedTuple):
         failure: why the last transition failed, or empty.
         device, checkpoint: what runs where; empty before configuration.
         topics: input -> topic, type and reliability in words.
-        dropped: frames overwritten before they were used.
+        dropped: due frames overwritten by newer ones before they were used.
     """
 
     node: str
@@ -122,7 +122,9 @@ def _prediction_values(condition: Condition, statistics: Statistics) -> dict[str
     ):
         found = statistics.percentiles(name)
         values[f"{label} p50/p99 (ms)"] = "none" if found is None else f"{found[0]:.0f} / {found[1]:.0f}"
-    values[FRAMES_DROPPED] = str(condition.dropped)
+    due = statistics.counts["observed_frames"] + condition.dropped
+    values[STEPS_SKIPPED] = str(condition.dropped)
+    values["predicted steps"] = f"{statistics.predictions.total / due:.0%}" if due else "none"
     for key in COUNTS:
         values[key] = str(statistics.counts[key.replace(" ", "_")])
     return values

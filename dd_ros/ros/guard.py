@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from rclpy.context import Context
-from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.executors import ExternalShutdownException
 
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-PAUSE = 0.05  # s after what the executor itself failed in, which may be there to stay
 
 
 class Guard:
@@ -67,18 +64,10 @@ class Guard:
         else:
             self._problems.failed(name, error)
 
-    def spin(self, executor: Executor) -> None:
-        """Spin until shutdown, whatever comes out of callbacks that are rclpy's own, such as that of /clock."""
-        while self._context.ok():
-            try:
-                executor.spin()
-            except ExternalShutdownException:
-                raise
-            except Exception as error:
-                self.failed("prediction executor", error)
-                time.sleep(PAUSE)
-            else:
-                return
+    def passed(self, name: str, error: Exception) -> None:
+        """Name an exception that is over with the message that brought it: what comes next is as good as any."""
+        self.failed(name, error)
+        self._problems.solved(name)
 
 
 def reason_of(error: Exception) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
-from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.config import LEROBOT, ActionSource, CheckpointConfig
 from dd_ros.data.actions import DEFAULT_FIELDS
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
@@ -117,7 +117,8 @@ class Inputs:
     def _action_input(self, name: str, number: int, *, source: ActionSource, known: TrainedRange) -> Input:
         """Subscription to action topic ``number``: the one chosen, or the one of that name."""
         topics = [source.topic] if self.settings.action_topic else variants(self._node, name, source.topic)
-        types = dict.fromkeys([*([source.type] if source.type else []), *DEFAULT_FIELDS])
+        own = [source.type] if source.type not in (None, LEROBOT) else []
+        types = dict.fromkeys([*own, *DEFAULT_FIELDS])
         intake = ActionIntake(
             name=name, number=number, source=source, known=known, commands=self._commands,
             problems=self._problems, time=self._time,

@@ -44,6 +44,11 @@ class ManagedNode(LifecycleNode):
     def cleanup(self) -> None:
         """Let go of what ``configure`` loaded."""
 
+    def destroy_node(self) -> None:
+        """Leave ROS now: rclpy leaves the state machine, and with it DDS and its memory, to the garbage collector."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("configure", "inactive", self.configure, undo=self.cleanup)
 

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take seconds
+    from dd_ros.ros.signals import leave, leave_at_once_when_signalled
+
+    leave_at_once_when_signalled()
+
 import gc
-import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import rclpy
 from dd_ros_msgs.srv import PredictRollouts
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
@@ -36,6 +37,7 @@ from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.rollouts import answer
+from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import namesakes
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
@@ -276,28 +278,20 @@ def parameters_refused(error: Exception) -> SetParametersResult:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 after a failed start, with one line saying why."""
-    rclpy.init(args=None if args is None else list(args))
-    node, status = None, 0
-    executor = SingleThreadedExecutor()
-    try:
-        node = PredictorNode()
-        executor.add_node(node)
+
+    def start(node: PredictorNode) -> None:
         if node.settings.autostart:
             node.start()
-        node.guard.spin(executor)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
-        print(f"predictor: {error}", file=sys.stderr)
-        status = 2
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        executor.shutdown()
-        rclpy.try_shutdown()
-    return status
+
+    def stop(node: PredictorNode) -> int:
+        node.stop()
+        return 0
+
+    def failed(node: PredictorNode, error: Exception) -> None:
+        node.guard.passed("prediction executor", error)
+
+    return run_until_signalled("predictor", PredictorNode, args, start=start, stop=stop, failed=failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

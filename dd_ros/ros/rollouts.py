@@ -20,16 +20,16 @@ from dd_ros.errors import InputError
 from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
 from dd_ros.ros.messages import predicted_video
 
-# Rollouts of a piece on a CPU: the camera waits for a piece at most, and more at once are hardly faster there.
-PIECE_ON_CPU = 4
+# Rollouts at once on a CPU: the camera and stop signals wait for a chunk of them at most; more are hardly faster there.
+AT_ONCE_ON_CPU = 4
 
 
 def answer(
     request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
 ) -> Generator[None, None, PredictRollouts.Response]:
-    """Work at the response to a request, piece by piece; a bad one gets ``success`` False and the reason.
+    """Work at the response to a request, chunk by chunk; a bad one gets ``success`` False and the reason.
 
-    All candidates start from what was observed when the first piece begins, whatever is observed between two.
+    All candidates start from what was observed when the work begins, whatever is observed between two.
     """
     try:
         return (
@@ -56,12 +56,15 @@ def _rollouts(
     )
     warning = unlike_training(actions, predictor)
     wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
-    pieces = predictor.rollouts(
+    pieces = predictor.rollouts_by_chunk(
         actions, frames=wanted, context=predictor.context(),
-        at_once=PIECE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
+        at_once=AT_ONCE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
     )  # fmt: skip
     response, done = PredictRollouts.Response(success=True, message=warning), 0
     for piece in pieces:
+        if piece is None:
+            yield
+            continue
         if goal is not None and piece.frames is not None:
             response.costs.extend(
                 float(np.mean(np.square(last / 255.0 - goal))) for last in piece.frames[:, -1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -191,12 +192,24 @@ def similar(node: Node, topics: Sequence[str], types: Sequence[str]) -> str:
 def variants(node: Node, name: str, recorded: str) -> list[str]:
     """Topics to look at for an input: its name; unless that is remapped, also the checkpoint's topic.
 
-    The latter is taken relative to the node's namespace, so that two robots stay apart.
+    The latter is taken relative to the node's namespace, so that two robots stay apart; of a LeRobot feature as
+    ``ros_name`` has it.
     """
     resolved = node.resolve_topic_name(name)
     if resolved != node.resolve_topic_name(name, only_expand=True):
         return [resolved]
-    return list(dict.fromkeys([resolved, node.resolve_topic_name(recorded.lstrip("/"))]))
+    return list(dict.fromkeys([resolved, node.resolve_topic_name(ros_name(recorded).lstrip("/"))]))
+
+
+def ros_name(recorded: str) -> str:
+    """A recorded stream as a topic: ``/observation/images/top`` for the feature ``observation.images.top``.
+
+    Topics stay as they are. What no topic may hold becomes an underscore: ``/action_0_7`` for ``action[0:7]``.
+    """
+    if re.fullmatch(r"[\w/~]+", recorded):
+        return recorded
+    parts = [re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", recorded)]
+    return "/" + "/".join(f"_{part}" if part[:1].isdigit() else part for part in parts if part)
 
 
 def node_prefix(node: Node) -> str:

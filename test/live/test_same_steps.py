@@ -16,6 +16,7 @@ from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
+from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.live.intake import ActionIntake, ImageIntake
@@ -78,7 +79,13 @@ def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: i
         statistics=statistics, time=clock,
     )  # fmt: skip
     actions = ActionIntake(
-        name="action", number=0, source=SOURCE, commands=commands, problems=problems, time=clock
+        name="action",
+        number=0,
+        source=SOURCE,
+        known=TrainedRange.of(predictor.config.action, (SOURCE,)),
+        commands=commands,
+        problems=problems,
+        time=clock,
     )
     count = 0
     for topic, kind, stamp, message in messages:

@@ -209,7 +209,12 @@ def candidate(*rows: list[float], stamp: int = 0, step: float = 0.0) -> ActionSe
     return ActionSequence(header=header_at(stamp, ""), count=count, dim=dim, data=data, step=step)
 
 
-def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> PredictRollouts.Response:
+def ask(
+    predictor: Predictor,
+    *candidates: ActionSequence,
+    between: Callable[[], object] = lambda: None,
+    **fields: object,
+) -> PredictRollouts.Response:
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
     pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
     while True:
@@ -217,6 +222,7 @@ def ask(predictor: Predictor, *candidates: ActionSequence, **fields: object) -> 
             next(pieces)
         except StopIteration as end:
             return end.value
+        between()
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:
@@ -235,20 +241,47 @@ def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predi
     assert to_ns(result.futures[0].target_stamps[-1]) == START + 8 * STEP
 
 
-def test_rollouts_come_in_pieces_from_the_context_of_the_first(predictor: Predictor) -> None:
+@pytest.mark.parametrize("return_frames", [False, True])
+def test_frames_come_between_the_chunks_of_a_request_and_change_nothing_in_it(
+    predictor: Predictor, two_threads: None, return_frames: bool
+) -> None:
     rows = np.random.default_rng(5).normal(size=(7, 2))
+    fields = {"goal": image(5), "return_frames": return_frames}
     predictor.observe(pixels(0), START, [0.0, 0.0])
     predictor.seed(2)
-    wanted = ask(predictor, *(candidate(list(row)) for row in rows), goal=image(5))
+    wanted = ask(predictor, *(candidate(list(row)) for row in rows), **fields)
     predictor.seed(2)
-    request = PredictRollouts.Request(candidates=[candidate(list(row)) for row in rows], goal=image(5))
-    pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
-    next(pieces)
-    predictor.observe(pixels(1), START + STEP, [0.5, 0.5])
-    with pytest.raises(StopIteration) as end:
-        next(pieces)
-    assert np.allclose(end.value.value.costs, wanted.costs, atol=1e-4)
+    turns = 0
+
+    def frame() -> None:
+        nonlocal turns
+        turns += 1
+        predictor.observe(pixels(turns), START + turns * STEP, [0.5, 0.5])
+        predictor.predict(np.full((8, 2), 0.5))
+
+    found = ask(predictor, *(candidate(list(row)) for row in rows), between=frame, **fields)
+    assert turns == 2 * 4 - 1  # four chunks of four rollouts and of the last three
+    assert np.allclose(found.costs, wanted.costs, atol=1e-4)
     assert len(wanted.costs) == 7
+    for future, expected in zip(found.futures, wanted.futures, strict=True):
+        assert np.abs(video_frames(future).astype(int) - video_frames(expected)).max() <= 1
+
+
+def test_stop_does_not_wait_for_a_command_that_may_come(predictor: Predictor) -> None:
+    live = Bench(predictor, PredictorParameters(action_wait=1e6))
+    asked = threading.Event()
+    waiting = live.commands.wait_newer
+
+    def wait_newer(*args: object, **kwargs: object) -> None:
+        asked.set()
+        waiting(*args, **kwargs)
+
+    live.commands.wait_newer = wait_newer
+    live.worker.start()
+    live.worker.mailbox.put(Frame(image(0), START, "camera", step=0))
+    asked.wait()
+    live.worker.stop()
+    assert live.output.chunks == []
 
 
 def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None:

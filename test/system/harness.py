@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
@@ -31,6 +30,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.processes import Process, free_domain, started
+from dd_ros.ros.shared_memory import clear_dead_segments
 from dd_ros.ros.transport import node_environment
 
 RCLError = rclpy_implementation.RCLError
@@ -56,7 +56,7 @@ def running(command: list[str], log: Path, env: dict[str, str]) -> Iterator[Proc
         with started({log.stem: command}, log.parent, env, patience=STOP_TIME) as processes:
             yield processes[log.stem]
     finally:
-        sweep_shared_memory()
+        clear_dead_segments(older_than=0.0)
 
 
 def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:
@@ -273,12 +273,3 @@ def image_message(stamp: int, width: int = 48, height: int = 32, **changes: Any)
     msg.header.frame_id = "camera_optical"
     set_stamp(msg, stamp)
     return msg
-
-
-def sweep_shared_memory() -> None:
-    """Remove Fast DDS's shared-memory segments whose owner is dead: nobody holds their lock any more."""
-    for lock in Path("/dev/shm").glob("fast*_el"):
-        with suppress(OSError), lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
-            lock.unlink()

@@ -17,7 +17,6 @@ from random_messages import RandomMessages
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from dd_ros.live.worker import MOST_JOBS
@@ -104,7 +103,7 @@ def test_parameters_of_any_value(robot: Robot) -> None:
         2**62,
         -1,
         [1.0],
-        b"x",
+        [b"x"],
         None,
     )
     names = (
@@ -132,17 +131,7 @@ def test_parameters_of_any_value(robot: Robot) -> None:
 def test_a_parameter_that_is_no_number(robot: Robot, name: str) -> None:
     refused = robot.set_parameter(name, float("nan"))
     assert not refused.successful
-    assert f"parameter {name}: expected a number, got nan" in refused.reason
-
-
-def test_a_clock_before_its_time_does_not_end_the_node(robot: Robot) -> None:
-    assert robot.set_parameter("use_sim_time", True).successful
-    clock = robot.publisher("/clock", Clock)
-    msg = Clock()
-    msg.clock.sec = -5
-    robot.says("prediction", "ValueError", doing=lambda: clock.publish(msg))
-    robot.drop_publisher("/clock", Clock)
-    assert robot.set_parameter("use_sim_time", False).successful
+    assert f"{name} out of range" in refused.reason
 
 
 def test_two_cameras_on_one_topic(robot: Robot) -> None:

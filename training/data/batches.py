@@ -38,6 +38,7 @@ class BagData(lightning.LightningDataModule):
         seed: of the clips' order and changes.
         shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
         earlier: frames from earlier in the episode that come with each training clip.
+        validation_clips: clips of a validation at most.
 
     Raises:
         InputError: no episode of either kind is as long as a clip.
@@ -56,13 +57,14 @@ class BagData(lightning.LightningDataModule):
         seed: int = 0,
         shards: int | None = None,
         earlier: int = 0,
+        validation_clips: int = VALIDATION_CLIPS,
     ):
         super().__init__()
         self.batch_size, self.workers, self.augment = batch_size, workers, augment
         self.seed, self.shards = seed, shards
         self.cutter = ClipCutter(train, length=clip_frames, action=action, earlier=earlier)
         whole = ClipCutter(validation, length=clip_frames, action=action)
-        self.validation_clips = ClipList(whole, VALIDATION_CLIPS)
+        self.validation_clips = ClipList(whole, validation_clips)
         spans_of([len(episode) for episode in train], clip_frames)  # or InputError, before hours go by
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:

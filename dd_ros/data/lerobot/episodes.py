@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.config import LEROBOT, ActionSource, StreamSpec
+from dd_ros.data.actions import fields_for
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
 from dd_ros.data.lerobot.reader import LeRobotReader
@@ -49,8 +50,10 @@ def reader_at(path: Path, spec: StreamSpec) -> LeRobotReader:
 
 def read_bag(bag: Path, spec: StreamSpec, problems: Report) -> list[Episode]:
     """The episode that ``bag`` names in place of a bag; InputError if it holds no usable step."""
+    reader = reader_at(bag.parent, spec)
+    problems.update(reader.data.problems)
     known = len(problems)
-    found = read_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems=problems)
+    found = read_episode(reader, episode_number(bag), spec, problems=problems)
     if not found:
         why = (
             problems.lines(known) or problems.lines()
@@ -61,12 +64,18 @@ def read_bag(bag: Path, spec: StreamSpec, problems: Report) -> list[Episode]:
 
 def index_bag(bag: Path, spec: StreamSpec, problems: Report) -> list[LeRobotEpisode]:
     """As ``read_bag``, without images; an episode that cannot be used is named and left out."""
-    return index_episode(reader_at(bag.parent, spec), episode_number(bag), spec, problems=problems)
+    reader = reader_at(bag.parent, spec)
+    problems.update(reader.data.problems)
+    return index_episode(reader, episode_number(bag), spec, problems=problems)
 
 
 def keys_of(source: ActionSource) -> list[str]:
-    """The features that a source of actions means: ``action[0:7]``, or all of ``observation.state,effort``."""
-    return [f"{source.topic}.{field}" for field in source.fields] or [source.topic]
+    """The features that a source of actions means: ``action[0:7]``, or all of ``observation.state,effort``.
+
+    Fields of a ROS message, which a checkpoint trained on bags has, mean nothing in a data set.
+    """
+    fields = fields_for(LEROBOT, source.type, source.fields)
+    return [f"{source.topic}.{field}" for field in fields] or [source.topic]
 
 
 def read_episode(reader: LeRobotReader, number: int, spec: StreamSpec, *, problems: Report) -> list[Episode]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -24,6 +24,8 @@ from dd_ros.report import Report
 
 INFO = Path("meta/info.json")
 EPISODE = re.compile(r"episode_\d{6,}")
+PATTERN = r"^([^{}]|\{\w+(:0?\d{0,2}[ds]?)?\})*$"  # of file names: their numbers are short
+LFS_POINTER = b"version https://git-lfs"  # what Git leaves in place of a large file that was not fetched
 
 
 class Feature(BaseModel):
@@ -82,8 +84,8 @@ class Info(BaseModel):
     codebase_version: str = Field(pattern=r"^v(2\.\d+|3\.0)$")
     fps: float = Field(gt=0.0)
     features: dict[str, Feature]
-    data_path: str
-    video_path: str | None = None
+    data_path: Annotated[str, Field(pattern=PATTERN)]
+    video_path: Annotated[str, Field(pattern=PATTERN)] | None = None
     chunks_size: int = Field(1000, gt=0)
 
 
@@ -118,8 +120,39 @@ def episode_number(bag: Path) -> int:
 
 
 def episode_paths(path: Path) -> list[Path]:
-    """One name for each episode of the data set at ``path``, such as ``SET/episode_000004``, in place of a bag."""
-    return [path / f"episode_{number:06d}" for number in LeRobotSet(path).episodes]
+    """One name for each episode of a data set, such as ``SET/episode_000004``, in place of a bag.
+
+    Args:
+        path: the data set, of which some episodes may not be downloaded: they are left out. Or such a name itself,
+            which is all there is then.
+
+    Raises:
+        InputError: the data set cannot be used, has no such episode, or none of its episodes is here.
+    """
+    folder = set_of(path)
+    data = LeRobotSet(folder or path)
+    if folder:
+        if (number := episode_number(path)) not in data.episodes:
+            raise InputError(f"{path}: no such episode; {folder} has {spans(list(data.episodes))}")
+        return [folder / f"episode_{number:06d}"]
+    if not data.here:
+        raise InputError(data.problems.lines()[-1])
+    return [path / f"episode_{number:06d}" for number in data.here]
+
+
+def spans(numbers: list[int]) -> str:
+    """Increasing numbers in words: ``episodes 0 to 49``."""
+    count = f"{len(numbers)} episodes between" if numbers[-1] - numbers[0] >= len(numbers) else "episodes"
+    return f"{count} {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"episode {numbers[0]}"
+
+
+def is_here(file: Path) -> bool:
+    """Whether a file was downloaded: it is there, and no pointer of Git LFS to what was not fetched."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(LFS_POINTER)) != LFS_POINTER
+    except OSError:
+        return False
 
 
 class LeRobotSet:
@@ -129,7 +162,8 @@ class LeRobotSet:
         path: its folder.
         info: frame rate and features.
         episodes: where each episode lies, by its number, in order.
-        problems: what of the ``meta`` folder cannot be used.
+        here: those of them that were downloaded.
+        problems: what of the ``meta`` folder cannot be used, and how much is not here.
 
     Raises:
         InputError: ``info.json`` is missing or unusable, or no episode is described.
@@ -149,6 +183,7 @@ class LeRobotSet:
             raise InputError(
                 f"{path}: describes no episode" + "".join(f"; {line}" for line in self.problems.lines()[:1])
             )
+        self.here = self._downloaded()
 
     @property
     def is_v3(self) -> bool:
@@ -171,6 +206,21 @@ class LeRobotSet:
         found = [file for place in places for file in (place.data, *(f for f, _ in place.videos.values()))]
         return list(dict.fromkeys(found))
 
+    def _downloaded(self) -> dict[int, EpisodeLocation]:
+        """The episodes whose numbers, and images of some camera, were downloaded; how many were not is a problem."""
+        known = {file: is_here(file) for file in self.files}
+        here = {
+            number: place
+            for number, place in self.episodes.items()
+            if known[place.data]
+            and (not place.videos or any(known[file] for file, _ in place.videos.values()))
+        }
+        if lost := len(self.episodes) - len(here):
+            example = next(file for file, there in known.items() if not there)
+            text = f"{lost} of {len(self.episodes)} episodes are not here (such as {example})"
+            self.problems.add(self.path, text, "left out; download them, or fetch what Git LFS left out")
+        return here
+
     def _v2_places(self) -> Iterator[tuple[int, EpisodeLocation]]:
         """One line per episode in ``meta/episodes.jsonl``."""
         file = self.path / "meta/episodes.jsonl"
@@ -178,7 +228,7 @@ class LeRobotSet:
             try:
                 entry = json.loads(line)
                 number, length = int(entry["episode_index"]), int(entry["length"])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
                 self.problems.add(file, f"expected the description of an episode, got {line[:60]!r}")
                 continue
             fields = {"episode_chunk": number // self.info.chunks_size, "episode_index": number}

@@ -44,7 +44,9 @@ class LeRobotReader:
     def __init__(self, data: LeRobotSet, image_key: str, actions: Sequence[str] = ("action",)):
         if image_key not in data.image_keys:
             there = ", ".join(data.image_keys) or "none"
-            raise InputError(f"{data.path}: no images {image_key}; it holds {there}")
+            raise InputError(
+                f"{data.path}: no images {image_key}; it holds {there}: choose one with --image-topic"
+            )
         self.data, self.image_key = data, image_key
         self._parts = [choose(data, text) for text in actions]
         self.names = tuple(
@@ -183,7 +185,10 @@ def choose(data: LeRobotSet, text: str) -> tuple[str, list[int]]:
     key, index = match.groups() if match else (text, None)
     if key not in data.vector_keys:
         there = ", ".join(data.vector_keys) or "none"
-        raise InputError(f"{data.path}: no numbers {text}; it holds {there}, whole or [index] or [from:to]")
+        raise InputError(
+            f"{data.path}: no numbers {text}; it holds {there}, whole or [index] or [from:to]: "
+            "choose with --action-topic"
+        )
     every = range(data.info.features[key].dim)
     try:
         columns = np.atleast_1d(element(every, index, text) if index else every).tolist()

@@ -7,22 +7,25 @@ import importlib.util
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from dd_ros.config import CheckpointConfig
+from dd_ros.config import CheckpointConfig, StreamSpec
 from dd_ros.console import from_checkout
 from dd_ros.data.bags import find_bags
 from dd_ros.data.images import IMAGE_TYPES
+from dd_ros.data.lerobot import keys_of, set_of
+from dd_ros.data.lerobot.episodes import reader_at
 from dd_ros.data.rosbag import records
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError
 from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
+from dd_ros.ros.topics import ros_name
 from dd_ros.ros.transport import node_environment
 
 DEFAULT_CHECKPOINT = "pusht"
@@ -43,14 +46,19 @@ class Scene:
     image_transport: str
 
 
-def run(*, seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None) -> int:
+def run(
+    *, seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None,
+    image_topic: str | None = None, action_topics: Sequence[str] = (),
+) -> int:  # fmt: skip
     """Run the demo and print where the report is.
 
     Args:
         seconds: time to record from the first prediction on.
         out: folder for video, images, report and the nodes' logs.
-        bag: plays this bag (or folder of bags) instead of the simulated robot.
+        bag: plays this bag (or folder of bags, or LeRobot data set) instead of the simulated robot.
         checkpoint: folder or shipped name.
+        image_topic, action_topics: of the bag, instead of those the checkpoint names; actions as
+            ``config.parse_actions`` takes them.
 
     Returns:
         0, or 1 when a process died or nothing was predicted; the reason is on stderr.
@@ -59,7 +67,9 @@ def run(*, seconds: float, out: Path, bag: Path | None = None, checkpoint: str |
         InputError: unusable checkpoint, bag or folder, found before the start or by a node.
     """
     name = checkpoint or (DEFAULT_CHECKPOINT if bag is None else "g1_pick")
-    scene = simulated(name) if bag is None else recorded(bag, name)
+    if bag is None and (image_topic or action_topics):
+        raise InputError("--image-topic and --action-topic: expected with --bag, whose topics they name")
+    scene = simulated(name) if bag is None else recorded(bag, name, image_topic, action_topics)
     logs = out / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -104,23 +114,52 @@ def simulated(checkpoint: str) -> Scene:
     )  # fmt: skip
 
 
-def recorded(bag: Path, checkpoint: str) -> Scene:
-    """Bags instead of a robot; InputError where they lack the checkpoint's topics."""
+def recorded(
+    bag: Path, checkpoint: str, image_topic: str | None = None, action_topics: Sequence[str] = ()
+) -> Scene:
+    """Recordings instead of a robot; InputError where they lack the checkpoint's topics, or those given instead."""
     config = read_config(checkpoint)
+    streams = config.streams.with_topics(image_topic, action_topics)
+    transport, actions = "raw", tuple(action_topics) or streams.action_topics
     for one in find_bags([bag]):
-        transport = image_transport(one, config)
-    streams = config.streams
-    parameters = {"bag": str(bag.resolve()), "checkpoint": str(find_checkpoint(checkpoint).resolve())}
+        if set_of(one):
+            actions = set_topics(one, streams, config)
+        else:
+            transport = image_transport(one, streams)
+    parameters = {
+        "bag": str(bag.resolve()),
+        "checkpoint": str(find_checkpoint(checkpoint).resolve()),
+        **({"image_topic": image_topic} if image_topic else {}),
+        **({"action_topic": " ".join(action_topics)} if action_topics else {}),
+    }
     command = [*module("dd_ros.ros.demo.player"), *ros_arguments({}, parameters)]
     return Scene(
-        command=command, image_topic=streams.image_topic, action_topics=streams.action_topics, plan_topic="/plan",
+        command=command, image_topic=ros_name(streams.image_topic), action_topics=actions, plan_topic="/plan",
         image_transport=transport,
     )  # fmt: skip
 
 
-def image_transport(bag: Path, config: CheckpointConfig) -> str:
-    """``raw`` or ``compressed``; InputError where the bag lacks one of the checkpoint's topics."""
-    wanted = set(config.streams.topics)
+def set_topics(bag: Path, streams: StreamSpec, config: CheckpointConfig) -> tuple[str, ...]:
+    """Topics on which the player publishes the commands of a data set's episode, with their fields.
+
+    Raises:
+        InputError: the data set lacks a feature, or has another number of values than the checkpoint.
+    """
+    dim, features = (
+        reader_at(bag.parent, streams).dim,
+        [key for source in streams.actions for key in keys_of(source)],
+    )
+    if dim != config.action.dim:
+        raise InputError(
+            f"{bag.parent}: {', '.join(features)}: expected {config.action.dim} action values as in "
+            f"checkpoint {config.name}, got {dim}; choose another --action-topic or checkpoint"
+        )
+    return tuple(f"{ros_name(source.topic)}.position" for source in streams.actions)
+
+
+def image_transport(bag: Path, streams: StreamSpec) -> str:
+    """``raw`` or ``compressed``; InputError where the bag lacks one of the topics."""
+    wanted = set(streams.topics)
     types: dict[str, str] = {}
     for record in records(bag, None, Report()):
         types.setdefault(record.topic, record.msgtype)
@@ -130,9 +169,9 @@ def image_transport(bag: Path, config: CheckpointConfig) -> str:
     if missing:
         there = ", ".join(sorted(types)) or "no messages"
         raise InputError(f"{bag}: no messages of {', '.join(missing)}; it holds {there}")
-    kind = types[config.streams.image_topic]
+    kind = types[streams.image_topic]
     if kind not in IMAGE_TYPES:
-        raise InputError(f"{bag}: {config.streams.image_topic} is of type {kind}, expected {IMAGE_TYPES}")
+        raise InputError(f"{bag}: {streams.image_topic} is of type {kind}, expected {IMAGE_TYPES}")
     return "compressed" if kind.endswith("CompressedImage") else "raw"
 
 

@@ -7,17 +7,21 @@ ros2 run dd_ros recorder --ros-args -r image:=/camera/image_raw -p seconds:=30.0
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":  # before the imports that take seconds
+    from dd_ros.ros.signals import leave, leave_at_once_when_signalled
+
+    leave_at_once_when_signalled()
+
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from dd_ros_msgs.msg import PredictedVideo
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import MessageInfo
@@ -32,6 +36,7 @@ from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Rate
 from dd_ros.ros.messages import video_frames
+from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import Input
 
 DEPTH = 50  # messages that may wait while this process is busy
@@ -160,40 +165,20 @@ class Recorder(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Record, then write the report; 1 when no prediction came, 2 when it cannot be written."""
-    rclpy.init(args=None if args is None else list(args))
-    node = None
-    executor = SingleThreadedExecutor()
-    try:
-        node = Recorder()
-        executor.add_node(node)
-        executor.spin_until_future_complete(node.done)
-    except InputError as error:
-        print(f"recorder: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    return _finish(node)
+    return run_until_signalled(
+        "recorder", Recorder, args, start=lambda node: None, stop=_finish, over=lambda node: node.done.done()
+    )
 
 
-def _finish(node: Recorder | None) -> int:
-    """Write what was recorded, also after an interrupt, and leave ROS."""
-    try:
-        if node is None:
-            return 0
-        result = node.write()
-        print(summary(result), flush=True)
-        print(f"report in {node.out / 'report.md'}", flush=True)
-        if not result["predictions"]:
-            print("recorder: expected predictions on the topic prediction, got none", file=sys.stderr)
-        return 0 if result["predictions"] else 1
-    except InputError as error:
-        print(f"recorder: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+def _finish(node: Recorder) -> int:
+    """Write what was recorded."""
+    result = node.write()
+    print(summary(result), flush=True)
+    print(f"report in {node.out / 'report.md'}", flush=True)
+    if not result["predictions"]:
+        print("recorder: expected predictions on the topic prediction, got none", file=sys.stderr)
+    return 0 if result["predictions"] else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,7 +7,11 @@ means to take. Stamps follow ``dd_ros.demo.simulate``, so that bags and the live
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":  # before the imports that take seconds
+    from dd_ros.ros.signals import leave, leave_at_once_when_signalled
+
+    leave_at_once_when_signalled()
+
 from array import array
 from collections.abc import Sequence
 
@@ -87,8 +91,8 @@ class PushtRobot(ThreadedNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    return run_node(PushtRobot, args)
+    return run_node("pusht_robot", PushtRobot, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

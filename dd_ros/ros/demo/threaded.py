@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from dd_ros.errors import InputError
+from dd_ros.ros.spin import run_until_signalled
 
-RCLError = rclpy_implementation.RCLError
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -52,33 +47,18 @@ class ThreadedNode(Node, ABC):
     def _run(self) -> None:
         try:
             self.work()
-        except RCLError:
-            self.failed = self.context.ok()  # otherwise ROS is shutting down under our feet
         except Exception:
-            self.failed = True
-        if self.failed:
             traceback.print_exc()
-            self.context.try_shutdown()
+            self.failed = True
 
 
-def run_node(kind: Callable[[], ThreadedNode], args: Sequence[str] | None) -> int:
+def run_node(name: str, kind: Callable[[], ThreadedNode], args: Sequence[str] | None) -> int:
     """Run a node until it is told to stop; 1 when its work failed, 2 for bad input."""
-    rclpy.init(args=None if args is None else list(args))
-    node: ThreadedNode | None = None
-    executor = SingleThreadedExecutor()
-    try:
-        node = kind()
-        executor.add_node(node)
-        node.start()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 1 if node is not None and node.failed else 0
+
+    def stop(node: ThreadedNode) -> int:
+        node.stop()
+        return int(node.failed)
+
+    return run_until_signalled(
+        name, kind, args, start=ThreadedNode.start, stop=stop, over=lambda node: node.failed
+    )

@@ -102,7 +102,9 @@ def test_chosen_actions(folder: Path, chosen: list[str], names: tuple[str, ...],
 
 def test_unknown_names_list_what_there_is(folder: Path) -> None:
     data = LeRobotSet(folder)
-    with pytest.raises(InputError, match=rf"lift: no images /camera; it holds {CAMERA}$"):
+    with pytest.raises(
+        InputError, match=rf"lift: no images /camera; it holds {CAMERA}: choose one with --image-topic$"
+    ):
         LeRobotReader(data, "/camera")
     for text in ("/cmd_vel", CAMERA, "action[a]", ""):
         with pytest.raises(InputError, match=r"lift: no numbers .*; it holds action, observation.state, "):
@@ -207,17 +209,21 @@ def test_a_damaged_file_is_named_and_the_rest_is_used(
         file.unlink()
     else:
         spoil(file, keep)
+    missing = f"{folder}: {len(lost)} of 4 episodes are not here (such as {file})"
+    absent = [missing] if keep is None else []
     problems = Report()
     names = [episode.name for episode in read_episodes(folder, SPEC, problems)]
     assert names == [f"set/episode_{number:06d}" for number in range(4 - len(lost))]
-    assert sum(entry.times for entry in problems.entries) == len(lost)
-    assert all(problem.startswith(f"{file}: ") and "\n" not in problem for problem in problems)
+    assert [entry.text for entry in problems.entries][: len(absent)] == absent
+    read = problems.entries[len(absent) :]
+    assert sum(entry.times for entry in read) == len(lost)
+    assert all(entry.line.startswith(f"{file}: ") and "\n" not in entry.line for entry in read)
     problems = Report()
     assert [episode.name for episode in index_episodes(folder, SPEC, problems)] == names
-    assert sum(entry.times for entry in problems.entries) == len(lost)
+    assert sum(entry.times for entry in problems.entries) == (len(absent) or len(lost))
     for other in set(files) - {file}:
         other.unlink()
-    for bag in find_bags([folder]):
+    for bag in (folder / f"episode_{number:06d}" for number in range(4)):
         with pytest.raises(InputError, match=rf"{bag.name}: no usable step; .*(episode_|file-)"):
             read_bag(bag, SPEC, Report())
 

@@ -68,6 +68,8 @@ def test_images_are_cameras_whatever_the_order_of_their_sides() -> None:
         ({"fps": "fast"}, "fps: .* got 'fast'"),
         ({"features": None}, "features: .* got 'None'"),
         ({"video_path": None}, r"expected data_path and video_path of v2.1, .* None \(.*top is a video"),
+        ({"data_path": "data/{episode_index:0999999999d}.parquet"}, "data_path: String should match"),
+        ({"video_path": "{video_key.__class__}.mp4"}, "video_path: String should match"),
         ({"data_path": "data/{nothing}.parquet"}, "expected data_path and video_path of v2.1"),
         ({"data_path": "data/{episode_index:s}.parquet"}, "expected data_path and video_path of v2.1"),
     ],
@@ -90,7 +92,7 @@ def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
     path = Writer(tmp_path / "set", (5, 6, 7)).write()
     file = path / "meta/episodes.jsonl"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0], lines[1][:20], '{"episode_index": 2}', lines[2]]))
+    file.write_text("\n".join([lines[0], lines[1][:20], "[" * 10_000, lines[2]]))
     data = LeRobotSet(path)
     assert list(data.episodes) == [0, 2]
     assert len(data.problems) == 2

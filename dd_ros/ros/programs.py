@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes as installed programs: signals are seen to before the imports that take seconds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NoReturn
+
+from dd_ros.ros.signals import leave, leave_at_once_when_signalled
+
+
+def predictor() -> NoReturn:
+    _run("dd_ros.ros.node")
+
+
+def bag_player() -> NoReturn:
+    _run("dd_ros.ros.demo.player")
+
+
+def pusht_robot() -> NoReturn:
+    _run("dd_ros.ros.demo.robot")
+
+
+def recorder() -> NoReturn:
+    _run("dd_ros.ros.demo.recorder")
+
+
+def _run(module: str) -> NoReturn:
+    leave_at_once_when_signalled()
+    leave(import_module(module).main())

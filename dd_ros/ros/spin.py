@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How our nodes run as programs: until a signal comes, and then they end in order.
+
+rclpy's own signal handlers shut the context down while the executor waits and other threads publish: whoever uses it
+next fails somewhere in the middle. Here the context lives until all that use it have ended: first the node's work and
+its threads, then the executor, then the node, then ROS.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from dd_ros.errors import InputError
+from dd_ros.ros.shared_memory import clear_dead_segments
+from dd_ros.ros.signals import Ending, noted
+
+N = TypeVar("N", bound=Node)
+POLL = 0.1  # s after a signal until it is seen, while no message comes
+LAST_TURNS = 20  # of the executor once the work has ended: answers to those who wait
+
+
+def run_until_signalled(
+    name: str,
+    kind: Callable[[], N],
+    args: Sequence[str] | None,
+    *,
+    start: Callable[[N], None],
+    stop: Callable[[N], int],
+    over: Callable[[N], bool] = lambda node: False,
+    failed: Callable[[N, Exception], None] | None = None,
+) -> int:
+    """Run a node until SIGINT or SIGTERM comes, or until it is over; first shared memory of the killed is cleared.
+
+    What a signal waits for: the node's constructor and ``start`` (loading a checkpoint and running it once: seconds),
+    the callback under way, and ``stop``. Further signals change nothing.
+
+    Args:
+        name: what the program is called in messages.
+        kind: makes the node.
+        args: ROS arguments; None: those of the process.
+        start: called before the first callback, unless a signal came already.
+        stop: ends the work and joins the node's threads, whatever ``start`` has done; its result is the status.
+        over: whether the node has nothing more to do.
+        failed: gets the exceptions that callbacks of rclpy's own raise, such as that of /clock; the node lives on.
+            None: they end it.
+
+    Returns:
+        Exit status: that of ``stop``; 2 for bad input or a bad parameter, with one line on stderr saying which.
+    """
+    with noted() as ending:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+        freed = clear_dead_segments()
+        if freed:
+            get_logger(name).info(
+                f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
+            )
+        try:
+            return _run(kind, ending, start=start, stop=stop, over=over, failed=failed)
+        except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+        finally:
+            rclpy.try_shutdown()
+
+
+def _run(
+    kind: Callable[[], N],
+    ending: Ending,
+    *,
+    start: Callable[[N], None],
+    stop: Callable[[N], int],
+    over: Callable[[N], bool],
+    failed: Callable[[N, Exception], None] | None,
+) -> int:
+    node, executor = kind(), SingleThreadedExecutor()
+
+    def turn(seconds: float) -> None:
+        try:
+            executor.spin_once(timeout_sec=seconds)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(node, error)
+            time.sleep(seconds)  # it may be there to stay
+
+    try:
+        executor.add_node(node)
+        try:
+            if not ending.asked:
+                start(node)
+            while node.context.ok() and not (ending.asked or over(node)):
+                turn(POLL)
+        except ExternalShutdownException:
+            pass
+        finally:
+            status = stop(node)
+        for _ in range(LAST_TURNS if node.context.ok() else 0):
+            turn(0.0)
+        return status
+    finally:
+        executor.shutdown()
+        node.destroy_node()
