@@ -117,9 +117,8 @@ def clock_lines(infos: Sequence[BagInfo], spec: StreamSpec) -> list[str]:
     ]
     if not found:
         return []
-    info, clocks = max(found, key=lambda item: item[1].changed_share() or 0.0)
-    where = f"clocks of {info.path.name}" if len(infos) > 1 else "clocks"
-    return [f"{where}: {clocks.line()}"]
+    _, clocks = max(found, key=lambda item: item[1].changed_share() or 0.0)
+    return [f"clocks: {clocks.line()}"]
 
 
 def use_of(bag: Path, spec: StreamSpec) -> Use:

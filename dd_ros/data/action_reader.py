@@ -30,6 +30,9 @@ from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
 
 FIRST_POINT = "points[0]"  # fields of a trajectory that begin so stand for all its points
+ANOTHER_STREAM = (
+    50  # so many messages in a row of other joints are of another robot, whose joints are learnt anew
+)
 MOST_NAMES = 8  # joints that a message to people lists
 
 
@@ -61,7 +64,7 @@ class ActionReader:
     def __init__(self, source: ActionSource):
         self.joints = source.joints
         self.ambiguous = ""
-        self._source, self._known = source, bool(source.joints)
+        self._source, self._known, self._refused = source, bool(source.joints), 0
 
     def read(self, msg: Any, kind: str) -> Command:
         """The commands in a message of type ``kind``.
@@ -76,10 +79,13 @@ class ActionReader:
         order = self.joints if by_position else ()
         try:
             if hasattr(msg, "points") and all(field.startswith(FIRST_POINT) for field in fields):
-                return points(msg, kind, fields, order)
+                command = points(msg, kind, fields, order)
+                self._refused = 0
+                return command
             values = action_values(msg, kind, fields, order)
             if not len(values):
                 raise InputError(f"action {', '.join(fields)}: expected at least one value, got none")
+            self._refused = 0
             return Command(values[None])
         except OtherJointsError as error:
             if by_position:
@@ -92,7 +98,8 @@ class ActionReader:
         """Learn the joints of the first message; OtherJointsError for one that cannot be read by their names."""
         if not by_position or there == self.joints:
             return
-        if not self.joints:
+        self._refused += 1
+        if not self.joints or (not self._known and self._refused > ANOTHER_STREAM):
             self.joints = there
             return
         if not there:

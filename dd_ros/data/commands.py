@@ -64,9 +64,13 @@ class ActionBuffer:
         checked = ActionBuffer(self.dim, mode=self.mode, capacity=len(command.values), name=self.name)
         for offset, values in zip(command.offsets_ns, command.values, strict=True):
             checked.push(stamp_ns + offset, values)
-        del self._items[bisect_right(self._items, stamp_ns, key=lambda item: item[0]) :]
-        for stamp, _, values in checked._items:
-            self.push(stamp, values)
+        self.dim = checked.dim
+        past = bisect_right(self._items, stamp_ns, key=lambda item: item[0])
+        self._items[past:] = [
+            (stamp, self._count + number, values) for stamp, number, values in checked._items
+        ]
+        self._count += len(checked)
+        del self._items[: max(0, past - self.capacity)]  # the bound is one of the past
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Command in force at ``stamp_ns``, float32 [dim]; None before the first command."""

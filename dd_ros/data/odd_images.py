@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 DEPTH = ("16UC1", "32FC1")  # by REP 118: millimetres and metres
 VIDEO = ("h264", "h265", "hevc", "avc", "av1", "vp8", "vp9", "mpeg", "x264", "x265")
-VIDEO_TYPES = (
-    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
-    "foxglove_msgs/msg/CompressedVideo",
-)
+VIDEO_NAMES = ("FFMPEGPacket", "CompressedVideo")  # of types, in whatever package
 # Starts of a packet of H.264 or H.265, whatever its format says.
 PACKETS = (b"\x00\x00\x00\x01", b"\x00\x00\x01")
 STILL = ("jpeg", "jpg", "png")
@@ -25,6 +22,11 @@ DEPTH_CURE = "use the colour camera's topic, or republish the depth as mono8 ove
 VIDEO_CURE = (
     "decode them first, as with `ros2 run image_transport republish ffmpeg raw`, and record the images"
 )
+
+
+def is_video(msgtype: str) -> bool:
+    """Whether messages of a type are packets of a video."""
+    return msgtype.rpartition("/")[2] in VIDEO_NAMES
 
 
 def why_odd(msg: Any) -> str:

@@ -14,12 +14,13 @@ from bag_writer import IMAGE, JOINTS, START, STEP, header, image, make, make_fra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
+from dd_ros.config import ActionSource, ActionSpec, StreamSpec, parse_actions
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import OtherJointsError
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.stream_choice import choose_streams
+from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
@@ -172,9 +173,10 @@ def test_points_out_of_order_are_refused() -> None:
 @pytest.fixture
 def live() -> tuple[Callable[[Any, str], None], Commands, list[str]]:
     said: list[str] = []
-    commands = Commands([2])
+    commands, trained = Commands([2]), ActionSpec(dim=2, mean=(0.0, 0.0), std=(10.0, 10.0))
     intake = ActionIntake(
         name="action", number=0, source=ActionSource(topic="/action"), commands=commands,
+        known=TrainedRange.of(trained, [ActionSource(topic="/action")]),
         problems=Problems(lambda level, text: said.append(text)),
         time=SimpleNamespace(now_ns=lambda: START, simulated=lambda: False),
     )  # fmt: skip
@@ -198,3 +200,17 @@ def test_live_trajectories_take_their_time(live: Any) -> None:
     seen = [commands.at(START + k * STEP).tolist()[0] for k in (0, 9, 10, 14, 15, 50)]
     assert seen == [1, 1, 7, 7, 8, 8]
     assert not said
+
+
+@pytest.mark.parametrize("field", ["position", "position[0:2]"])
+def test_many_messages_of_other_joints_in_a_row_are_another_robot(field: str) -> None:
+    reader = ActionReader(ActionSource(topic="/action", fields=(field,)))
+    reader.read(state(["x", "y"], [1, 2]), JOINTS)
+    refused = 0
+    for _ in range(60):
+        try:
+            reader.read(state(["v", "w"], [3, 4]), JOINTS)
+        except OtherJointsError:
+            refused += 1
+    assert refused == 50
+    assert reader.joints == ("v", "w")
