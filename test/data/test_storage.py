@@ -152,10 +152,11 @@ def test_parts_of_one_recording_without_metadata_stay_together(tmp_path: Path) -
 def test_nested_folders_and_another_tools_meta(tmp_path: Path) -> None:
     (tmp_path / "b" / "monday").mkdir(parents=True)
     first = write_bag(tmp_path / "b" / "monday" / "one", robot_messages(2))
-    second = write_bag(tmp_path / "a", robot_messages(2))
+    second = write_bag(tmp_path / "episode_000001", robot_messages(2))
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text('{"tool": "another"}')
-    assert find_bags([tmp_path]) == [second, first]
+    assert find_bags([tmp_path]) == [first, second]
+    assert commands_of(second) == [0, 1]
     assert find_bags([tmp_path / "b"]) == [first]
 
 

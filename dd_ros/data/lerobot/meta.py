@@ -111,7 +111,8 @@ def is_lerobot(path: Path) -> bool:
 
 def set_of(bag: Path) -> Path | None:
     """The data set that ``bag`` is an episode of, as ``episode_paths`` names them; None for a real bag."""
-    return bag.parent if is_lerobot(bag.parent) and EPISODE.fullmatch(bag.name) else None
+    named = EPISODE.fullmatch(bag.name) and not bag.exists()  # a real bag may lie beside another tool's meta
+    return bag.parent if named and is_lerobot(bag.parent) else None
 
 
 def episode_number(bag: Path) -> int:
