@@ -13,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dd_ros.config import CheckpointConfig, write_yaml
+from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
+from dd_ros.settings import write_yaml
 from dd_ros.upgrades import format_of, upgraded_weight
 from dd_ros.yaml_files import load_yaml
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from dd_ros.errors import InputError
+from dd_ros.settings import Settings
 from dd_ros.upgrades import FORMAT
-from dd_ros.yaml_files import load_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
@@ -26,21 +24,9 @@ Side = Annotated[int, Field(gt=0, le=4096)]  # of an image
 Count = Annotated[int, Field(gt=0, le=4096)]  # of frames, action values, or channels
 Few = Annotated[int, Field(gt=0, le=128)]  # blocks or heads
 MOST_BYTES = 2 << 30  # of the frames and of the keys and values of one prediction
-SettingsT = TypeVar("SettingsT", bound="Settings")
 LEROBOT = "lerobot"  # type of an action source whose fields are parts of a LeRobot feature's name
 TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @classmethod
-    def upgraded(cls, entries: Any, source: str) -> Any:
-        """``entries`` of the file ``source`` in today's names; settings that had other names once replace this."""
-        return entries
 
 
 class ActionSource(Settings):
@@ -316,37 +302,3 @@ class CheckpointConfig(Settings):
         if chunk < window and window % chunk:
             raise ValueError(f"chunks of {chunk} frames do not divide window_frames of {window}")
         return self
-
-
-def read_yaml(path: Path, kind: type[SettingsT], on_top: Sequence[Path] = ()) -> SettingsT:
-    """Read settings of type ``kind``; entries of the files ``on_top`` replace those of ``path``.
-
-    Raises:
-        InputError: a file that cannot be read or is no YAML, or the first wrong entry.
-    """
-    entries: Any = {}
-    for file in (path, *on_top):
-        entries = merged(entries, kind.upgraded(load_yaml(file), str(file)))
-    return validated(entries, kind, " with ".join(map(str, (path, *on_top))))
-
-
-def validated(entries: Any, kind: type[SettingsT], source: str) -> SettingsT:
-    """``entries`` as settings of type ``kind``; InputError names ``source`` and the first wrong entry."""
-    try:
-        return kind.model_validate(entries)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{source}: {place}: {first['msg']}") from error
-
-
-def merged(entries: Any, changes: Any) -> Any:
-    """``entries`` with ``changes``: mappings are merged at any depth, all else is replaced."""
-    if not (isinstance(entries, dict) and isinstance(changes, dict)):
-        return changes
-    return entries | {key: merged(entries.get(key), value) for key, value in changes.items()}
-
-
-def write_yaml(path: Path, settings: Settings) -> None:
-    """Write ``settings`` so that ``read_yaml`` gives them back unchanged."""
-    path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))

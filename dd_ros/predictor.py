@@ -276,10 +276,8 @@ class Predictor:
         """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
         if normalised.ndim != 3 or not len(normalised):
-            raise InputError(
-                f"actions: expected shape [N, {self.horizon}, {self.action_dim}] with N of 1 or more, "
-                f"got {list(normalised.shape)}"
-            )
+            shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
+            raise InputError(f"actions: expected shape {shape}, got {list(normalised.shape)}")
         yield from self._parts(normalised, context=context, frames=frames, at_once=at_once)
 
     def _parts(

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from dd_ros.config import CheckpointConfig, validated
+from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
+from dd_ros.settings import validated
 from dd_ros.upgrades import upgraded_config
 from dd_ros.yaml_files import load_yaml
 

@@ -14,13 +14,14 @@ import click
 import torch
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import CheckpointConfig, Settings, StreamSpec, parse_actions, read_yaml, write_yaml
+from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
+from dd_ros.settings import Settings, read_yaml, write_yaml
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.device import batch_size
 from dd_ros_training.kept import own_folder

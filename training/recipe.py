@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dd_ros.config import AutoencoderConfig, Positive, Settings, StreamSpec, TransformerConfig
+from dd_ros.config import AutoencoderConfig, Positive, StreamSpec, TransformerConfig
 from dd_ros.data.split import SplitRule
+from dd_ros.settings import Settings
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.renamed import Renaming
 

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import CheckpointConfig, read_yaml
+from dd_ros.config import CheckpointConfig
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import split
@@ -31,6 +31,7 @@ from dd_ros.evaluation.evaluate import evaluate_episodes
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
+from dd_ros.settings import read_yaml
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData

@@ -10,8 +10,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from dd_ros.config import Positive, Settings
+from dd_ros.config import Positive
 from dd_ros.errors import InputError
+from dd_ros.settings import Settings
 
 
 class SplitRule(Settings):

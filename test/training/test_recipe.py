@@ -11,9 +11,9 @@ import torch
 import yaml
 from short_run import short_recipe
 
-from dd_ros.config import merged, read_yaml
 from dd_ros.errors import InputError
 from dd_ros.resources import shared_file
+from dd_ros.settings import merged, read_yaml
 from dd_ros_training.experiments.study.rows import kept_recipe, same_asked
 from dd_ros_training.experiments.study.settings import Study, recipe_of
 from dd_ros_training.finetune import Plan

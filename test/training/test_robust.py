@@ -22,9 +22,9 @@ from tiny import tiny_config
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import write_yaml
 from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
+from dd_ros.settings import write_yaml
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import finetune
 from dd_ros_training.recipe import Recipe

@@ -11,7 +11,7 @@ import pytest
 from short_run import short_recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dd_ros.config import write_yaml
+from dd_ros.settings import write_yaml
 from dd_ros_training.recipe import Recipe, TrainerRecipe
 from dd_ros_training.train import STAGES
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dd_ros.config import Settings
+from dd_ros.settings import Settings
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 GREY = np.array([0.299, 0.587, 0.114])  # brightness of R, G and B

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 from short_run import short_recipe
 
-from dd_ros.config import read_yaml, write_yaml
 from dd_ros.data.bags import find_bags
 from dd_ros.resources import shared_file
+from dd_ros.settings import read_yaml, write_yaml
 from dd_ros_training.experiments.study.__main__ import main
 from dd_ros_training.experiments.study.report import BEGIN, END
 from dd_ros_training.experiments.study.rows import completed

@@ -10,10 +10,10 @@ import click
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from dd_ros.config import read_yaml
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
+from dd_ros.settings import read_yaml
 from dd_ros_training.device import share_of_cores
 from dd_ros_training.experiments.study.report import BEGIN, END, PLOT, plot, report
 from dd_ros_training.experiments.study.rows import STRIP, figures_of, make_base, make_rows

@@ -19,11 +19,12 @@ import torch
 
 from dd_ros.benchmark.latency import Stream
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.config import load_yaml, validated, write_yaml
 from dd_ros.errors import InputError
 from dd_ros.evaluation.drift import drift
 from dd_ros.evaluation.evaluate import evaluate_episodes, write_json
 from dd_ros.predictor import Predictor
+from dd_ros.settings import validated, write_yaml
+from dd_ros.yaml_files import load_yaml
 from dd_ros_training.device import die_with_parent, share_of_cores
 from dd_ros_training.experiments.study.settings import Study, Variant, recipe_of
 from dd_ros_training.recipe import Recipe

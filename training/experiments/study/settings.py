@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dd_ros.config import Settings, merged, validated
+from dd_ros.settings import Settings, merged, validated
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.renamed import Renaming
 
