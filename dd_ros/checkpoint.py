@@ -33,7 +33,7 @@ class Model(nn.Module):
         self.autoencoder = Autoencoder(config.autoencoder)
         grid = (config.streams.height // CELL, config.streams.width // CELL)
         self.transformer = VideoTransformer(
-            config.transformer, config.autoencoder.latent_channels, config.action.dim, grid
+            config.transformer, config.autoencoder.latent_channels, config.action.dim, grid=grid
         )
 
 
@@ -84,7 +84,7 @@ def check_shapes(weights: Path, config: CheckpointConfig, number: int) -> None:
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: Model, card: str, images: Sequence[Path] = ()
+    folder: Path, config: CheckpointConfig, model: Model, *, card: str, images: Sequence[Path] = ()
 ) -> None:
     """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one.
 

@@ -27,7 +27,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a real checkpoint with random weights (untrained, hence only good for tests)."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     config = tiny_config()
-    save_checkpoint(folder, config, random_model(config), "# tiny\nRandom weights for tests.\n")
+    save_checkpoint(folder, config, random_model(config), card="# tiny\nRandom weights for tests.\n")
     return folder
 
 

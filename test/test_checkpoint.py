@@ -22,7 +22,7 @@ def test_round_trip(tmp_path: Path) -> None:
     schedule = Schedule(chunk_frames=2, levels=((1.0, 0.9, 0.3571), (1.0, 0.3571), (1.0,)), guidance=0.5)
     config = tiny_config(schedule=schedule)
     model = random_model(config)
-    save_checkpoint(tmp_path / "saved", config, model, "a card")
+    save_checkpoint(tmp_path / "saved", config, model, card="a card")
     loaded_config, loaded = load_checkpoint(tmp_path / "saved")
     assert loaded_config == config
     assert (tmp_path / "saved" / CARD).read_text() == "a card"
@@ -33,7 +33,9 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
     config = tiny_config()
     for name in ("first", "second"):
-        save_checkpoint(tmp_path / "saved", config.model_copy(update={"name": name}), Model(config), name)
+        save_checkpoint(
+            tmp_path / "saved", config.model_copy(update={"name": name}), Model(config), card=name
+        )
     assert load_checkpoint(tmp_path / "saved")[0].name == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
@@ -43,7 +45,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path: Path, tiny_checkpoint: Path)
     shutil.copytree(tiny_checkpoint, folder)
     config = tiny_config()
     with pytest.raises(TypeError):
-        save_checkpoint(folder, config, Model(config), None)  # type: ignore[arg-type]
+        save_checkpoint(folder, config, Model(config), card=None)  # type: ignore[arg-type]
     assert load_checkpoint(folder)[0].name == "tiny"
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 

@@ -130,7 +130,9 @@ def live(tiny_checkpoint: Path) -> Callable[[Any], Pixels]:
         # It predicts nothing, for it knows no command to come: this is about what it sees.
         parameters = PredictorParameters(action_wait=0.0, hold_last_action=False)
         problems = Problems(lambda level, text: None)
-        worker = Worker(predictor, commands, Nowhere(), problems, Statistics(), parameters)
+        worker = Worker(
+            predictor, commands, Nowhere(), problems=problems, statistics=Statistics(), settings=parameters
+        )
         worker.start()
         worker.mailbox.put(Frame(message, START, "camera", 0))
         done = threading.Event()

@@ -38,7 +38,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     streams = tiny_config().streams.model_copy(update={"image_topic": CAMERA, "actions": (source,)})
     folder = tmp_path_factory.mktemp("checkpoints") / "nested"
     config = tiny_config(name="nested", streams=streams)
-    save_checkpoint(folder, config, random_model(config), "# nested\n")
+    save_checkpoint(folder, config, random_model(config), card="# nested\n")
     return folder
 
 

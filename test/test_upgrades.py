@@ -42,7 +42,7 @@ def test_an_older_checkpoint_predicts_as_it_did(folder: Path, tmp_path: Path) ->
     assert difference.max() <= 1  # a machine may round otherwise
     config, model = load_checkpoint(folder)
     assert config == read_config(folder)
-    save_checkpoint(tmp_path / "new", config, model, "upgraded")
+    save_checkpoint(tmp_path / "new", config, model, card="upgraded")
     entries = yaml.safe_load((tmp_path / "new" / CONFIG).read_text())
     assert entries["format"] == FORMAT
     assert np.array_equal(predicted(tmp_path / "new"), predicted(folder))

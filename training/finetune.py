@@ -103,7 +103,7 @@ def finetune(
 def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:
     """The time of a run that began at ``start``, by how fast this machine is; says so if it is too short."""
     with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
-        save_checkpoint(Path(folder) / "untrained", run.config, model, "")
+        save_checkpoint(Path(folder) / "untrained", run.config, model, card="")
         predictor = Predictor.load(Path(folder) / "untrained")
     pace = Pace(seconds, start, probe(predictor, run.validation_episodes))
     least = pace.least_seconds()

@@ -256,7 +256,7 @@ class Run:
         fails or is cut short.
         """
         facts = self.facts(made_by)
-        save_checkpoint(out, self.config, model, card(self.config, self.recipe, facts=facts))
+        save_checkpoint(out, self.config, model, card=card(self.config, self.recipe, facts=facts))
         if not facts.interrupted:
             plots = self.work / "evaluation"
             figures = evaluate_episodes(
@@ -267,7 +267,7 @@ class Run:
                 max_windows=windows,
             )
             text = card(self.config, self.recipe, facts=facts, figures=figures)
-            save_checkpoint(out, self.config, model, text, images=[plots / SKILL, plots / FILMSTRIP])
+            save_checkpoint(out, self.config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
 
     def facts(self, made_by: str) -> Facts:
         """What the card says about how the checkpoint came about."""

@@ -79,10 +79,10 @@ class ActionReader:
         order = self.joints if by_position else ()
         try:
             if hasattr(msg, "points") and all(field.startswith(FIRST_POINT) for field in fields):
-                command = points(msg, kind, fields, order)
+                command = points(msg, kind, fields, order=order)
                 self._refused = 0
                 return command
-            values = action_values(msg, kind, fields, order)
+            values = action_values(msg, kind, fields, order=order)
             if not len(values):
                 raise InputError(f"action {', '.join(fields)}: expected at least one value, got none")
             self._refused = 0
@@ -142,7 +142,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def points(msg: Any, kind: str, fields: Sequence[str], order: Sequence[str]) -> Command:
+def points(msg: Any, kind: str, fields: Sequence[str], *, order: Sequence[str]) -> Command:
     """The commands of a trajectory, each at its time_from_start; InputError for none, or times that decrease."""
     if not msg.points:
         raise InputError("trajectory: expected at least one point, got none")
@@ -154,7 +154,7 @@ def points(msg: Any, kind: str, fields: Sequence[str], order: Sequence[str]) -> 
     rows = []
     for number in range(len(msg.points)):
         here = [f"points[{number}]{field.removeprefix(FIRST_POINT)}" for field in fields]
-        rows.append(action_values(msg, kind, here, order))
+        rows.append(action_values(msg, kind, here, order=order))
     if len({len(row) for row in rows}) > 1:
         raise InputError("trajectory: expected as many values in each point, got different numbers")
     return Command(np.stack(rows), offsets, spans=True)

@@ -32,7 +32,7 @@ class OtherJointsError(InputError):
 
 
 def action_values(
-    msg: Any, msgtype: str, fields: Sequence[str] = (), order: Sequence[str] = ()
+    msg: Any, msgtype: str, fields: Sequence[str] = (), *, order: Sequence[str] = ()
 ) -> NDArray[np.float64]:
     """Action vector of a message.
 
@@ -99,12 +99,12 @@ def field_value(msg: Any, field: str, order: Sequence[str] = ()) -> NDArray[np.f
             numeric = index is None or NUMERIC.fullmatch(index) is not None
             if reordered and numeric:
                 wanted = order if index is None else element(order, index, field)
-                found = joints(value, [wanted] if isinstance(wanted, str) else wanted, field, msg)
+                found = joints(value, [wanted] if isinstance(wanted, str) else wanted, field, msg=msg)
                 value = found[0] if isinstance(wanted, str) else found
             elif numeric:
                 value = element(value, index, field)
             else:
-                value = joints(value, [joint.strip() for joint in index.split(",")], field, msg)
+                value = joints(value, [joint.strip() for joint in index.split(",")], field, msg=msg)
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -131,7 +131,7 @@ def joint_names(msg: Any) -> tuple[str, ...]:
     return () if isinstance(names, str) else tuple(names)
 
 
-def joints(values: Sequence[Any], wanted: Sequence[str], field: str, msg: Any) -> NDArray[np.float64]:
+def joints(values: Sequence[Any], wanted: Sequence[str], field: str, *, msg: Any) -> NDArray[np.float64]:
     """The ``values`` of the joints ``wanted``, found by the names in the message itself."""
     known = joint_names(msg)
     missing = [name for name in wanted if name not in known[: len(values)]]

@@ -138,7 +138,7 @@ def choose_stamps(
     lags = {topic: lag(times) for topic, times in judged.items()}
     known = {topic: ahead for topic, ahead in lags.items() if ahead is not None}
     if len(known) == len(judged) and all(lag(streams[topic]) for topic in starts):
-        why = why_apart(judged, known, problems, source)
+        why = why_apart(judged, known, problems, source=source)
         if not why:
             near = all(ahead.near_recorder for ahead in known.values())
             return {
@@ -162,7 +162,7 @@ def choose_stamps(
     }
 
 
-def why_apart(streams: Mapping[str, Times], lags: Mapping[str, Lag], problems: Report, source: str) -> str:
+def why_apart(streams: Mapping[str, Times], lags: Mapping[str, Lag], problems: Report, *, source: str) -> str:
     """Why the header stamps of the topics are not of one clock; empty if they seem to be."""
     first = next(iter(lags))
     for topic in lags:

@@ -106,7 +106,7 @@ def check_finite(values: NDArray[np.float64], name: str) -> None:
 
 
 def actions_at(
-    stamps_ns: NDArray[np.int64], values: NDArray[np.float64], at_ns: NDArray[np.int64], mode: str
+    stamps_ns: NDArray[np.int64], values: NDArray[np.float64], at_ns: NDArray[np.int64], *, mode: str
 ) -> NDArray[np.float32]:
     """Actions in force at times ``at_ns`` [K], none of them before the first command, float32 [K, dim].
 
@@ -269,7 +269,7 @@ class Commands:
         if executed.newest_ns is not None and stamp <= executed.newest_ns:
             return executed.at(stamp)
         if plan is not None and plan.start_ns <= stamp and plan.end_ns > now:
-            return actions_at(plan.stamps, plan.values, np.array([stamp]), self._mode)[0]
+            return actions_at(plan.stamps, plan.values, np.array([stamp]), mode=self._mode)[0]
         return executed.at(stamp) if hold else None
 
     def on_time_jump(self, stamp_ns: int) -> None:

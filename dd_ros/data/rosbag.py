@@ -91,7 +91,7 @@ def records(bag: Path, topics: Sequence[str] | None, problems: Report) -> Iterat
             counts[record.topic] += 1
             yield record
     if bag.is_dir():
-        check_counts(bag, topics, counts, problems)
+        check_counts(bag, topics, counts, problems=problems)
 
 
 def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> Iterator[Record]:
@@ -125,7 +125,7 @@ def file_records(file: Path, topics: Sequence[str] | None, problems: Report) -> 
         )
         odd = {str(c.topic): encoding_of(c) for c in reader.connections if encoding_of(c) != ROS2_ENCODING}
         for topic, encoding in odd.items():
-            name_foreign(file, encoding, [topic], problems)
+            name_foreign(file, encoding, [topic], problems=problems)
         chosen = [
             c for c in reader.connections if (topics is None or c.topic in topics) and c.topic not in odd
         ]
@@ -147,7 +147,7 @@ def encoding_of(connection: Connection) -> str:
     return str(getattr(connection.ext, "serialization_format", ROS2_ENCODING))
 
 
-def name_foreign(file: Path, encoding: str, topics: Sequence[str], problems: Report) -> None:
+def name_foreign(file: Path, encoding: str, topics: Sequence[str], *, problems: Report) -> None:
     """Say that topics hold messages that are not ROS 2's."""
     bag = "convert the .bag that it was made of with `rosbags-convert --src FILE.bag --dst FOLDER`"
     cure = bag if encoding == "ros1" else "record them with `ros2 bag record`"
@@ -159,7 +159,7 @@ def recover(file: Path, plain: Path, topics: Sequence[str] | None, *, problems: 
     """Messages of a storage file that the library does not open; ``plain`` is the file, unpacked."""
     if plain.suffix == ".mcap":
         for encoding, odd in UnindexedMcap(plain).foreign.items():
-            name_foreign(file, encoding, odd, problems)
+            name_foreign(file, encoding, odd, problems=problems)
     try:
         for topic, msgtype, received, raw, types in read_damaged(plain):
             if topics is None or topic in topics:

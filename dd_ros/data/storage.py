@@ -103,7 +103,9 @@ def named(files: Sequence[Path]) -> str:
     return ", ".join(file.name for file in files)
 
 
-def check_counts(bag: Path, topics: Sequence[str] | None, counts: dict[str, int], problems: Report) -> None:
+def check_counts(
+    bag: Path, topics: Sequence[str] | None, counts: dict[str, int], *, problems: Report
+) -> None:
     """Say where a bag holds another number of messages than its metadata says."""
     try:
         entries = metadata(bag)["topics_with_message_count"]

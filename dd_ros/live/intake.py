@@ -40,7 +40,7 @@ class Time(Protocol):
         ...
 
 
-def same_clock(name: str, stamp: int, time: Time, problems: Problems) -> bool:
+def same_clock(name: str, stamp: int, time: Time, *, problems: Problems) -> bool:
     """Whether ``stamp`` (ns) is of the clock ``time``; a problem of the input ``name`` if not."""
     skew = (time.now_ns() - stamp) / 1e9
     if abs(skew) < CLOCK_SKEW:
@@ -88,7 +88,7 @@ class ImageIntake:
             stamp = self._time.now_ns()
             text = "expected a time stamp in the header, got 0; the time of arrival is used"
             self._problems.report("image time", text, Level.WARN)
-        elif self._in_order(stamp) and same_clock("image", stamp, self._time, self._problems):
+        elif self._in_order(stamp) and same_clock("image", stamp, self._time, problems=self._problems):
             self._problems.solved("image time")
         if self._clock.went_back(stamp):
             back = ((self.newest_ns or stamp) - stamp) / 1e9
@@ -145,7 +145,7 @@ class ActionIntake:
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
         stamp = stamp_ns(msg)
-        if stamp is not None and same_clock(self._name, stamp, self._time, self._problems):
+        if stamp is not None and same_clock(self._name, stamp, self._time, problems=self._problems):
             self._problems.solved(f"{self._name} time")
         try:
             command = self._reader.read(msg, kind)

@@ -81,6 +81,7 @@ class Problems:
         log: Callable[[Level, str], None],
         linger: float = 2.0,
         repeat_after: float = 10.0,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._log, self._linger, self._repeat_after, self._clock = log, linger, repeat_after, clock
@@ -88,7 +89,7 @@ class Problems:
         self._kinds: dict[str, dict[str, Kind]] = {}
         self._lock = threading.Lock()
 
-    def report(self, name: str, text: str, level: Level = Level.ERROR, kind: str = "") -> None:
+    def report(self, name: str, text: str, level: Level = Level.ERROR, *, kind: str = "") -> None:
         """Input ``name`` has a problem; texts of one ``kind`` (default: equal but for numbers) are the same one."""
         with self._lock:
             now = self._clock()

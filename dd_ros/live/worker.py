@@ -92,6 +92,7 @@ class Worker:
         predictor: Predictor,
         commands: Commands,
         output: Output,
+        *,
         problems: Problems,
         statistics: Statistics,
         settings: PredictorParameters,

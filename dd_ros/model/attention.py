@@ -57,7 +57,7 @@ class SpaceTimeRotation(nn.Module):
     space_angles: Tensor
     time_frequencies: Tensor
 
-    def __init__(self, head: int, rows: int, columns: int, max_trained_step: int):
+    def __init__(self, head: int, rows: int, columns: int, *, max_trained_step: int):
         super().__init__()
         self.max_trained_step = max_trained_step
         pairs = head // 2

@@ -107,6 +107,7 @@ class VideoTransformer(nn.Module):
         config: TransformerConfig,
         latent_channels: int,
         action_dim: int,
+        *,
         grid: tuple[int, int],
     ):
         """``grid``: latent cells (rows, columns) of a frame."""
@@ -128,7 +129,7 @@ class VideoTransformer(nn.Module):
         identity = torch.tensor([shift, scale, gate] * 2)[:, None]
         self.register_buffer("identity", identity, persistent=False)
         self.rotation = SpaceTimeRotation(
-            config.width // config.heads, self.rows, self.columns, config.max_trained_step
+            config.width // config.heads, self.rows, self.columns, max_trained_step=config.max_trained_step
         )
         for layer in (self.modulation, self.last_modulation, self.head):
             nn.init.zeros_(layer.weight)

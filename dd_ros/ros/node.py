@@ -113,7 +113,12 @@ class PredictorNode(ManagedNode):
         self._set_schedule(self.predictor, self.settings.schedule)
         self.predictor.seed(self.settings.seed)
         self.worker = Worker(
-            self.predictor, commands, self.outputs, self.problems, self.statistics, self.settings
+            self.predictor,
+            commands,
+            self.outputs,
+            problems=self.problems,
+            statistics=self.statistics,
+            settings=self.settings,
         )
         self.worker.start()
         self.inputs = Inputs(

@@ -52,7 +52,10 @@ def _rollouts(
         raise InputError("predict_rollouts: expected an observed image with its action first, got none yet")
     goal = _goal(request.goal, predictor)
     actions = np.stack(
-        [candidate_actions(c, predictor, stamp, f"candidates[{i}]") for i, c in enumerate(request.candidates)]
+        [
+            candidate_actions(c, predictor, stamp, name=f"candidates[{i}]")
+            for i, c in enumerate(request.candidates)
+        ]
     )
     warning = unlike_training(actions, predictor)
     wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
@@ -90,7 +93,7 @@ def whole(rollouts: Rollouts, row: int) -> Chunk:
 
 
 def candidate_actions(
-    candidate: ActionSequence, predictor: Predictor, stamp_ns: int, name: str
+    candidate: ActionSequence, predictor: Predictor, stamp_ns: int, *, name: str
 ) -> NDArray[np.float32]:
     """Action at each model step of the horizon after the image of ``stamp_ns``, float32 [horizon, A]; the last is held.
 
@@ -111,7 +114,7 @@ def candidate_actions(
                 else f"got one that is over ({first:.3f} s)"
             )
         )
-    return actions_at(stamps, values, steps, predictor.config.streams.action_mode)
+    return actions_at(stamps, values, steps, mode=predictor.config.streams.action_mode)
 
 
 def unlike_training(actions: NDArray[np.float32], predictor: Predictor) -> str:

@@ -205,7 +205,7 @@ def test_max_windows(tiny_checkpoint, tiny_bags, tmp_path):
 def test_actions_of_another_dimension_are_refused(tiny_checkpoint, tiny_bags, tmp_path):
     three = ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3)
     config = read_config(tiny_checkpoint).model_copy(update={"action": three})
-    save_checkpoint(tmp_path / "three", config, Model(config), "# three\n")
+    save_checkpoint(tmp_path / "three", config, Model(config), card="# three\n")
     with pytest.raises(InputError, match=r"/action.*: expected 3 action values.*got 2"):
         evaluate(tmp_path / "three", [tiny_bags], tmp_path / "e.json", device="cpu")
 

@@ -50,7 +50,14 @@ class Slow:
         self.problems = Problems(lambda level, text: None)
         self.commands = Commands((2,))
         settings = PredictorParameters(action_wait=0.0)
-        self.worker = Worker(predictor, self.commands, self.output, self.problems, self.statistics, settings)
+        self.worker = Worker(
+            predictor,
+            self.commands,
+            self.output,
+            problems=self.problems,
+            statistics=self.statistics,
+            settings=settings,
+        )
         chunks = predictor._engine.chunks
 
         def slow(*args: object, **kwargs: object) -> Iterator[object]:

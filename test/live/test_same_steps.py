@@ -72,7 +72,7 @@ def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: i
     predictor.taken = []
     commands, problems, statistics = Commands([2]), Problems(lambda level, text: None), Statistics()
     values = PredictorParameters(hold_last_action=False, action_wait=0.0)
-    worker = Worker(predictor, commands, Nowhere(), problems, statistics, values)
+    worker = Worker(predictor, commands, Nowhere(), problems=problems, statistics=statistics, settings=values)
     clock = Stopped()
     images = ImageIntake(
         rate_hz=predictor.config.streams.rate_hz, worker=worker, commands=commands, problems=problems,

@@ -55,8 +55,10 @@ class Bench:
         self.output, self.statistics, self.said = Collected(), Statistics(), []
         self.problems = Problems(lambda level, text: self.said.append(text))
         self.commands = Commands((predictor.action_dim,))
-        parts = (predictor, self.commands, self.output, self.problems, self.statistics)
-        self.worker = Worker(*parts, settings)
+        self.worker = Worker(
+            predictor, self.commands, self.output, problems=self.problems, statistics=self.statistics,
+            settings=settings,
+        )  # fmt: skip
 
     def feed(self, k: int, **changes: object) -> None:
         """Command and image of model step ``k``."""

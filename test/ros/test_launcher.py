@@ -31,7 +31,7 @@ def program(name: str, code: str, folder: Path) -> Iterator[Process]:
 
 def test_a_checkpoint_of_another_robot_needs_a_bag(tmp_path: Path) -> None:
     config = tiny_config(action=ActionSpec(dim=3, mean=(0.0,) * 3, std=(1.0,) * 3))
-    save_checkpoint(tmp_path / "three", config, random_model(config), "# three\n")
+    save_checkpoint(tmp_path / "three", config, random_model(config), card="# three\n")
     with pytest.raises(InputError, match=r"expected 2 action values .* got 3; .* --bag"):
         simulated(str(tmp_path / "three"))
 

@@ -149,7 +149,9 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
     settings = PredictorParameters(rate=0.1, action_wait=2.0 if mode == "linear" else 0.0)
     commands, statistics = Commands([2 // len(sources)] * len(sources), mode), Statistics()
     problems = Problems(lambda level, text: None)
-    worker = Worker(predictor, commands, Nowhere(), problems, statistics, settings)
+    worker = Worker(
+        predictor, commands, Nowhere(), problems=problems, statistics=statistics, settings=settings
+    )
     outputs = Publishers.__new__(Publishers)  # only takes a calibration, and none comes
     inputs = Inputs(
         node, config, settings, commands=commands, worker=worker, publishers=outputs, statistics=statistics,

@@ -25,7 +25,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PredictorNode]:
     streams = tiny_config().streams.model_copy(update={"image_topic": "/image", "actions": (action,)})
     folder = tmp_path_factory.mktemp("checkpoints") / "plain"
     config = tiny_config(streams=streams)
-    save_checkpoint(folder, config, random_model(config), "")
+    save_checkpoint(folder, config, random_model(config), card="")
     context = rclpy.Context()
     rclpy.init(context=context)
     values = {"checkpoint": str(folder), "device": "cpu", "autostart": False, "use_sim_time": True}

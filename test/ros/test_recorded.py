@@ -54,12 +54,12 @@ def test_a_set_played_is_the_set_read(data: Path) -> None:
 
 
 def test_the_demo_plays_a_set_for_a_checkpoint_of_bags(data: Path, tiny_checkpoint: Path) -> None:
-    scene = recorded(data, str(tiny_checkpoint), CAMERA, [ACTION])
+    scene = recorded(data, str(tiny_checkpoint), CAMERA, action_topics=[ACTION])
     assert scene.image_topic == "/observation/images/top"
     assert scene.action_topics == ("/action_1_3.position",)
     assert f"action_topic:={ACTION}" in scene.command
     with pytest.raises(InputError, match=r"set: action: expected 2 action values .* got 3; .*--action-topic"):
-        recorded(data, str(tiny_checkpoint), CAMERA, ["action"])
+        recorded(data, str(tiny_checkpoint), CAMERA, action_topics=["action"])
     with pytest.raises(InputError, match=r"no images /camera/image_raw; it holds .*--image-topic"):
         recorded(data, str(tiny_checkpoint))
 

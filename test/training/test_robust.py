@@ -119,9 +119,9 @@ def largest_file(size: int) -> Iterator[None]:
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     model = Model(CONFIG)
-    save_checkpoint(tmp_path / "it", CONFIG, model, "the first")
+    save_checkpoint(tmp_path / "it", CONFIG, model, card="the first")
     with largest_file(20_000), pytest.raises(InputError, match="it: cannot be written"):
-        save_checkpoint(tmp_path / "it", CONFIG, model, "the second")
+        save_checkpoint(tmp_path / "it", CONFIG, model, card="the second")
     assert (tmp_path / "it" / "README.md").read_text() == "the first"
     load_checkpoint(tmp_path / "it")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -219,7 +219,7 @@ def index_bag(bag: Path, spec: StreamSpec, cache: Path) -> tuple[IndexedBag, lis
     folder = cache / f"{bag.stem}-{key(bag, files, spec)}"
     if not folder.exists():
         try:
-            build(bag, files, spec, folder)
+            build(bag, files, spec, folder=folder)
         except OSError as error:
             raise InputError(f"{cache}: cannot be written ({error.strerror}); make room there") from error
     about = json.loads((folder / "index.json").read_text())
@@ -239,7 +239,7 @@ def key(bag: Path, files: Sequence[Path], spec: StreamSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def build(bag: Path, files: Sequence[Path], spec: StreamSpec, folder: Path) -> None:
+def build(bag: Path, files: Sequence[Path], spec: StreamSpec, *, folder: Path) -> None:
     """Write the index of a bag, whole or not at all."""
     problems = Report()
     try:

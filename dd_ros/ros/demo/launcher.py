@@ -69,7 +69,7 @@ def run(
     name = checkpoint or (DEFAULT_CHECKPOINT if bag is None else "g1_pick")
     if bag is None and (image_topic or action_topics):
         raise InputError("--image-topic and --action-topic: expected with --bag, whose topics they name")
-    scene = simulated(name) if bag is None else recorded(bag, name, image_topic, action_topics)
+    scene = simulated(name) if bag is None else recorded(bag, name, image_topic, action_topics=action_topics)
     logs = out / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def simulated(checkpoint: str) -> Scene:
 
 
 def recorded(
-    bag: Path, checkpoint: str, image_topic: str | None = None, action_topics: Sequence[str] = ()
+    bag: Path, checkpoint: str, image_topic: str | None = None, *, action_topics: Sequence[str] = ()
 ) -> Scene:
     """Recordings instead of a robot; InputError where they lack the checkpoint's topics, or those given instead."""
     config = read_config(checkpoint)

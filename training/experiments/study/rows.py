@@ -131,7 +131,7 @@ def make(row: Row, bags: Sequence[Path]) -> None:
     asked = row.variant.model_dump(mode="json") | {"windows": windows, "steps": steps}
     if path.exists() and same_asked(json.loads(path.read_text())["asked"], asked, path):
         return
-    save_checkpoint(row.folder / CHECKPOINT, run.config, model, f"# {row.variant.title}\n")
+    save_checkpoint(row.folder / CHECKPOINT, run.config, model, card=f"# {row.variant.title}\n")
     predictor = Predictor.load(row.folder / CHECKPOINT)
     figures = evaluate_episodes(
         predictor,
