@@ -67,8 +67,10 @@ class Side:
         self.statistics, self.output = Statistics(), Messages(predictor)
         self.commands = Commands((predictor.action_dim,))
         parameters = PredictorParameters(action_wait=0.0, **settings)
-        parts = (predictor, self.commands, self.output, self.problems, self.statistics, parameters)
-        self.worker = Worker(*parts)
+        self.worker = Worker(
+            predictor, self.commands, self.output, problems=self.problems, statistics=self.statistics,
+            settings=parameters,
+        )  # fmt: skip
         config, clock = predictor.config, Time()
         known = TrainedRange.of(config.action, config.streams.actions)
         self.images = ImageIntake(
