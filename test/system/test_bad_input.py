@@ -35,7 +35,7 @@ def said(robot: Robot, before: int, *words: str) -> None:
 
 
 UNREADABLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    ({"encoding": "32FC1"}, ("expected one of rgb8", "got '32FC1'")),
+    ({"encoding": "32FC1"}, ("expected colours or greys such as rgb8", "got depth '32FC1'")),
     ({"data": array("B", bytes(10))}, ("expected 4608 bytes", "got 10")),
     ({"height": 0, "width": 0, "data": array("B")}, ("at least 1x1 pixels", "got 0x0")),
     ({"step": 7}, ("expected at least 144 bytes", "got 7")),

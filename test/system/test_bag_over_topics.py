@@ -20,12 +20,12 @@ from tiny import tiny_config
 
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.rosbag import records
+from dd_ros.live.intake import ActionIntake, ImageIntake
 from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
 from dd_ros.processes import free_domain
 from dd_ros.report import Report
-from dd_ros.ros.inputs import Inputs
 from dd_ros.ros.node import PredictorNode
 from dd_ros.ros.topics import message_class
 
@@ -96,13 +96,12 @@ def play(
     """What the real node observes: (stamp, frame, action); each message is sent when the last is digested."""
     arrived, put, taken = count_calls(monkeypatch)
     seen: list[tuple[int, np.ndarray, np.ndarray]] = []
-    observe = Predictor.observe
+    observe = Predictor.observe_step
 
-    def noting(self: Predictor, pixels: np.ndarray, stamp: int, action: Any) -> bool:
-        took = observe(self, pixels, stamp, action)
-        if took and self.observed is not None:
-            seen.append((stamp, self.observed.copy(), np.asarray(action, np.float32)))
-        return took
+    def noting(self: Predictor, pixels: np.ndarray, stamp: int, action: Any, *, step: int) -> None:
+        observe(self, pixels, stamp, action, step=step)
+        assert self.observed is not None
+        seen.append((stamp, self.observed.copy(), np.asarray(action, np.float32)))
 
     parameters = {"checkpoint": str(checkpoint), "device": "cpu", "action_wait": 0.0}
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
@@ -123,7 +122,7 @@ def play(
 
     try:
         node.start()
-        monkeypatch.setattr(Predictor, "observe", noting)
+        monkeypatch.setattr(Predictor, "observe_step", noting)
         spin(lambda: all(publisher.get_subscription_count() for publisher in outputs.values()))
         for number, record in enumerate(records(bag, None, Report()), start=1):
             message = deserialize_message(bytes(record.raw), message_class(record.msgtype))
@@ -152,6 +151,6 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], list[int], 
         return calls
 
     arrived: list[int] = []
-    count(Inputs, "_image", arrived)
-    count(Inputs, "_action", arrived)
+    count(ImageIntake, "take", arrived)
+    count(ActionIntake, "take", arrived)
     return arrived, count(Mailbox, "put", []), count(Worker, "_observe", [])
