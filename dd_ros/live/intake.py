@@ -11,8 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dd_ros.config import ActionSource, CheckpointConfig
-from dd_ros.data.action_reader import ActionReader
-from dd_ros.data.actions import OtherJointsError, field_value, fields_for, stamp_ns
+from dd_ros.data.action_reader import ActionReader, listed
+from dd_ros.data.actions import (
+    OtherJointsError,
+    default_fields,
+    field_value,
+    fields_for,
+    joint_names,
+    stamp_ns,
+)
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
@@ -24,7 +31,8 @@ from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Worker
 
 SEQUENCE_TYPE = "dd_ros_msgs/msg/ActionSequence"
-PLAN_TYPES = (SEQUENCE_TYPE, "trajectory_msgs/msg/JointTrajectory")
+TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
+PLAN_TYPES = (SEQUENCE_TYPE, TRAJECTORY_TYPE)
 CLOCK_SKEW = 5.0  # s; stamps this far from the node's clock mean two clocks rather than a slow link
 
 
@@ -188,7 +196,8 @@ class PlanIntake:
         self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
         self._commands, self._problems, self._next_ns = commands, problems, next_ns
         joints = tuple(joint for source in config.streams.actions for joint in source.joints)
-        self._joints = joints if len(joints) == self._action.dim else self._action.names
+        joints = joints if len(joints) == self._action.dim else self._action.names
+        self._reader = ActionReader(ActionSource(topic="plan", joints=joints))
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -197,7 +206,7 @@ class PlanIntake:
                 values = sequence_actions(msg, self._action.dim, "plan")
                 stamps = sequence_stamps(msg, self._next_ns(), self._step_ns, name="plan")
             else:
-                values = trajectory_actions(msg, self._action.dim, names=self._joints, name="plan")
+                values = trajectory_actions(msg, self._action.dim, names=self._joints_of(msg), name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
             far = self._known.far(values, "plan")
             self._commands.set_plan(stamps, values)
@@ -206,6 +215,18 @@ class PlanIntake:
             return
         self._problems.solved("plan")
         report_range("plan", far, self._problems)
+
+    def _joints_of(self, msg: Any) -> Sequence[str]:
+        """By which joints a trajectory is read: those of the checkpoint, or of the first one that names as many."""
+        if not self._reader.joints and len(msg.joint_names) != self._action.dim:
+            return ()
+        try:
+            return self._reader.joints_of(msg, default_fields(TRAJECTORY_TYPE))
+        except OtherJointsError as error:
+            raise OtherJointsError(
+                f"expected the joints {listed(self._reader.joints)}, in any order, got {listed(joint_names(msg))}; "
+                "put the names of the commands' joints into joint_names"
+            ) from error
 
 
 def report_range(name: str, far: str, problems: Problems) -> None:
