@@ -20,6 +20,7 @@ from dd_ros.config import ActionSource
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import TRAJECTORY_TYPE, ActionIntake, ImageIntake, PlanIntake
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
@@ -71,10 +72,11 @@ class Side:
         parts = (predictor, self.commands, self.output, self.problems, self.statistics, parameters)
         self.worker = Worker(*parts)
         config, clock = predictor.config, Time()
+        self.clocks = Clocks(clock, self.problems)
         known = TrainedRange.of(config.action, config.streams.actions)
         self.images = ImageIntake(
             rate_hz=config.streams.rate_hz, worker=self.worker, commands=self.commands, problems=self.problems,
-            statistics=self.statistics, time=clock,
+            statistics=self.statistics, clocks=self.clocks,
         )  # fmt: skip
         (source,) = config.streams.actions
         self.actions = self.action_intake(source.model_copy(update={"fields": ("position[0:2]",)}), known)
@@ -86,7 +88,7 @@ class Side:
     def action_intake(self, source: ActionSource, known: TrainedRange) -> ActionIntake:
         return ActionIntake(
             name="action", number=0, source=source, known=known, commands=self.commands, problems=self.problems,
-            time=Time(),
+            clocks=self.clocks,
         )  # fmt: skip
 
     def step(self, k: int, *values: float) -> None:
