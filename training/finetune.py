@@ -16,6 +16,7 @@ import torch
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
+from dd_ros.data.split import SplitRule
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.predictor import Predictor
@@ -45,6 +46,7 @@ def finetune(
     config: Path | None = None,
     max_minutes: float = 60.0,
     shift: float = Augment().shift,
+    split: SplitRule | None = None,
     start: float | None = None,
 ) -> None:
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
@@ -62,6 +64,7 @@ def finetune(
         max_minutes: time for everything, from ``start`` to the finished card. Where that cannot be, the user is
             told at once what the least is. A recipe's stages take their own time.
         shift: as in ``augment.Augment``; a recipe has its own.
+        split: which bags are for validation; None is the recipe's rule.
         start: when the command began, by ``time.monotonic``; None is now.
 
     Raises:
@@ -76,7 +79,7 @@ def finetune(
         found, image_topic, sources, problems=problems, watch=lambda bags: progress(bags, "looking at bags")
     )
     work = claim(out)
-    recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift)
+    recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift, split=split)
     plan = Plan(
         bags=tuple(str(bag.resolve()) for bag in found),
         init=init,
@@ -87,6 +90,8 @@ def finetune(
     kept = kept_plan(work, plan)
     if kept and config and kept.recipe != plan.recipe:
         raise InputError(f"{work}: holds a run with another recipe than {config}; {GO_ON}")
+    if kept and kept.recipe.split != plan.recipe.split:
+        raise InputError(f"{work}: holds a run with other bags for validation; {GO_ON}")
     run = Run((kept or plan).recipe, found, work=work, problems=problems)
     model = run.fresh()
     adopt(model, weights)
@@ -169,12 +174,14 @@ def recipe_for(
     given: Recipe | None,
     minutes: float,
     shift: float,
+    split: SplitRule | None,
 ) -> Recipe:
-    """The ``given`` recipe of the user, or else the default one for ``settings``, with these streams."""
+    """The ``given`` recipe of the user, or else the default one for ``settings``, with these streams and this split."""
+    rule = {"split": split} if split else {}
     if given:
-        return given.model_copy(update={"name": name, "streams": streams})
+        return given.model_copy(update={"name": name, "streams": streams, **rule})
     recipe = default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
-    return recipe.model_copy(update={"augment": Augment(shift=shift)})
+    return recipe.model_copy(update={"augment": Augment(shift=shift), **rule})
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:

@@ -94,6 +94,19 @@ class ActionReader:
         except InputError as error:
             raise with_cure(error, msg) from error
 
+    def joints_of(self, msg: Any, fields: Sequence[str]) -> tuple[str, ...]:
+        """The joints that positions in ``fields`` mean, of which ``msg`` has all; empty where none are named.
+
+        Raises:
+            OtherJointsError: the message is of other joints.
+        """
+        there = joint_names(msg)
+        self._look_at_joints(there, fields, by_position=True)
+        if not set(self.joints) <= set(there):
+            raise self._other(there)
+        self._refused = 0
+        return self.joints
+
     def _look_at_joints(self, there: tuple[str, ...], fields: Sequence[str], *, by_position: bool) -> None:
         """Learn the joints of the first message; OtherJointsError for one that cannot be read by their names."""
         if not by_position or there == self.joints:

@@ -86,8 +86,15 @@ def trend(received: NDArray[np.int64], ahead: NDArray[Any]) -> Lag:
     parts = np.array_split(np.arange(len(received)), min(BLOCKS, max(1, len(received) // LEAST)))
     times = np.array([np.median(received[part] - received[0]) for part in parts])
     medians = np.array([np.median(ahead[part]) for part in parts])
-    middle, span = float(np.median(ahead)), float(received[-1] - received[0])
-    if len(parts) < 4 or span <= 0:
+    return line(times, medians, float(np.median(ahead)), float(received[-1] - received[0]))
+
+
+def line(
+    times: NDArray[np.float64], medians: NDArray[np.float64], middle: float, span: float | None = None
+) -> Lag:
+    """Drift and jumps of ``medians`` (ns) at ``times`` (ns, from 0) around ``middle``, over a ``span`` (default: theirs)."""
+    span = float(times[-1]) if span is None else span
+    if len(times) < 4 or span <= 0:
         return Lag(middle, jumped_ns=float(np.ptp(medians)))
     slope = steady_slope(times, medians)
     rest = medians - slope * times

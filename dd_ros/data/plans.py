@@ -69,7 +69,9 @@ def sequence_stamps(msg: Any, start_ns: int, step_ns: int, *, name: str) -> NDAr
 
 
 def trajectory_actions(msg: Any, dim: int, *, names: Sequence[str], name: str) -> NDArray[np.float64]:
-    """Positions of a JointTrajectory, [points, dim]; picked by joint name where all ``names`` are there.
+    """Positions of a JointTrajectory, [points, dim]; picked by joint name in the order ``names``, all of which are there.
+
+    Without ``names`` they are taken as they stand.
 
     Raises:
         InputError: no points or more than MOST_ACTIONS, points of another dimension, NaN or infinity.
@@ -77,8 +79,7 @@ def trajectory_actions(msg: Any, dim: int, *, names: Sequence[str], name: str) -
     if not msg.points:
         raise InputError(f"{name}: expected at least one trajectory point, got none")
     check_count(len(msg.points), name)
-    known = bool(names) and set(names) <= set(msg.joint_names)
-    expected = len(msg.joint_names) if known else dim
+    expected = len(msg.joint_names) if names else dim
     for index, point in enumerate(msg.points):
         if len(point.positions) != expected:
             raise InputError(
@@ -87,7 +88,7 @@ def trajectory_actions(msg: Any, dim: int, *, names: Sequence[str], name: str) -
     values = np.array([point.positions for point in msg.points], np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{name}: expected finite positions, got NaN or infinity")
-    return values[:, [msg.joint_names.index(joint) for joint in names]] if known else values
+    return values[:, [msg.joint_names.index(joint) for joint in names]] if names else values
 
 
 def trajectory_stamps(msg: Any, start_ns: int) -> NDArray[np.int64]:

@@ -31,6 +31,9 @@ from dd_ros.data.storage import check_counts, foreign, listed_files, unpacked
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
+# Types of which a damaged definition may lack what is read of them without asking.
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+HEADER = ("std_msgs/msg/Header", "builtin_interfaces/msg/Time")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -63,11 +66,23 @@ class Record:
                 f"{self.topic}: not a decodable {self.msgtype} (no definition of it in the bag; where its package is "
                 "installed, `ros2 bag convert` to mcap adds it)"
             )
+        fixed = (self.msgtype,) if self.msgtype in IMAGES else ()
+        for name in (*fixed, *(HEADER if "header" in field_names(types, self.msgtype) else ())):
+            if field_names(types, name) not in ([], field_names(standard_types(), name)):
+                raise InputError(
+                    f"{self.topic}: not a decodable {self.msgtype} (the bag's definition of {name} has other fields than "
+                    "those of ROS 2: the bag is damaged, or its writer is wrong)"
+                )
         try:
             return types.deserialize_cdr(self.raw, self.msgtype)
         except Exception as error:  # bytes may be anything, and the decoder checks little
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self.topic}: not a decodable {self.msgtype} ({reason})") from error
+
+
+def field_names(types: Typestore, msgtype: str) -> list[str]:
+    """Names of the fields that ``types`` gives a message type, in order; none where it does not know the type."""
+    return [field[0] for field in types.fielddefs[msgtype][1]] if msgtype in types.fielddefs else []
 
 
 def modern(msgtype: str) -> str:

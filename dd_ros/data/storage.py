@@ -12,10 +12,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 import zstandard
 
+from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.yaml_files import load_yaml
 
 FILES = (".mcap", ".db3")
 METADATA = "metadata.yaml"
@@ -46,12 +47,12 @@ def storage_files(bag: Path) -> list[Path]:
 
 
 def metadata(bag: Path) -> dict[str, Any]:
-    """What metadata.yaml says of a recording; raises what reading it may raise."""
-    about = yaml.safe_load((bag / METADATA).read_text())["rosbag2_bagfile_information"]
+    """What metadata.yaml says of a recording; raises METADATA_ERRORS."""
+    about = load_yaml(bag / METADATA)["rosbag2_bagfile_information"]
     return {**about, "relative_file_paths": [Path(name).name for name in about["relative_file_paths"]]}
 
 
-METADATA_ERRORS = (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError)
+METADATA_ERRORS = (InputError, ValueError, TypeError, KeyError)
 
 
 def listed_files(bag: Path, problems: Report) -> list[Path]:
@@ -59,17 +60,18 @@ def listed_files(bag: Path, problems: Report) -> list[Path]:
     there = storage_files(bag)
     if bag.is_file():
         return [bag]
-    try:
-        names = metadata(bag)["relative_file_paths"]
-    except FileNotFoundError:
+    if not (bag / METADATA).exists():
         problems.add(
             bag, f"has no {METADATA}: not closed by its recorder, or copied without", "all files are read"
         )
         return there
+    try:
+        names = metadata(bag)["relative_file_paths"]
     except METADATA_ERRORS as error:
+        why = str(error).removeprefix(f"{bag / METADATA}: ") if isinstance(error, InputError) else ""
         problems.add(
             bag,
-            f"not closed properly or damaged ({METADATA}: {type(error).__name__})",
+            f"not closed properly or damaged ({METADATA}: {why or type(error).__name__})",
             "read as far as it goes",
         )
         return there

@@ -8,49 +8,32 @@ message is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from dd_ros.config import ActionSource, CheckpointConfig
-from dd_ros.data.action_reader import ActionReader
-from dd_ros.data.actions import OtherJointsError, field_value, fields_for, stamp_ns
+from dd_ros.data.action_reader import ActionReader, listed
+from dd_ros.data.actions import (
+    OtherJointsError,
+    default_fields,
+    field_value,
+    fields_for,
+    joint_names,
+    stamp_ns,
+)
 from dd_ros.data.clocks import JUMP_NS
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import sequence_actions, sequence_stamps, trajectory_actions, trajectory_stamps
 from dd_ros.data.steps import StepClock
 from dd_ros.data.trained import SLICE, TrainedRange
 from dd_ros.errors import InputError
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Worker
 
 SEQUENCE_TYPE = "dd_ros_msgs/msg/ActionSequence"
-PLAN_TYPES = (SEQUENCE_TYPE, "trajectory_msgs/msg/JointTrajectory")
-CLOCK_SKEW = 5.0  # s; stamps this far from the node's clock mean two clocks rather than a slow link
-
-
-class Time(Protocol):
-    """The clock of whoever listens."""
-
-    def now_ns(self) -> int:
-        """Its time in nanoseconds."""
-        ...
-
-    def simulated(self) -> bool:
-        """Whether it follows /clock."""
-        ...
-
-
-def same_clock(name: str, stamp: int, time: Time, *, problems: Problems) -> bool:
-    """Whether ``stamp`` (ns) is of the clock ``time``; a problem of the input ``name`` if not."""
-    skew = (time.now_ns() - stamp) / 1e9
-    if abs(skew) < CLOCK_SKEW:
-        return True
-    text = (
-        f"expected stamps of this node's clock, got stamps {abs(skew):.1f} s "
-        f"{'behind' if skew > 0 else 'ahead of'} it (use_sim_time is {str(time.simulated()).lower()})"
-    )
-    problems.report(f"{name} time", text, Level.WARN, kind="skew")
-    return False
+TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
+PLAN_TYPES = (SEQUENCE_TYPE, TRAJECTORY_TYPE)
 
 
 class ImageIntake:
@@ -60,7 +43,7 @@ class ImageIntake:
         rate_hz: model steps per second.
         worker, commands: where images go, and what a clock that is reset empties as well.
         problems, statistics: where to report.
-        time: the node's clock.
+        clocks: the node's clock, and what stamps are compared with.
 
     Attributes:
         bytes: length of the newest image's data.
@@ -68,10 +51,10 @@ class ImageIntake:
 
     def __init__(
         self, *, rate_hz: float, worker: Worker, commands: Commands, problems: Problems, statistics: Statistics,
-        time: Time,
+        clocks: Clocks,
     ):  # fmt: skip
         self.bytes = self._same = 0
-        self._clock, self._time = StepClock(rate_hz), time
+        self._clock, self._clocks = StepClock(rate_hz), clocks
         self._worker, self._commands = worker, commands
         self._problems, self._statistics = problems, statistics
 
@@ -85,10 +68,11 @@ class ImageIntake:
         self.bytes = len(msg.data)
         stamp = stamp_ns(msg)
         if stamp is None:
-            stamp = self._time.now_ns()
+            stamp = self._clocks.time.now_ns()
+            self._clocks.without_stamp("image")
             text = "expected a time stamp in the header, got 0; the time of arrival is used"
             self._problems.report("image time", text, Level.WARN)
-        elif self._in_order(stamp) and same_clock("image", stamp, self._time, problems=self._problems):
+        elif self._in_order(stamp) and self._clocks.same("image", stamp):
             self._problems.solved("image time")
         if self._clock.went_back(stamp):
             back = ((self.newest_ns or stamp) - stamp) / 1e9
@@ -102,6 +86,7 @@ class ImageIntake:
         self._problems.note("image reset", f"{why}; started anew")
         self._statistics.add("resets")
         self._clock.restart()
+        self._clocks.restart()
         self._commands.on_time_jump(stamp)
         self._worker.rewind()
 
@@ -130,27 +115,30 @@ class ActionIntake:
         known: what the checkpoint knows of these values.
         commands: where they go.
         problems: where to report.
-        time: the node's clock.
+        clocks: the node's clock, and what stamps are compared with.
     """
 
     def __init__(
         self, *, name: str, number: int, source: ActionSource, known: TrainedRange, commands: Commands,
-        problems: Problems, time: Time,
+        problems: Problems, clocks: Clocks,
     ):  # fmt: skip
         self._name, self._number, self._source, self._known = name, number, source, known
         self._reader = ActionReader(source)
-        self._commands, self._problems, self._time = commands, problems, time
+        self._commands, self._problems, self._clocks = commands, problems, clocks
         self._heard, self._unused = False, ""
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
         stamp = stamp_ns(msg)
-        if stamp is not None and same_clock(self._name, stamp, self._time, problems=self._problems):
+        begins = kind == TRAJECTORY_TYPE  # its stamp says when its commands begin, which may be later
+        if stamp is None:
+            self._clocks.without_stamp(self._name)
+        elif self._clocks.same(self._name, stamp, arrives=not begins):
             self._problems.solved(f"{self._name} time")
         try:
             command = self._reader.read(msg, kind)
             far = self._known.far(command.values, "action")
-            self._commands.push(stamp or self._time.now_ns(), command, self._number)
+            self._commands.push(stamp or self._clocks.time.now_ns(), command, self._number)
             self._heard = True
         except InputError as error:
             if isinstance(error, OtherJointsError) and self._heard and not self._reader.ambiguous:
@@ -188,7 +176,8 @@ class PlanIntake:
         self._action, self._step_ns = config.action, round(1e9 / config.streams.rate_hz)
         self._commands, self._problems, self._next_ns = commands, problems, next_ns
         joints = tuple(joint for source in config.streams.actions for joint in source.joints)
-        self._joints = joints if len(joints) == self._action.dim else self._action.names
+        joints = joints if len(joints) == self._action.dim else self._action.names
+        self._reader = ActionReader(ActionSource(topic="plan", joints=joints))
 
     def take(self, msg: Any, kind: str, topic: str) -> None:
         """Take in a message of type ``kind`` that came on ``topic``."""
@@ -197,7 +186,7 @@ class PlanIntake:
                 values = sequence_actions(msg, self._action.dim, "plan")
                 stamps = sequence_stamps(msg, self._next_ns(), self._step_ns, name="plan")
             else:
-                values = trajectory_actions(msg, self._action.dim, names=self._joints, name="plan")
+                values = trajectory_actions(msg, self._action.dim, names=self._joints_of(msg), name="plan")
                 stamps = trajectory_stamps(msg, self._next_ns())
             far = self._known.far(values, "plan")
             self._commands.set_plan(stamps, values)
@@ -206,6 +195,18 @@ class PlanIntake:
             return
         self._problems.solved("plan")
         report_range("plan", far, self._problems)
+
+    def _joints_of(self, msg: Any) -> Sequence[str]:
+        """By which joints a trajectory is read: those of the checkpoint, or of the first one that names as many."""
+        if not self._reader.joints and len(msg.joint_names) != self._action.dim:
+            return ()
+        try:
+            return self._reader.joints_of(msg, default_fields(TRAJECTORY_TYPE))
+        except OtherJointsError as error:
+            raise OtherJointsError(
+                f"expected the joints {listed(self._reader.joints)}, in any order, got {listed(joint_names(msg))}; "
+                "put the names of the commands' joints into joint_names"
+            ) from error
 
 
 def report_range(name: str, far: str, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from dd_ros.data.actions import DEFAULT_FIELDS
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import PLAN_TYPES, ActionIntake, ImageIntake, PlanIntake
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
@@ -47,7 +48,7 @@ def action_sources(chosen: str, config: CheckpointConfig) -> tuple[ActionSource,
 
 
 class NodeTime:
-    """The node's clock, as ``live.intake.Time`` wants it."""
+    """The node's clock, as ``live.clocks.Time`` wants it."""
 
     def __init__(self, node: Node):
         self._node = node
@@ -81,9 +82,10 @@ class Inputs:
         self._matched = self._unmatched = 0
         self._cure = f"start the camera driver with {profile_variable()}={shared_file('config/fastdds.xml')}"
         self._time = NodeTime(node)
+        self._clocks = Clocks(self._time, problems)
         self.images = ImageIntake(
             rate_hz=self._rate_hz, worker=worker, commands=commands, problems=problems, statistics=statistics,
-            time=self._time,
+            clocks=self._clocks,
         )  # fmt: skip
         sources = action_sources(settings.action_topic, config)
         self._actions = ["action", *(f"action_{number}" for number in range(2, len(sources) + 1))]
@@ -121,7 +123,7 @@ class Inputs:
         types = dict.fromkeys([*own, *DEFAULT_FIELDS])
         intake = ActionIntake(
             name=name, number=number, source=source, known=known, commands=self._commands,
-            problems=self._problems, time=self._time,
+            problems=self._problems, clocks=self._clocks,
         )  # fmt: skip
         return Input(
             self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH,

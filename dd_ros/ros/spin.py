@@ -8,14 +8,17 @@ its threads, then the executor, then the node, then ROS.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -55,22 +58,39 @@ def run_until_signalled(
             None: they end it.
 
     Returns:
-        Exit status: that of ``stop``; 2 for bad input or a bad parameter, with one line on stderr saying which.
+        Exit status: that of ``stop``; 2 for bad input, a bad parameter, or where ROS cannot start the node, with one
+        line on stderr saying why.
     """
     with noted() as ending:
-        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
-        freed = clear_dead_segments()
-        if freed:
-            get_logger(name).info(
-                f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
-            )
         try:
+            with _told():
+                rclpy.init(
+                    args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+                )
+            freed = clear_dead_segments()
+            if freed:
+                get_logger(name).info(
+                    f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
+                )
             return _run(kind, ending, start=start, stop=stop, over=over, failed=failed)
         except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
         finally:
             rclpy.try_shutdown()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What ROS says when it cannot start, as InputError of one line that says what to do."""
+    try:
+        yield
+    except rclpy_implementation.RCLError as error:
+        if os.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true":
+            cure = "ROS_SECURITY_ENABLE is true: see docs/security.md for what that needs, or unset it"
+        else:
+            cure = "check the ROS arguments, ROS_DOMAIN_ID and RMW_IMPLEMENTATION"
+        raise InputError(f"ROS does not start: {' '.join(str(error).split())}; {cure}") from error
 
 
 def _run(
@@ -82,7 +102,9 @@ def _run(
     over: Callable[[N], bool],
     failed: Callable[[N, Exception], None] | None,
 ) -> int:
-    node, executor = kind(), SingleThreadedExecutor()
+    with _told():
+        node = kind()
+    executor = SingleThreadedExecutor()
 
     def turn(seconds: float) -> None:
         try:

@@ -22,6 +22,7 @@ from dd_ros.data.commands import Commands
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
 from dd_ros.report import Report
@@ -173,12 +174,13 @@ def test_points_out_of_order_are_refused() -> None:
 @pytest.fixture
 def live() -> tuple[Callable[[Any, str], None], Commands, list[str]]:
     said: list[str] = []
+    time = SimpleNamespace(now_ns=lambda: START, simulated=lambda: False)
+    problems = Problems(lambda level, text: said.append(text))
     commands, trained = Commands([2]), ActionSpec(dim=2, mean=(0.0, 0.0), std=(10.0, 10.0))
     intake = ActionIntake(
         name="action", number=0, source=ActionSource(topic="/action"), commands=commands,
         known=TrainedRange.of(trained, [ActionSource(topic="/action")]),
-        problems=Problems(lambda level, text: said.append(text)),
-        time=SimpleNamespace(now_ns=lambda: START, simulated=lambda: False),
+        problems=problems, clocks=Clocks(time, problems),
     )  # fmt: skip
     return lambda message, kind: intake.take(message, kind, "/action"), commands, said
 

@@ -73,6 +73,17 @@ def test_messages_of_unknown_types_do_not_matter(tmp_path: Path, storage: str) -
         read_episodes(bag, SPEC.model_copy(update={"actions": parse_actions(["/own.x"])}))
 
 
+@pytest.mark.parametrize("name", [b"width", b"stamp"])
+def test_a_damaged_definition_is_named(tmp_path: Path, name: bytes) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(5))
+    (file,) = bag.glob("*.mcap")
+    file.write_bytes(file.read_bytes().replace(b" " + name, b" " + name[::-1]))
+    problems = Report()
+    with pytest.raises(InputError, match=str(bag)) as caught:
+        read_episodes(bag, SPEC, problems)
+    assert "has other fields than those of ROS 2" in " ".join([str(caught.value), *problems])
+
+
 def count_of(bag: Path) -> int:
     return sum(topic.count for topic in inspect_bag(bag).topics)
 

@@ -7,6 +7,7 @@ import base64
 import json
 import shutil
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,26 @@ def test_a_ros_1_bag_is_named_with_the_cure(tmp_path: Path) -> None:
             InputError, match=r"drive\.bag: is a ROS 1 bag.* `rosbags-convert --src .*drive\.bag --dst"
         ):
             find_bags([path])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ("[" * 100_000, "at most 32 levels"),
+        ("# " + "x" * (5 << 20), "at most 4 MiB"),
+        ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+            f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefgh")
+        ), "at most 200000 values"),
+        ("rosbag2_bagfile_information: [1, 2]", "TypeError"),
+        ("a: b: c", "is not YAML"),
+    ],
+)  # fmt: skip
+def test_metadata_beyond_the_limits_is_one_line(tmp_path: Path, metadata: str, reason: str) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(20))
+    (bag / "metadata.yaml").write_text(metadata)
+    problems = Report()
+    assert commands_of(bag, problems) == list(range(20))
+    (line,) = problems
+    assert line.startswith(f"{bag}: ")
+    assert reason in line
+    assert "\n" not in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ import pytest
 from random_messages import RandomMessages, type_name
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
-from dd_ros.live.intake import ActionIntake, ImageIntake, PlanIntake
+from dd_ros.live.clocks import Clocks
+from dd_ros.live.intake import TRAJECTORY_TYPE, ActionIntake, ImageIntake, PlanIntake
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
@@ -72,10 +74,11 @@ class Side:
             settings=parameters,
         )  # fmt: skip
         config, clock = predictor.config, Time()
+        self.clocks = Clocks(clock, self.problems)
         known = TrainedRange.of(config.action, config.streams.actions)
         self.images = ImageIntake(
             rate_hz=config.streams.rate_hz, worker=self.worker, commands=self.commands, problems=self.problems,
-            statistics=self.statistics, time=clock,
+            statistics=self.statistics, clocks=self.clocks,
         )  # fmt: skip
         (source,) = config.streams.actions
         self.actions = self.action_intake(source.model_copy(update={"fields": ("position[0:2]",)}), known)
@@ -87,7 +90,7 @@ class Side:
     def action_intake(self, source: ActionSource, known: TrainedRange) -> ActionIntake:
         return ActionIntake(
             name="action", number=0, source=source, known=known, commands=self.commands, problems=self.problems,
-            time=Time(),
+            clocks=self.clocks,
         )  # fmt: skip
 
     def step(self, k: int, *values: float) -> None:
@@ -226,6 +229,52 @@ def test_values_picked_by_name_or_one_by_one_are_not(side: Side, predictor: Pred
     data = Float64MultiArray(data=[0.1, 0.2, 0.3, 0.4, 0.5])
     side.action_intake(single, known).take(data, type_name(data), "/action")
     assert side.said == []
+
+
+def trajectory(names: Sequence[str], values: Sequence[float]) -> JointTrajectory:
+    header = header_at(NOW * 10**9, "")
+    return JointTrajectory(header=header, joint_names=names, points=[JointTrajectoryPoint(positions=values)])
+
+
+def plan_intake(
+    side: Side, predictor: Predictor, *names: str
+) -> Callable[[Sequence[str], Sequence[float]], str]:
+    """A function that takes in a plan and gives the commands in force, or why it is refused."""
+    action = predictor.config.action.model_copy(update={"names": names})
+    intake = PlanIntake(
+        config=predictor.config.model_copy(update={"action": action}), commands=side.commands,
+        known=TrainedRange.of(action, predictor.config.streams.actions), problems=side.problems, next_ns=lambda: 0,
+    )  # fmt: skip
+
+    def take(joints: Sequence[str], values: Sequence[float]) -> str:
+        before = side.problems.times("plan")
+        intake.take(trajectory(joints, values), TRAJECTORY_TYPE, "/plan")
+        if side.problems.times("plan") > before:
+            return next(p.text for p in side.problems.current("plan") if p.open)
+        planned = side.commands.ahead(NOW * 10**9 - STEP, STEP, 1, hold=False)
+        assert planned is not None
+        return str([round(float(value), 3) for value in planned[0]])
+
+    return take
+
+
+def test_a_plan_is_read_by_the_checkpoints_joints_or_refused(side: Side, predictor: Predictor) -> None:
+    take = plan_intake(side, predictor, "x", "y")
+    assert take(["y", "x"], [0.1, 0.2]) == "[0.2, 0.1]"
+    assert take(["z", "x", "y"], [0.5, 0.1, 0.2]) == "[0.1, 0.2]"
+    refused = "expected the joints x, y, in any order, got {}; put the names of the commands' joints into joint_names"
+    for joints, named in ((["a", "b"], "a, b"), ([], "no names"), (["x", "x"], "x, x")):
+        assert take(joints, [0.1, 0.2]).startswith(refused.format(named))
+
+
+def test_without_known_joints_the_first_plan_names_them(side: Side, predictor: Predictor) -> None:
+    take = plan_intake(side, predictor)
+    assert take([], [0.1, 0.2]) == "[0.1, 0.2]"
+    assert "expected 2 positions" in take(["a", "b", "c"], [0.1, 0.2, 0.3])
+    assert take(["a", "b"], [0.3, 0.4]) == "[0.3, 0.4]"
+    assert take(["b", "a"], [0.3, 0.4]) == "[0.4, 0.3]"
+    assert take(["b", "c"], [0.3, 0.4]).startswith("expected the joints a, b, in any order, got b, c; put")
+    assert take([], [0.3, 0.4]).startswith("expected the joints a, b, in any order, got no names; put")
 
 
 def test_texts_of_one_kind_are_one_line(side: Side) -> None:

@@ -19,6 +19,7 @@ from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import ActionIntake, ImageIntake
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
@@ -74,9 +75,10 @@ def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: i
     values = PredictorParameters(hold_last_action=False, action_wait=0.0)
     worker = Worker(predictor, commands, Nowhere(), problems=problems, statistics=statistics, settings=values)
     clock = Stopped()
+    clocks = Clocks(clock, problems)
     images = ImageIntake(
         rate_hz=predictor.config.streams.rate_hz, worker=worker, commands=commands, problems=problems,
-        statistics=statistics, time=clock,
+        statistics=statistics, clocks=clocks,
     )  # fmt: skip
     actions = ActionIntake(
         name="action",
@@ -85,7 +87,7 @@ def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: i
         known=TrainedRange.of(predictor.config.action, (SOURCE,)),
         commands=commands,
         problems=problems,
-        time=clock,
+        clocks=clocks,
     )
     count = 0
     for topic, kind, stamp, message in messages:

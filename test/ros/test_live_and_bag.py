@@ -22,6 +22,7 @@ from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.engine import Chunk
+from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
@@ -167,7 +168,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
             ),
             commands=commands,
             problems=problems,
-            time=NodeTime(node),
+            clocks=Clocks(NodeTime(node), problems),
         )
         for number, source in enumerate(sources)
     ]

@@ -10,10 +10,12 @@ import pytest
 import rclpy
 from lifecycle_msgs.msg import State
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 
 from dd_ros.errors import InputError
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.node import main
+from dd_ros.ros.spin import run_until_signalled
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,39 @@ def test_bad_parameters(
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("predictor: ")]
     assert len(lines) == 1
     assert all(word in lines[0] for word in words), lines[0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "words"),
+    [
+        ({"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}, [], ["docs/security.md"]),
+        ({}, ["--ros-args", "-r", "image"], ["remap rule: '-r image'", "ROS arguments"]),
+    ],
+)
+def test_where_ros_does_not_start_one_line_says_why(
+    environment: dict[str, str],
+    arguments: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 2
+    error = capfd.readouterr().err
+    (line,) = (line for line in error.splitlines() if line.startswith("predictor: ROS does not start: "))
+    assert all(word in line for word in words), line
+    assert "Traceback" not in error
+
+
+def test_where_ros_does_not_make_the_node_one_line_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    def kind() -> Node:
+        return rclpy.create_node("refused", cli_args=["--ros-args", "-r", "image"])
+
+    assert run_until_signalled("refused", kind, [], start=lambda node: None, stop=lambda node: 0) == 2
+    error = capfd.readouterr().err
+    assert error.splitlines()[-1].startswith("refused: ROS does not start: ")
+    assert "Traceback" not in error
 
 
 class Fragile(ManagedNode):

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from dd_ros.config import parse_actions
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
-from dd_ros.data.split import split
+from dd_ros.data.split import SplitRule, split
 from dd_ros.data.survey import inspect_bag
 from dd_ros.evaluation.evaluate import evaluate, write_json
 from dd_ros_training.finetune import finetune
@@ -50,6 +50,8 @@ def main(
 ) -> None:  # fmt: skip
     """Fine-tune on parts of BAGS and evaluate all on the same held-back bags."""
     training, validation = split(find_bags(bags))
+    # By name: the rule by numbers goes by a bag's position among all where it has none, and here they get fewer.
+    rule = SplitRule(validation=tuple(bag.name for bag in validation))
     rows = []
     for wanted in sorted(minutes):
         part, got = first_minutes(training, image_topic=image_topic, actions=actions, wanted=wanted)
@@ -61,6 +63,7 @@ def main(
             out=checkpoint,
             init=init,
             max_minutes=max_minutes,
+            split=rule,
         )
         figures = evaluate(
             checkpoint, validation, json_path=out / f"minutes_{wanted:g}.json", max_windows=max_windows
