@@ -34,7 +34,7 @@ class Reference(NamedTuple):
     coarse: Tensor
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block: depthwise 5x5, then two 1x1 layers (after ConvNeXt)."""
 
     def __init__(self, width: int):
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 def blocks(count: int, width: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
 
 class Encoder(nn.Module):
