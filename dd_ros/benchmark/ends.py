@@ -37,6 +37,7 @@ WORK_SPAN = 0.5  # s after a node's appearance, first prediction, or a request, 
 BETWEEN_TWO = 0.05  # s between two signals to one node
 PATIENCE = 120.0  # s; a limit for broken code
 CANDIDATES = 256
+LAST_WORDS = 4000  # characters of the log of a node that ended badly
 POLL = 0.02  # s
 
 
@@ -55,13 +56,18 @@ class End(NamedTuple):
         plan: what it got.
         status: exit status; None where it had to be killed.
         seconds: from the signal to the end.
-        traceback: whether there is one in its log.
+        log: all it said.
     """
 
     plan: Plan
     status: int | None
     seconds: float
-    traceback: bool
+    log: str
+
+    @property
+    def traceback(self) -> bool:
+        """Whether there is one in its log."""
+        return "Traceback" in self.log
 
     @property
     def clean(self) -> bool:
@@ -72,7 +78,8 @@ class End(NamedTuple):
         state = "clean" if self.clean else "NOT CLEAN"
         return (
             f"{self.plan.number.name} {self.plan.delay:.2f} s into {self.plan.phase}: {state}, status {self.status}, "
-            f"{self.seconds:.2f} s" + (", traceback" if self.traceback else "")
+            f"{self.seconds:.2f} s"
+            + ("" if self.clean else f"; the end of its log:\n{self.log[-LAST_WORDS:]}")
         )
 
 
@@ -137,7 +144,7 @@ def _end(process: Process, plan: Plan, node: Remote, dim: int) -> End:
         process.send(plan.number)
     status = process.wait(PATIENCE)
     seconds = time.monotonic() - sent
-    return End(plan, status, seconds, "Traceback" in process.log.read_text(errors="replace"))
+    return End(plan, status, seconds, process.log.read_text(errors="replace"))
 
 
 def catches(process: Process, number: signal.Signals) -> bool:

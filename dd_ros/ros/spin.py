@@ -8,6 +8,7 @@ its threads, then the executor, then the node, then ROS.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import time
@@ -61,6 +62,7 @@ def run_until_signalled(
         Exit status: that of ``stop``; 2 for bad input, a bad parameter, or where ROS cannot start the node, with one
         line on stderr saying why.
     """
+    faulthandler.enable(sys.__stderr__ or sys.stderr)  # a crash in native code says where each thread was
     with noted() as ending:
         try:
             with _told():
