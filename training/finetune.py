@@ -28,7 +28,8 @@ from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
-from dd_ros_training.train import MOST_WINDOWS, STAGES, Run, adopt
+from dd_ros_training.run_stage import STAGES
+from dd_ros_training.train import MOST_WINDOWS, Run, adopt
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"

@@ -28,7 +28,8 @@ from dd_ros.settings import write_yaml
 from dd_ros_training import callbacks
 from dd_ros_training.finetune import finetune
 from dd_ros_training.recipe import Recipe
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.run_stage import STAGES
+from dd_ros_training.train import Run
 
 STEPS = 60  # of each stage
 CONFIG = tiny_config()

@@ -23,8 +23,9 @@ from dd_ros_training import callbacks
 from dd_ros_training.finetune import default_recipe, finetune
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run_stage import STAGES
 from dd_ros_training.stages.autoencoder import AutoencoderStage
-from dd_ros_training.train import STAGES, Run, adopt
+from dd_ros_training.train import Run, adopt
 
 CONFIG = tiny_config()
 
