@@ -183,3 +183,23 @@ def test_the_default_recipe_leaves_time_to_evaluate() -> None:
     recipe = default_recipe("x", CONFIG, 20.0)
     assert recipe.schedule == "2-1-1-1"
     assert sum(stage.minutes for stage in (recipe.autoencoder, recipe.teacher, recipe.distillation)) <= 18.0
+
+
+def test_training_begins_with_what_fits_of_another_robot(
+    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Its actions are its own; so is their layer where there are more of them or fewer."""
+    run = Run(tiny_recipe(2), find_bags([robot_bags]), work=tmp_path / "work")
+    settings, weights = load_checkpoint(tiny_checkpoint)
+    model = run.start_like(str(tiny_checkpoint))
+    assert run.config.action != settings.action
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0 / 3.0])
+def test_a_set_too_large_for_the_store_is_loaded(robot_bags: Path, tmp_path: Path, share: float) -> None:
+    recipe = tiny_recipe(2).model_copy(update={"store": share})
+    run = Run(recipe, find_bags([robot_bags]), work=tmp_path / "work")
+    assert (run.store is None) == (share == 0.0)
+    run.train(["autoencoder"])
+    assert (tmp_path / "work" / "autoencoder.pt").exists()
