@@ -272,12 +272,12 @@ def bench(
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
-    if (checkpoint is None) == (size is None):
+    if bool(checkpoint) == bool(size):
         raise click.UsageError("expected either --checkpoint or --size")
     from dd_ros.benchmark.latency import bench as run
     from dd_ros.benchmark.sizes import untrained
 
-    with untrained(size) if size else nullcontext(checkpoint) as measured:
+    with untrained(size) if size else nullcontext(checkpoint or "") as measured:
         run(measured, json_path, device=device, node=node, horizon=horizon)
 
 

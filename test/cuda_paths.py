@@ -86,11 +86,11 @@ def several(predictor: Predictor) -> Found:
 
 
 def last(predictor: Predictor) -> Found:
-    observe(predictor)
-    return [
-        (predictor.predict(actions(predictor), frames="last"), None),
-        (predictor.predict(actions(predictor)[0], frames="last"), None),
-    ]
+    found: Found = []
+    for plans in (actions(predictor), actions(predictor)[0]):
+        observe(predictor)
+        found.append((predictor.predict(plans, frames="last"), None))
+    return found
 
 
 def chunks(predictor: Predictor) -> Found:
