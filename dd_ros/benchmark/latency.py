@@ -225,12 +225,11 @@ def compare(ours: Predictor, stream: Stream, name: str, *, seconds: float) -> di
     schedule = preset(name, ours.chunk_frames, ours.horizon)
     rival = Stream(ours.with_schedule(schedule))
     passes = schedule.passes(ours.horizon)
-    cuda = ours.device.type == "cuda"
-    if cuda or passes <= 4 * ours.schedule.passes(
-        ours.horizon
-    ):  # minutes of teacher on a CPU need no warm-up
-        for _ in range(WARM_UP if cuda else 1):
+    if ours.device.type == "cuda":
+        for _ in range(2):  # it may capture graphs
             rival.run()
+    elif passes <= 4 * ours.schedule.passes(ours.horizon):  # minutes of teacher need no warm-up
+        rival.run()
     rival.observe()
     pairs = np.array(repeated(lambda: (*stream.run(), *rival.run()), PAIRED_RUNS, seconds))
     first, horizon, rival_first, rival_horizon = pairs.T
