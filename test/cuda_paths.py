@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dd_ros import Predictor
 from dd_ros.checkpoint import load_checkpoint
 from dd_ros.diffusion.schedule import preset
-from dd_ros.engine import Chunk, Rollouts
+from dd_ros.predictions import Chunk, Rollouts
 
 Images = NDArray[np.uint8]
 Found = list[tuple[Images | None, NDArray[np.float32] | None]]  # frames and uncertainty, whichever there is
