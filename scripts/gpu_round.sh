@@ -85,7 +85,7 @@ main() { # a function, so that the script may be changed while it runs
   # limited SECONDS COMMAND...: asked to end when the time is up, made to 15 s later.
   limited() { env --default-signal=INT timeout --signal=INT --kill-after=15 "$@"; }
   round() { "$python" -m dd_ros_training.experiments.gpu_round "$@"; }
-  minutes_of() { "$python" -c "print(max(0.1, ($1 - 10) / 60))"; } # with time to end by itself
+  minutes_of() { "$python" -c "print(max(0.1, ($1 - 15) / 60))"; } # with time to end by itself
 
   site=$scratch/site
   mkdir -p "$site"
@@ -126,5 +126,4 @@ main() { # a function, so that the script may be changed while it runs
   cat "$out/table.md" 2>/dev/null
 }
 
-main "$@"
-exit 0
+main "$@"; exit 0
