@@ -301,8 +301,9 @@ class Predictor:
         schedule, noise = self.schedule, self._noise()
         count = schedule.chunks(self.horizon)
         batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
-        for first in range(0, len(actions), batch):
-            part = actions[first : first + batch]
+        at_once = min(at_once, batch)
+        for first in range(0, len(actions), at_once):
+            part = actions[first : first + at_once]
             chunks: list[Decoded] = []
             for chunk in self._engine.chunks(
                 part, noise=noise, context=context, schedule=schedule, frames=frames, batch=batch
