@@ -147,8 +147,8 @@ def test_batches_are_filled_up_or_run_in_parts(
 
 def test_nothing_is_recorded_once_all_is_warm(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = recorded_from_now_on(monkeypatch)
-    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)
-    predictor.warm_up([16])
+    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1, batches=[16])
+    predictor.warm_up(all_batches=True)
     recorded = fake.recorded
     observe(predictor, 0, 1, 3, 12)
     request = predictor.rollouts_by_chunk(
@@ -198,7 +198,7 @@ def test_batches_that_do_not_fit_are_left_out_with_a_word(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = recorded_from_now_on(monkeypatch)
-    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)
+    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1, batches=[16])
     observe(predictor, 0)
     record = fake.record
 
@@ -211,7 +211,7 @@ def test_batches_that_do_not_fit_are_left_out_with_a_word(
     with pytest.warns(
         RuntimeWarning, match="batches of 16 rollouts do not fit into the memory of cpu: parts of 1 at most"
     ):
-        predictor.warm_up([16])
+        predictor.warm_up(all_batches=True)
     observe(predictor, 0)
     assert predictor.predict(CANDIDATES[:3]).shape == (3, 8, 32, 48, 3)
     monkeypatch.setattr(predictor._engine, "batches", ())
