@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.device import prepare_for_inference
 from dd_ros.diffusion.schedule import preset
 from dd_ros.predictions import Chunk, Rollouts
 
@@ -26,11 +27,9 @@ CANDIDATES = 3
 
 
 def load(checkpoint: str, device: str, dtype: torch.dtype) -> Predictor:
-    """A predictor whose matrix products are in ``dtype``; with the device's own it is as ``Predictor.load`` makes it."""
+    """As ``Predictor.load``, with matrix products in ``dtype``."""
     config, model = load_checkpoint(checkpoint)
-    if dtype == torch.bfloat16:
-        return Predictor.load(checkpoint, device)
-    return Predictor(config, model.to(device).eval(), dtype=dtype)
+    return Predictor(config, prepare_for_inference(model.to(device), dtype), dtype=dtype)
 
 
 @cache
