@@ -58,7 +58,7 @@ def orthogonalised(
     a, b, c = coefficients
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices.bfloat16() if wide else matrices.bfloat16().mT
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(epsilon)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(epsilon).to(x.dtype)  # autocast takes norms in float32
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

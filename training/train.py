@@ -57,7 +57,7 @@ from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
-FILLING = 0.05  # of the stages' time: what decoding all frames beforehand may take
+FILLING = 0.1  # of the stages' time: what decoding all frames beforehand may take
 MOST_WINDOWS = 300  # that the figures on the card are of
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
@@ -232,7 +232,7 @@ class Run:
         recipe = self.recipe
         stages: list[StageRecipe] = [getattr(recipe, name) for name in STAGES]
         device = training_device(recipe.trainer.accelerator)
-        return fill(
+        frames = fill(
             self.episodes,
             height=recipe.streams.height,
             width=recipe.streams.width,
@@ -241,6 +241,8 @@ class Run:
             workers=min(MOST_DECODERS, share_of_cores(recipe.trainer.devices)),
             seconds=60.0 * FILLING * sum(stage.minutes for stage in stages),
         )
+        tell("training images: " + ("decoded as they are wanted" if frames is None else f"kept on {device}"))
+        return frames
 
     def fresh(self) -> Model:
         """Untrained networks, the same in every run of a recipe."""
@@ -273,6 +275,12 @@ class Run:
                 f"{name}: expected {self.config.action.dim} action values, got {settings.action.dim}"
             )
         self.config = self.config.model_copy(update={"action": settings.action})
+        return model
+
+    def start_like(self, name: str) -> Model:
+        """Fresh networks with those weights of checkpoint ``name`` that fit, as of another robot."""
+        model = self.fresh()
+        adopt(model, load_checkpoint(name)[1])
         return model
 
     def weights(self, stage: str) -> Path:
@@ -315,11 +323,25 @@ class Run:
         )
 
 
+@torch.no_grad()
+def adopt(model: Model, weights: Model) -> None:
+    """Copy every weight of ``weights`` that has the same name and shape in ``model``."""
+    known = weights.state_dict()
+    for name, value in model.state_dict().items():
+        if name in known and known[name].shape == value.shape:
+            value.copy_(known[name])
+
+
 @rank_zero_only
+def tell(line: str) -> None:
+    """Tell the user."""
+    click.echo(line, err=True)
+
+
 def say(problems: Report) -> None:
     """Tell the user, a line each."""
     for problem in problems:
-        click.echo(problem, err=True)
+        tell(problem)
 
 
 @click.command(cls=Command)
@@ -333,6 +355,9 @@ def say(problems: Report) -> None:
 )
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
 @click.option("--init", help="Checkpoint whose networks are trained on; none starts from nothing.")
+@click.option(
+    "--adopt", "adopted", help="Checkpoint whose weights are begun with where they fit, of another robot."
+)
 def main(
     recipe: Path,
     bags: tuple[Path, ...],
@@ -340,12 +365,17 @@ def main(
     work: Path | None,
     stages: tuple[str, ...],
     init: str | None,
+    adopted: str | None,
 ) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
+    if init and adopted:
+        raise InputError("--init and --adopt: expected one of them, got both")
     run = Run(read_yaml(recipe, Recipe), find_bags(bags), work=work or out.with_name(out.name + ".work"))
-    model = run.start_from(init) if init else None
-    made_by = f"`python -m dd_ros_training.train` from the weights of `{init}`" if init else MADE_BY
     chosen = [name for name in STAGES if name in stages or not stages]
+    model, made_by = None, MADE_BY
+    if start := init or adopted:
+        made_by = f"`python -m dd_ros_training.train` from the weights of `{start}`"
+        model = run.start_from(start) if init else run.start_like(start)
     run.save(out, run.train(chosen, model), made_by=made_by)
 
 

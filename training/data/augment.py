@@ -109,7 +109,7 @@ def recoloured(frames: Tensor, colours: Tensor) -> Tensor:
     Written out instead of as a product of matrices, which a GPU would take in TF32: grey levels would be off.
     """
     maps = colours[:, None, None, None]
-    coloured = maps[..., 3]
+    values, coloured = frames.float(), maps[..., 3]
     for channel in range(3):
-        coloured = torch.addcmul(coloured, frames[..., channel : channel + 1], maps[..., channel])
+        coloured = torch.addcmul(coloured, values[..., channel : channel + 1], maps[..., channel])
     return coloured.round_().clamp_(0.0, 255.0).to(torch.uint8)

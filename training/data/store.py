@@ -25,7 +25,7 @@ from dd_ros_training.data.workers import begin_worker, context
 
 PIECE_BYTES = 2 * 2**20  # of frames that a process decodes at a time; all of them lie in shared memory
 FRAMES_PER_WORKER = 512  # fewer are decoded sooner than a process starts
-TRIAL_SECONDS = 1.0  # after which it is clear how long decoding will take
+TRIAL = 0.25  # of the time that decoding may take: after it is clear how long it will
 
 
 class Pieces(Dataset[Tensor]):
@@ -61,7 +61,7 @@ def fill(
     """All frames of ``episodes``, uint8 RGB [S, H, W, 3] on ``device``; None where the loader is the better choice.
 
     That is where the frames take more than ``budget`` bytes, or decoding them by ``workers`` processes more than
-    ``seconds``, as is clear soon after the beginning: a short run would be over before it began.
+    ``seconds``, as is clear after a part of them: a short run would be over before it began.
     """
     frame_bytes, count = height * width * 3, sum(map(len, episodes))
     if not count or count * frame_bytes > budget:
@@ -81,7 +81,7 @@ def fill(
         frames[done : done + len(piece)] = piece
         done += len(piece)
         spent = time.monotonic() - start
-        if spent > TRIAL_SECONDS and spent * count > seconds * done:
+        if spent > TRIAL * seconds and spent * count > seconds * done:
             return None
     return frames
 
