@@ -20,7 +20,6 @@ from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
-from dd_ros.data.odd_images import VIDEO_CURE, is_video
 from dd_ros.data.rosbag import Record, records
 from dd_ros.data.steps import (
     DueImage,
@@ -32,6 +31,7 @@ from dd_ros.data.steps import (
     part_name,
 )
 from dd_ros.data.storage import METADATA, folder_of, storage_files
+from dd_ros.data.video import images_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -285,12 +285,11 @@ def read_images(
 
     As in the live node, an image that is due but does not decode is a missed model step.
     """
-    clock, resets = StepClock(spec.rate_hz), 0
-    for number, record in enumerate(records(bag, (spec.image_topic,), Report())):
+    clock, resets, source = StepClock(spec.rate_hz), 0, f"{bag} {spec.image_topic}"
+    for number, record in images_of(records(bag, (spec.image_topic,), Report()), source=source):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
-                + (f"; {VIDEO_CURE}" if is_video(record.msgtype) else "")
             )
         stamp = timeline.image_stamps[number]
         if timeline.image_resets[number] != resets:
@@ -302,6 +301,6 @@ def read_images(
         try:
             kept = keep(record)
         except InputError as error:
-            problems.add(f"{bag} {spec.image_topic}", error)
+            problems.add(source, error)
             continue
         yield resets, DueImage(step, stamp, kept)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of a camera topic that are no images for a model: depth, and packets of a video. What to do instead."""
+"""Messages of a camera topic that are no images for a model: depth, and packets of a video. What to do instead.
+
+Packets of a video in a bag are decoded by ``video``; on a topic a running node meets them, and refuses them.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,12 @@ VIDEO_NAMES = ("FFMPEGPacket", "CompressedVideo")  # of types, in whatever packa
 # Starts of a packet of H.264 or H.265, whatever its format says.
 PACKETS = (b"\x00\x00\x00\x01", b"\x00\x00\x01")
 STILL = ("jpeg", "jpg", "png")
+UNNAMED = "h264 or h265, not named"  # packets whose message does not say what they are
 PNG_GREY16 = bytes([16, 0])  # bits of a sample and colour type, at the bytes 24 and 25 of a png
 DARK = 4096  # 16-bit samples below that, scaled to 8 bits, would be all but black
 
 DEPTH_CURE = "use the colour camera's topic, or republish the depth as mono8 over the range that matters"
-VIDEO_CURE = (
-    "decode them first, as with `ros2 run image_transport republish ffmpeg raw`, and record the images"
-)
+VIDEO_CURE = "decode them first, as with `ros2 run image_transport republish ffmpeg raw`, and use the images"
 
 
 def is_video(msgtype: str) -> bool:
@@ -48,12 +50,29 @@ def why_odd(msg: Any) -> str:
     if start.startswith(b"\x89PNG") and start[24:26] == PNG_GREY16:
         found = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_UNCHANGED)
         return "" if found is None else why_dark(found)
-    named_still = any(still in kind.lower() for still in STILL)
-    if kind.lower().startswith(VIDEO) or (start.startswith(PACKETS) and not named_still):
+    video = video_format(msg)
+    if video:
         return (
-            f"compressed image: expected a whole jpeg or png, got packets of a video ({kind}); {VIDEO_CURE}"
+            f"compressed image: expected a whole jpeg or png, got packets of a video ({video}); {VIDEO_CURE}"
         )
     return ""
+
+
+def video_format(msg: Any) -> str:
+    """What a message with a packet of a video calls its format or encoder; empty if it is none.
+
+    Args:
+        msg: a CompressedImage, FFMPEGPacket or CompressedVideo message.
+    """
+    if hasattr(msg, "encoding"):  # FFMPEGPacket
+        return str(msg.encoding) or UNNAMED
+    kind = str(msg.format).strip()
+    if hasattr(msg, "timestamp"):  # CompressedVideo
+        return kind or UNNAMED
+    if kind.lower().startswith(VIDEO):
+        return kind
+    named_still = any(still in kind.lower() for still in STILL)
+    return UNNAMED if bytes(msg.data[:4]).startswith(PACKETS) and not named_still else ""
 
 
 def why_dark(samples: NDArray[Any]) -> str:
