@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network at work under the predictor: frames in, keys and values, decoded chunks out. It keeps no state of a stream."""
+"""The networks at work under the predictor: frames in, decoded chunks out, through buffers that stay where they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,102 +15,140 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dd_ros.checkpoint import Model
-from dd_ros.config import Schedule
-from dd_ros.data.trained import FAR
-from dd_ros.diffusion.rollout import RolloutChunk, rollout
-from dd_ros.model.attention import KeysValues
-from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
+from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.diffusion.rollout import rollout
+from dd_ros.errors import InputError
+from dd_ros.graphs import Runner, Work
+from dd_ros.model.autoencoder import Reference, to_uint8
 from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import LastObservation
+from dd_ros.observer import Observations, Observer
 from dd_ros.pipeline import Pipeline
+from dd_ros.predictions import Frames, bounded, least_uncertainty
 
-Frames = Literal["all", "last"]  # which predicted frames are decoded
-# What is published at most. An error above 1.4 is no better than another image, so more tells nothing but how far off
-# the actions are.
-MOST_UNCERTAIN = 10.0
 ALL, LAST = slice(None), slice(-1, None)
-Decoded = tuple[
-    NDArray[np.uint8] | None, NDArray[np.float32]
-]  # frames [N, c, H, W, 3] and uncertainty [N, c]
+# Rollouts at once that are recorded; others are filled up to the next, or run in parts.
+BATCHES = (1, 16, 64, 256)
+RUN_COST = 16  # what a recorded run costs beside its rollouts, in rollouts (measured on an H200)
+MOST_SHAPES = 8  # whose recordings are kept
+# Frames [N, c, H, W, 3] and uncertainty [N, c].
+Decoded = tuple[NDArray[np.uint8] | None, NDArray[np.float32]]
+Denoised = tuple[Tensor, Tensor]  # latents [N, c, ...] and uncertainty [N, c]
 
 
-class Chunk(NamedTuple):
-    """Predicted frames of one chunk.
+class Shape(NamedTuple):
+    """What a recorded rollout is for: rollouts at once, frames of each, and the denoising schedule as JSON."""
 
-    Attributes:
-        index, count: number of this chunk (from 0) and of all chunks.
-        first_step: model steps from the last observed frame to the first frame of the chunk (1 = next).
-        frames: uint8 RGB [c, H, W, 3], or [N, c, H, W, 3] for N action sequences.
-        uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
-            deviation over the training data (0 is certain, about 1 is a guess). Finite, at most MOST_UNCERTAIN, and
-            at least what ``least_uncertainty`` says of actions that the network does not know.
-    """
-
-    index: int  # type: ignore[assignment]
-    count: int  # type: ignore[assignment]
-    first_step: int
-    frames: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
-
-
-class Rollouts(NamedTuple):
-    """Rollouts of several action sequences from one context, over the whole horizon of K steps.
-
-    Attributes:
-        frames: uint8 RGB [N, K, H, W, 3], [N, 1, H, W, 3] where the last frames were asked for, None without.
-        uncertainty: float32 [N, K], as ``Chunk.uncertainty``.
-    """
-
-    frames: NDArray[np.uint8] | None
-    uncertainty: NDArray[np.float32]
+    rollouts: int
+    steps: int
+    schedule: str
 
 
 class Context(NamedTuple):
-    """What has been observed up to one moment: everything that a rollout starts from.
+    """What a rollout starts from.
 
     Attributes:
         stamp_ns: stamp of the last observed frame.
-        cache: keys and values of the observed frames; its generated chunks are those of the rollout under way.
-        last_observation, reference: the last observed frame, for the denoiser and for the decoder.
+        action: float32 [A], normalised, in force at that frame.
+        observations: the same and more on the device.
     """
 
     stamp_ns: int
-    cache: KVCache
-    last_observation: LastObservation
-    reference: Reference
+    action: NDArray[np.float32]
+    observations: Observations
+
+
+class Rollout(NamedTuple):
+    """What is recorded for rollouts of some shape and schedule; one of them runs at a time.
+
+    Attributes:
+        denoise: observations, actions and noise -> latents [N, c, ...] and uncertainty [N, c] of each chunk.
+        decoders: by the number of frames: latents and reference -> uint8 frames.
+    """
+
+    denoise: Work[Denoised]
+    decoders: dict[int, Work[Tensor]]
 
 
 class Engine:
-    """Runs the networks of a checkpoint where they are, without gradients.
+    """Runs the networks of a checkpoint where they are, without gradients, over buffers that stay where they are.
+
+    On a GPU everything is recorded once and replayed, see ``graphs``.
 
     Args:
+        config: settings of the checkpoint.
         model: the networks.
         dtype: number format of matrix products.
+
+    Attributes:
+        observer: what has been observed of one stream.
+        batches: rollouts at once that are recorded, without those that do not fit into memory.
     """
 
-    def __init__(self, model: Model, dtype: torch.dtype):
-        self.model, self.dtype = model, dtype
+    def __init__(self, config: CheckpointConfig, model: Model, dtype: torch.dtype):
+        self.config, self.model, self.dtype = config, model, dtype
         self.device = next(model.parameters()).device
+        self.batches: tuple[int, ...] = BATCHES
+        self._runner = Runner(self.device, dtype)
+        self._replays = self._runner.recorder.replays
+        self.observer = Observer(model, self._runner, config.context_frames)
         self._pipeline = Pipeline()
+        self._rollouts: OrderedDict[Shape, list[Rollout]] = OrderedDict()
 
     def drain(self) -> None:
-        """Wait for what a rollout that was left before its end has under way; before its cache is touched."""
+        """Wait for what a rollout that was left before its end has under way; before its context is touched."""
         self._pipeline.drain()
 
-    def encode(self, image: NDArray[np.uint8]) -> tuple[Tensor, Reference]:
-        """uint8 RGB [H, W, 3] -> latent [1, c, h, w], and the frame as the decoder's reference."""
-        with self._inference():
-            pixels = torch.from_numpy(image).to(self.device)[None]
-            return self.model.autoencoder.encode(to_model_range(pixels))
+    def batch_for(self, count: int, *, steps: int, schedule: Schedule) -> int:
+        """How many of ``count`` rollouts of ``steps`` frames to run at once.
 
-    def keys_values(self, observation: LastObservation) -> list[KeysValues]:
-        """What the cache keeps of an observed frame."""
-        with self._inference():
-            return self.model.transformer.observe(observation.latent[:, None], observation.action[:, None])
+        Where work is recorded that is one of ``batches``, and rows are wasted where fewer come: the sum over all runs of
+        the rows and of what a run costs by itself is to be the least.
+
+        Raises:
+            InputError: not even the smallest fits into memory.
+        """
+        if not self._replays:
+            return count
+        while self.batches:
+            size = min(self.batches, key=lambda size: -(-count // size) * (size + RUN_COST))
+            if self._fits(size, steps=steps, schedule=schedule):
+                return size
+        raise InputError(
+            f"{self.device}: too little memory for a single rollout; use device cpu, or free some"
+        )
+
+    def reserve(self, batches: Sequence[int], *, steps: int, schedule: Schedule) -> None:
+        """Record rollouts of these sizes now instead of when they are first asked for, beside one for the stream."""
+        if not self._replays:
+            return
+        stream = Shape(1, steps, schedule.model_dump_json())
+        busy = self._take(stream, schedule)
+        for size in batches:
+            self._fits(size, steps=steps, schedule=schedule, decoding=True)
+        self._give_back(stream, busy)
+
+    def _fits(self, size: int, *, steps: int, schedule: Schedule, decoding: bool = False) -> bool:
+        """Record so many rollouts at once; where memory is too small for them, a warning, and never again."""
+        shape = Shape(size, steps, schedule.model_dump_json())
+        try:
+            recorded = self._take(shape, schedule)
+            latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
+            for count in (1, schedule.chunk_frames) if decoding else ():
+                self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
+        except torch.cuda.OutOfMemoryError:
+            self.batches = tuple(other for other in self.batches if other < size)
+            torch.cuda.empty_cache()
+            rest = f"parts of {self.batches[-1]} at most" if self.batches else "none"
+            text = f"batches of {size} rollouts do not fit into the memory of {self.device}: {rest}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return False
+        self._give_back(shape, recorded)
+        return True
 
     def chunks(
-        self, actions: Tensor, *, noise: Tensor, context: Context, schedule: Schedule, frames: Frames | None
-    ) -> Iterator[Decoded]:
+        self, actions: NDArray[np.float32], *, noise: Tensor, context: Context, schedule: Schedule,
+        frames: Frames | None, batch: int,
+    ) -> Iterator[Decoded]:  # fmt: skip
         """The chunks of N rollouts from one context, each as soon as it is decoded.
 
         Args:
@@ -118,75 +157,108 @@ class Engine:
             context: what they start from.
             schedule: denoising steps.
             frames: which frames are decoded; ``last`` is that of the last chunk.
+            batch: rollouts at once where work is recorded, at least N.
         """
         self.drain()
-        context.cache.rollback()
+        n, steps = actions.shape[:2]
+        batch = batch if self._replays else n
+        padded = np.concatenate([actions, np.repeat(actions[-1:], batch - n, axis=0)])
+        inputs = [*context.observations.tensors(), self._runner.to_device(padded), noise]
+        least = least_uncertainty(context.action, actions)
+        shape = Shape(batch, steps, schedule.model_dump_json())
+        recorded = self._take(shape, schedule)
+        try:
+            denoised = recorded.denoise(inputs)
+            decode = partial(self._begin_decoding, recorded, context.observations.reference)
+            for index, (images, uncertainty) in enumerate(
+                self._decoded(denoised, decode, schedule.chunks(steps), frames)
+            ):
+                part = slice(index * schedule.chunk_frames, (index + 1) * schedule.chunk_frames)
+                yield None if images is None else images[:n], bounded(uncertainty[:n], least[:, part])
+        finally:
+            self._give_back(shape, recorded)
+
+    def _decoded(
+        self,
+        denoised: Iterator[Denoised],
+        decode: Callable[..., Callable[[], Decoded]],
+        count: int,
+        frames: Frames | None,
+    ) -> Iterator[Decoded]:
+        """Chunks on the host. On a GPU the next one is under way before one is waited for."""
+        if frames == "all" and not self._replays:
+            yield from self._pipeline.map(lambda chunk: decode(chunk, ALL)(), denoised, count)
+            return
+        rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
+        waiting: deque[Callable[[], Decoded]] = deque()
+        for chunk, shown in zip(denoised, [rest] * (count - 1) + [last], strict=True):
+            waiting.append(decode(chunk, shown))
+            if len(waiting) > self._replays:
+                yield waiting.popleft()()
+        yield from (finished() for finished in waiting)
+
+    def _begin_decoding(
+        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None
+    ) -> Callable[[], Decoded]:
+        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
+        latents, uncertainty = chunk
+        bring_uncertainty = self._runner.recorder.fetch(uncertainty)
+        if shown is None:
+            return lambda: (None, bring_uncertainty())
+        wanted = latents[:, shown]
+        inputs = [wanted, *reference]
+        work = self._decoder(recorded, inputs)
+        bring_frames = self._runner.recorder.fetch(self._runner.run(work, inputs))
+        return lambda: (bring_frames(), bring_uncertainty())
+
+    def _decoder(self, recorded: Rollout, inputs: Sequence[Tensor]) -> Work[Tensor]:
+        """Recorded decoding of latents and a reference like ``inputs``."""
+        count = inputs[0].shape[1]
+        if count not in recorded.decoders:
+            recorded.decoders[count] = self._runner.record(self._decode, inputs, 1)
+        return recorded.decoders[count]
+
+    def _decode(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Latents [N, c, ...] and a reference -> frames."""
+        latents, *reference = inputs
+        pixels = self.model.autoencoder.decode(latents.flatten(0, 1), Reference(*reference))
+        yield to_uint8(pixels).unflatten(0, latents.shape[:2])
+
+    def _denoise(self, schedule: Schedule, inputs: Sequence[Tensor]) -> Iterator[Denoised]:
+        """The rollout over the inputs of ``chunks``."""
+        *observed, actions, noise = inputs
+        context = Observations.of(observed)
+        cache = KVCache(
+            self.config.context_frames, self.config.transformer.window_frames // schedule.chunk_frames
+        )
+        cache.observed = context.keys_values
         chunks = rollout(
             self.model.transformer,
-            context.cache,
-            last_observation=context.last_observation,
+            cache,
+            last_observation=context.last,
             actions=actions,
             noise=noise.expand(len(actions), -1, -1, -1, -1),
             schedule=schedule,
         )
-        count = schedule.chunks(actions.shape[1])
-        denoised, decode = self._denoised(chunks, count), partial(self._decode, context.reference)
-        if frames == "all" and self.device.type == "cpu":
-            decoded = self._pipeline.map(decode, denoised, count)
-        else:
-            rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
-            shown: list[slice | None] = [rest] * (count - 1) + [last]
-            decoded = map(decode, denoised, shown)
-        least = least_uncertainty(context.last_observation.action, actions).cpu().numpy()
-        for index, (images, uncertainty) in enumerate(decoded):
-            first = index * schedule.chunk_frames
-            yield images, bounded(uncertainty, least[:, first : first + schedule.chunk_frames])
+        yield from ((chunk.latents, chunk.uncertainty) for chunk in chunks)
 
-    def _denoised(self, chunks: Iterator[RolloutChunk], count: int) -> Iterator[RolloutChunk]:
-        """The first ``count`` of ``chunks``."""
-        for _ in range(count):
-            with self._inference():  # per chunk: a generator must not keep it while suspended
-                chunk = next(chunks)
-            yield chunk
+    def _take(self, shape: Shape, schedule: Schedule) -> Rollout:
+        """A recorded rollout that nobody uses, or a new one."""
+        idle = self._rollouts.get(shape)
+        if idle:
+            return idle.pop()
+        observed = self.observer.observations.tensors()
+        latent = self.observer.observations.last.latent
+        noise = latent.new_zeros(1, shape.steps, *latent.shape[1:])
+        actions = latent.new_zeros(shape.rollouts, shape.steps, self.config.action.dim)
+        work = partial(self._denoise, schedule)
+        return Rollout(
+            self._runner.record(work, [*observed, actions, noise], schedule.chunks(shape.steps)), {}
+        )
 
-    def _decode(self, reference: Reference, chunk: RolloutChunk, shown: slice | None = ALL) -> Decoded:
-        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
-        with self._inference():
-            uncertainty = chunk.uncertainty.cpu().numpy()
-            if shown is None:
-                return None, uncertainty
-            latents = chunk.latents[:, shown]
-            pixels = self.model.autoencoder.decode(latents.flatten(0, 1), reference)
-            return to_uint8(pixels).unflatten(0, latents.shape[:2]).cpu().numpy(), uncertainty
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        """No gradients, and matrix products in ``dtype``."""
-        low = self.dtype == torch.bfloat16
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            yield
-
-
-def least_uncertainty(observed: Tensor, actions: Tensor) -> Tensor:
-    """The uncertainty that rollouts have at least because of actions that are unlike those of training.
-
-    A network says nothing of the error where it has never been: with joints in degrees it was certain to 1e-13. So the
-    uncertainty of a frame is at least log2(d / FAR), where d is the farthest action up to the frame, in deviations from
-    the mean of training: 0 up to FAR, 1, a guess, at twice as much, and one more each time that d doubles.
-
-    Args:
-        observed: [1, A], normalised action of the last observed frame.
-        actions: [N, K, A], normalised.
-
-    Returns:
-        [N, K], from 0 to MOST_UNCERTAIN.
-    """
-    distances = torch.cat([observed.expand(len(actions), -1)[:, None], actions], dim=1).abs().amax(dim=-1)
-    farthest = distances.cummax(dim=1).values[:, 1:]
-    return (farthest / FAR).log2().clamp(0.0, MOST_UNCERTAIN)
-
-
-def bounded(uncertainty: NDArray[np.float32], least: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``uncertainty`` between ``least`` and MOST_UNCERTAIN; where the network's numbers overflowed it is the latter."""
-    finite = np.nan_to_num(uncertainty, nan=MOST_UNCERTAIN, posinf=MOST_UNCERTAIN)
-    return np.clip(finite, least, MOST_UNCERTAIN)
+    def _give_back(self, shape: Shape, recorded: Rollout) -> None:
+        """Keep a recorded rollout for the next that asks; of those not used for longest only some."""
+        self._rollouts.setdefault(shape, []).append(recorded)
+        self._rollouts.move_to_end(shape)
+        while len(self._rollouts) > MOST_SHAPES:
+            self._rollouts.popitem(last=False)

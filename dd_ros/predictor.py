@@ -7,7 +7,7 @@ evaluation, the benchmark and the trainer's images all use this class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,11 +21,10 @@ from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import resize
 from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
-from dd_ros.engine import Chunk, Context, Decoded, Engine, Frames, Rollouts
+from dd_ros.engine import Context, Decoded, Engine
 from dd_ros.errors import InputError
-from dd_ros.model.autoencoder import Reference
-from dd_ros.model.cache import KVCache
-from dd_ros.model.transformer import LastObservation
+from dd_ros.model.autoencoder import CELL
+from dd_ros.predictions import Chunk, Frames, Rollouts
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
 
@@ -49,14 +48,16 @@ class Predictor:
         self, config: CheckpointConfig, model: Model, *, seed: int = 0, dtype: torch.dtype = torch.float32
     ):
         self.config, self.model, self.dtype = config, model, dtype
-        self._engine = Engine(model, dtype)
+        self._engine = Engine(config, model, dtype)
         self.device = self._engine.device
         self.schedule = config.schedule
         self.seed(seed)
         self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
-        self._cache = self._empty_cache()
+        self._action: NDArray[np.float32] = np.zeros(
+            config.action.dim, np.float32
+        )  # normalised, of the last observed frame
         self.reset()
 
     @classmethod
@@ -145,16 +146,18 @@ class Predictor:
     def reset(self) -> None:
         """Forget all observations."""
         self._engine.drain()
-        self._cache.clear()
         self._clock.restart()
         self._step: int | None = None
         self._observed: NDArray[np.uint8] | None = None
         self._stamp_ns: int | None = None
-        self._last_observation: LastObservation | None = None
-        self._reference: Reference | None = None
 
-    def warm_up(self) -> None:
-        """Observe and predict once with made-up data, so that the first real call is as fast as any."""
+    def warm_up(self, batches: Sequence[int] = ()) -> None:
+        """Observe and predict once with made-up data, so that the first real call is as fast as any.
+
+        Args:
+            batches: numbers of rollouts that will be asked for at once. On a GPU work is recorded for them now, a second
+                each, instead of when they first come; those that do not fit into its memory are left out, with a warning.
+        """
         self.reset()
         action = self._mean
         for step in range(2):
@@ -162,6 +165,7 @@ class Predictor:
                 np.zeros((self.height, self.width, 3), np.uint8), step * self.step_ns, action, step=step
             )
         self.predict(np.tile(action, (self.horizon, 1)))
+        self._engine.reserve(batches, steps=self.horizon, schedule=self.schedule)
         self.reset()
 
     def observe(self, image: NDArray[np.uint8], stamp_ns: int, action: ArrayLike) -> bool:
@@ -205,18 +209,14 @@ class Predictor:
         if self._step is not None and step <= self._step:
             raise InputError(f"step: expected a number above {self._step}, got {step}")
         self._engine.drain()
-        if begins_episode(step, self._step):
-            self._cache.clear()
-            self._last_observation = None
-        elif self._step is not None and step - self._step > 1:
-            self._cache_observation()
+        first = begins_episode(step, self._step)
+        if not first and self._step is not None and step - self._step > 1:
+            self._engine.observer.observe_again()
         self._step = step
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
-        latent, self._reference = self._engine.encode(self._observed)
-        before = self._last_observation.latent if self._last_observation else latent
-        self._last_observation = LastObservation(latent, latent - before, normalised[None])
-        self._cache_observation()
+        self._action = normalised
+        self._engine.observer.observe(self._observed, normalised, first=first)
 
     def context(self) -> Context:
         """What has been observed so far, to predict from it later, when more may have been observed.
@@ -225,7 +225,7 @@ class Predictor:
             InputError: nothing observed yet.
         """
         context = self._present_context()
-        return context._replace(cache=context.cache.copy())
+        return context._replace(observations=context.observations.copy())
 
     def predict(self, actions: ArrayLike, *, frames: Frames = "all") -> NDArray[np.uint8]:
         """Frames that ``actions`` lead to.
@@ -281,14 +281,17 @@ class Predictor:
         yield from self._parts(normalised, context=context, frames=frames, at_once=at_once)
 
     def _parts(
-        self, actions: Tensor, *, context: Context, frames: Frames | None, at_once: int
+        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int
     ) -> Iterator[Rollouts | None]:
-        schedule, noise = self.schedule, self._noise(context)
-        count = schedule.chunks(actions.shape[1])
-        for part in actions.split(at_once):
+        schedule, noise = self.schedule, self._noise()
+        count = schedule.chunks(self.horizon)
+        batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
+        for first in range(0, len(actions), batch):
+            part = actions[first : first + batch]
             chunks: list[Decoded] = []
-            work = self._engine.chunks(part, noise=noise, context=context, schedule=schedule, frames=frames)
-            for chunk in work:
+            for chunk in self._engine.chunks(
+                part, noise=noise, context=context, schedule=schedule, frames=frames, batch=batch
+            ):
                 chunks.append(chunk)
                 if len(chunks) < count:
                     yield None
@@ -299,10 +302,13 @@ class Predictor:
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
         normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        lead, batch = normalised.shape[:-2], normalised.reshape(-1, *normalised.shape[-2:])
-        context, schedule = self._present_context(), self.schedule
-        size, count, noise = schedule.chunk_frames, schedule.chunks(self.horizon), self._noise(context)
-        chunks = self._engine.chunks(batch, noise=noise, context=context, schedule=schedule, frames="all")
+        lead, rollouts = normalised.shape[:-2], normalised.reshape(-1, *normalised.shape[-2:])
+        schedule = self.schedule
+        size, count = schedule.chunk_frames, schedule.chunks(self.horizon)
+        chunks = self._engine.chunks(
+            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, frames="all",
+            batch=len(rollouts),
+        )  # fmt: skip
         for index, (images, uncertainty) in enumerate(chunks):
             frames = cast(NDArray[np.uint8], images)
             yield Chunk(
@@ -310,28 +316,20 @@ class Predictor:
                 uncertainty.reshape(*lead, size),
             )  # fmt: skip
 
-    def _empty_cache(self) -> KVCache:
-        window = self.config.transformer.window_frames // self.chunk_frames
-        return KVCache(self.config.context_frames, window)
-
-    def _cache_observation(self) -> None:
-        """Put the last observed frame into the cache."""
-        assert self._last_observation is not None
-        self._cache.observe(self._engine.keys_values(self._last_observation))
-
     def _present_context(self) -> Context:
         """What has been observed so far, shared with what comes; InputError before the first frame."""
-        if self._stamp_ns is None or self._last_observation is None or self._reference is None:
+        if self._stamp_ns is None:
             raise InputError("predict: nothing observed yet; call observe first")
-        return Context(self._stamp_ns, self._cache, self._last_observation, self._reference)
+        return Context(self._stamp_ns, self._action, self._engine.observer.observations)
 
-    def _noise(self, context: Context) -> Tensor:
+    def _noise(self) -> Tensor:
         """Standard normal [1, K, c, h, w], the same for all rollouts of a call."""
-        shape = (1, self.horizon, *context.last_observation.latent.shape[1:])
+        channels = self.config.autoencoder.latent_channels
+        shape = (1, self.horizon, channels, self.height // CELL, self.width // CELL)
         return torch.randn(shape, generator=self._generator, device=self.device)
 
-    def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:
-        """Raw actions whose last dimensions are ``shape`` -> normalised float32 tensor on the device."""
+    def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Raw actions whose last dimensions are ``shape`` -> normalised float32."""
         with np.errstate(over="ignore"):  # what becomes infinite is refused
             array = np.asarray(actions, np.float32)
         if array.shape[-len(shape) :] != shape or array.ndim > len(shape) + (len(shape) == 2):
@@ -340,7 +338,7 @@ class Predictor:
             normalised = (array - self._mean) / self._std
         if not np.isfinite(normalised).all():
             raise InputError("actions: expected finite numbers, got NaN or infinity in float32")
-        return torch.from_numpy(normalised).to(self.device)
+        return normalised
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

@@ -68,30 +68,25 @@ def rollout(
         One RolloutChunk per chunk, as soon as it is ready.
     """
     size = schedule.chunk_frames
+    last_observation = last_observation.repeated(len(actions) // len(last_observation.latent))
     if latest is None:
-        latest = last_observation.repeated(len(actions) // len(last_observation.latent)).latent
+        latest = last_observation.latent
+    passes = Passes(
+        network,
+        cache,
+        last_observation=last_observation,
+        actions=actions,
+        schedule=schedule,
+        first_step=first_step,
+    )
     for chunk in range(schedule.chunks(actions.shape[1])):
-        part = slice(chunk * size, (chunk + 1) * size)
-
-        def denoise(noisy: Tensor, level: float, part: slice = part, latest: Tensor = latest) -> Denoised:
-            return denoise_chunk(
-                network,
-                cache,
-                noisy=noisy,
-                level=level,
-                actions=actions[:, part],
-                last_observation=last_observation,
-                latest=latest,
-                schedule=schedule,
-                first_step=first_step + part.start,
-            )
-
-        noisy, trained = noise[:, part], None
+        noisy, trained = noise[:, chunk * size : (chunk + 1) * size], None
         trained_step = None if trained_steps is None else trained_steps[chunk]
         levels = schedule.chunk_levels(chunk)
+        passes.begin(chunk)
         for index, level in enumerate(levels):
             with gradient_only_at(index, trained_step):
-                result = denoise(noisy, level)
+                result = passes.denoise(index, noisy=noisy, latest=latest)
             clean = result.latents
             if trained_step is not None:
                 if index == trained_step:
@@ -99,14 +94,93 @@ def rollout(
                 clean = clean.detach()
             if index + 1 < len(levels):
                 noisy = step(noisy, clean, level, levels[index + 1])
-        latest = clean[:, -1]
+        before, latest = latest, clean[:, -1]
         uncertainty = result.log_variance.detach().exp().mean(dim=(-2, -1)).sqrt()
         yield RolloutChunk(clean, uncertainty, trained)
         keys_values = result.keys_values
         if schedule.clean_context:
             with gradient_only_at(len(levels), trained_step):
-                keys_values = denoise(clean, 0.0).keys_values
+                keys_values = passes.denoise(len(levels), noisy=clean, latest=before).keys_values
         cache.append(keys_values if trained_step is None else detached(keys_values))
+
+
+class Passes:
+    """The network passes of one rollout: what they share is computed once.
+
+    Args:
+        network, cache, actions, schedule, first_step: as of ``rollout``.
+        last_observation: one row for each of the N rollouts.
+    """
+
+    def __init__(
+        self, network: VideoTransformer, cache: KVCache, *, last_observation: LastObservation, actions: Tensor,
+        schedule: Schedule, first_step: int,
+    ):  # fmt: skip
+        assert cache.observed is not None
+        self._network, self._cache, self._schedule = network, cache, schedule
+        self._first_step, self._observed = first_step, cache.observed
+        self._shared = network.shared(last_observation)
+        size, count = schedule.chunk_frames, schedule.chunks(actions.shape[1])
+        steps = torch.arange(first_step, first_step + actions.shape[1], device=actions.device)
+        self._rotation = network.rotation.at(steps)
+        chunk_steps, chunk_actions = steps.split(size), actions.split(size, dim=1)
+        self._rows: dict[tuple[int, int], slice] = {}
+        levels: list[Tensor] = []
+        chunks: list[int] = []
+        for chunk in range(count):
+            clean = (0.0,) if schedule.clean_context else ()
+            for index, level in enumerate((*schedule.chunk_levels(chunk), *clean)):
+                self._rows[chunk, index] = slice(len(chunks) * size, (len(chunks) + 1) * size)
+                levels.append(actions.new_full((1, size), level))
+                chunks.append(chunk)
+        conditions = partial(
+            network.conditions,
+            torch.cat(levels, dim=1),
+            torch.cat([chunk_actions[chunk] for chunk in chunks], dim=1),
+            now=last_observation.action,
+            steps=torch.cat([chunk_steps[chunk] for chunk in chunks]),
+        )
+        self._conditions = conditions()
+        hidden = torch.ones(len(actions), dtype=torch.bool, device=actions.device)
+        self._unconditioned = conditions(drop=hidden) if schedule.guidance else None
+        self._chunk, self._held = 0, -1
+
+    def begin(self, chunk: int) -> None:
+        """Go to a chunk; called in the caller's grad mode, since its passes share what is made here.
+
+        All chunks within the steps that were trained see the observed frames alike.
+        """
+        self._chunk = chunk
+        last_step = self._first_step + (chunk + 1) * self._schedule.chunk_frames - 1
+        held = self._network.rotation.held(last_step)
+        if held != self._held:
+            self._held, self._sink = held, self._network.sink(self._observed, last_step=last_step)
+
+    def denoise(self, index: int, *, noisy: Tensor, latest: Tensor) -> Denoised:
+        """Pass ``index`` over the chunk (two passes with guidance: x + g (x - x without actions)).
+
+        Args:
+            index: which pass, the clean one coming last.
+            noisy: [N, chunk_frames, c, h, w] latents at the noise level of that pass.
+            latest: [N, c, h, w], the frame before the chunk.
+        """
+        rows, span = self._rows[self._chunk, index], self._schedule.chunk_frames * self._network.tokens
+        denoise = partial(
+            self._network.denoise,
+            noisy=noisy,
+            shared=self._shared,
+            latest=latest[:, None],
+            sink=self._sink,
+            past=list(self._cache.generated),
+            chunk_frames=self._schedule.chunk_frames,
+            rotation=self._rotation.of(slice(self._chunk * span, (self._chunk + 1) * span)),
+        )
+        result = denoise(conditions=self._conditions.of(rows))
+        if self._unconditioned is None:
+            return result
+        hidden = denoise(conditions=self._unconditioned.of(rows))
+        guided = result.latents + self._schedule.guidance * (result.latents - hidden.latents)
+        return result._replace(latents=guided)
 
 
 def detached(keys_values: list[KeysValues]) -> list[KeysValues]:
@@ -117,44 +191,3 @@ def detached(keys_values: list[KeysValues]) -> list[KeysValues]:
 def gradient_only_at(index: int, trained: int | None):
     """Context for denoising step ``index``: no gradient unless it is the ``trained`` one."""
     return nullcontext() if trained is None or index == trained else torch.no_grad()
-
-
-def denoise_chunk(
-    network: VideoTransformer,
-    cache: KVCache,
-    *,
-    noisy: Tensor,
-    level: float,
-    actions: Tensor,
-    last_observation: LastObservation,
-    latest: Tensor,
-    schedule: Schedule,
-    first_step: int,
-) -> Denoised:
-    """One network pass over one chunk (two with guidance: x + g (x - x without actions)).
-
-    Args:
-        network, cache, last_observation, schedule: as of ``rollout``.
-        noisy: [N, chunk_frames, c, h, w] latents at the noise level ``level``, 0 to 1.
-        actions: [N, chunk_frames, A] normalised.
-        latest: [N, c, h, w], the frame before the chunk.
-        first_step: model steps from the last observed frame to the chunk's first.
-    """
-    denoise = partial(
-        network,
-        noisy=noisy,
-        levels=noisy.new_full(noisy.shape[:2], level),
-        actions=actions,
-        last_observation=last_observation,
-        latest=latest[:, None],
-        observed=cache.observed,
-        past=list(cache.generated),
-        chunk_frames=schedule.chunk_frames,
-        first_step=first_step,
-    )
-    result = denoise()
-    if not schedule.guidance:
-        return result
-    hidden = denoise(drop=torch.ones(len(noisy), dtype=torch.bool, device=noisy.device))
-    guided = result.latents + schedule.guidance * (result.latents - hidden.latents)
-    return result._replace(latents=guided)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from dd_ros.data.commands import Commands
 from dd_ros.data.images import decode_rgb, image_size
-from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.live.mailbox import Mailbox
 from dd_ros.live.pace import Pace
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
+from dd_ros.predictions import Chunk
 from dd_ros.predictor import Predictor
 
 MOST_JOBS = 16  # that are not done; each holds a request of any size

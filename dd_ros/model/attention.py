@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,6 +46,32 @@ def attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, keys, values)
 
 
+class Rotation(NamedTuple):
+    """Turns channel pairs (i, i + head / 2) of tokens, each token by angles of its own.
+
+    Attributes:
+        own: [S, head], what a channel counts.
+        other: [S, head], what its partner counts.
+    """
+
+    own: Tensor
+    other: Tensor
+
+    @classmethod
+    def by(cls, angles: Tensor) -> Rotation:
+        """The rotation by ``angles`` [S, head / 2]."""
+        cos, sin = angles.cos(), angles.sin()
+        return cls(torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))
+
+    def of(self, tokens: slice) -> Rotation:
+        """That of some tokens."""
+        return Rotation(self.own[tokens], self.other[tokens])
+
+    def turn(self, x: Tensor) -> Tensor:
+        """[..., S, head] turned."""
+        return torch.addcmul(x * self.own, x.roll(x.shape[-1] // 2, dims=-1), self.other)
+
+
 class SpaceTimeRotation(nn.Module):
     """Rotary positions: 3/8 of a head's channels turn with time, 5/8 with row and column.
 
@@ -83,38 +109,25 @@ class SpaceTimeRotation(nn.Module):
         space = self.space_angles.expand(len(steps), -1, -1)
         return torch.cat((time, space), dim=-1).flatten(0, 1)
 
-    def space(self) -> Callable[[Tensor], Tensor]:
-        """Rotation for tokens of single frames [N, heads, tokens, head]: by their row and column only."""
-        return rotated_by(self.angles(self.space_angles.new_zeros(1)))
+    def space(self) -> Rotation:
+        """For tokens of single frames [N, heads, tokens, head]: by their row and column only."""
+        return Rotation.by(self.angles(self.space_angles.new_zeros(1)))
 
-    def at(self, first_step: int, frames: int) -> Callable[[Tensor], Tensor]:
-        """Rotation for tokens of ``frames`` frames from model step ``first_step`` on."""
-        steps = torch.arange(first_step, first_step + frames, device=self.space_angles.device)
-        return rotated_by(self.angles(steps))
+    def at(self, steps: Tensor) -> Rotation:
+        """For tokens of frames at model steps ``steps`` [F]."""
+        return Rotation.by(self.angles(steps))
 
-    def before(
-        self, last_step: int, observed: Sequence[KeysValues], tokens: int
-    ) -> Callable[[Tensor], Tensor]:
-        """Rotation for observed frames as seen from a chunk that ends at ``last_step``."""
-        frames = observed[0].keys.shape[2] // tokens
-        shift = max(0, last_step - self.max_trained_step)
-        steps = torch.arange(shift - frames + 1, shift + 1, device=self.space_angles.device)
-        return rotated_by(self.angles(steps))
+    def before(self, last_step: int, *, frames: int) -> Rotation:
+        """For the last ``frames`` observed frames as seen from a chunk that ends at ``last_step``."""
+        shift = self.held(last_step)
+        return self.at(torch.arange(shift - frames + 1, shift + 1, device=self.space_angles.device))
+
+    def held(self, last_step: int) -> int:
+        """Model steps by which observed frames follow a chunk that ends at ``last_step``."""
+        return max(0, last_step - self.max_trained_step)
 
 
 def frequencies(pairs: int, longest: float) -> Tensor:
     """Angular frequencies from 1 down to one turn per ``longest`` positions."""
     lowest = 2.0 * torch.pi / longest
     return lowest ** torch.linspace(0.0, 1.0, pairs)
-
-
-def rotated_by(angles: Tensor) -> Callable[[Tensor], Tensor]:
-    """Function turning channel pairs (i, i + head / 2) of [N, heads, S, head] by ``angles`` [S, head / 2]."""
-    cos, sin = angles.cos(), angles.sin()
-    own = torch.cat((cos, cos), dim=-1)  # what a channel counts
-    other = torch.cat((-sin, sin), dim=-1)  # what its partner counts
-
-    def rotate(x: Tensor) -> Tensor:
-        return torch.addcmul(x * own, x.roll(x.shape[-1] // 2, dims=-1), other)
-
-    return rotate

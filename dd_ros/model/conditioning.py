@@ -42,16 +42,15 @@ class Conditioning(nn.Module):
         nn.init.zeros_(self.step.weight)
 
     def forward(
-        self, levels: Tensor, actions: Tensor, *, now: Tensor, first_step: int, drop: Tensor | None = None
+        self, levels: Tensor, actions: Tensor, *, now: Tensor, steps: Tensor, drop: Tensor | None = None
     ) -> Tensor:
-        """levels [N, F], actions [N, F, A], now [N, A], drop bool [N] or None -> [N, F, width]."""
+        """levels [N or 1, F], actions [N, F, A], now [N, A], steps int64 [F], drop bool [N] or None -> [N, F, width]."""
         phase = levels[..., None] * self.frequencies
         level = self.level(torch.cat((phase.sin(), phase.cos()), dim=-1))
         turn = (actions[..., None] * self.action_frequencies).flatten(-2)
         action = self.action(torch.cat((actions, actions - now[:, None], turn.sin(), turn.cos()), dim=-1))
         if drop is not None:
             action = torch.where(drop[:, None, None], self.no_action, action)
-        steps = torch.arange(first_step, first_step + levels.shape[1], device=levels.device)
         turn = steps.clamp(max=self.max_trained_step)[:, None] * self.step_frequencies
         step = self.step(torch.cat((turn.sin(), turn.cos()), dim=-1))
         return F.silu(level + action + step)

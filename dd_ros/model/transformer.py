@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_ros.config import TransformerConfig
-from dd_ros.model.attention import KeysValues, SpaceTimeRotation, attend, attention
+from dd_ros.model.attention import KeysValues, Rotation, SpaceTimeRotation, attend, attention
 from dd_ros.model.conditioning import Conditioning, PositionEmbedding
 
 EPSILON = 1e-6
@@ -45,6 +45,40 @@ class LastObservation(NamedTuple):
     def repeated(self, count: int) -> LastObservation:
         """Each context ``count`` times in a row."""
         return LastObservation(*(part.repeat_interleave(count, dim=0) for part in self))
+
+
+class Conditions(NamedTuple):
+    """What passes are conditioned on beside latents: noise level, action and model step of each of F frames.
+
+    Attributes:
+        levels: [N or 1, F] noise levels.
+        steps: int64 [F], model steps from the last observed frame.
+        blocks: [N, F, 6, width], modulation that all blocks share.
+        head: [N, F, 2 * width], modulation of the head.
+    """
+
+    levels: Tensor
+    steps: Tensor
+    blocks: Tensor
+    head: Tensor
+
+    def of(self, frames: slice) -> Conditions:
+        """Those of some frames."""
+        return Conditions(
+            self.levels[:, frames], self.steps[frames], self.blocks[:, frames], self.head[:, frames]
+        )
+
+
+class Shared(NamedTuple):
+    """What all passes of a rollout have in common.
+
+    Attributes:
+        reference: [N, 1, tokens, token], the last observed latent as tokens.
+        embedded: [N, 1, tokens, width], what it, its velocity and the place of a token add to the embedding.
+    """
+
+    reference: Tensor
+    embedded: Tensor
 
 
 class Denoised(NamedTuple):
@@ -135,7 +169,7 @@ class VideoTransformer(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def observe(self, latents: Tensor, actions: Tensor, levels: Tensor | None = None) -> list[KeysValues]:
+    def observe(self, latents: Tensor, actions: Tensor, levels: Tensor | None = None) -> Tensor:
         """Keys and values of observed frames, each seeing only itself.
 
         Args:
@@ -144,30 +178,29 @@ class VideoTransformer(nn.Module):
             levels: [N, F] noise levels; None means clean.
 
         Returns:
-            One KeysValues per block, [N, heads, F * tokens, head], not rotated in time: an observed
-            frame's age changes with every tick.
+            [depth, 2, N, heads, F * tokens, head], not rotated in time: an observed frame's age changes with every tick.
         """
         n, f = latents.shape[:2]
         latents, actions = latents.flatten(0, 1), actions.flatten(0, 1)
         levels = latents.new_zeros(n * f, 1) if levels is None else levels.reshape(n * f, 1)
-        condition = self.conditioning(levels, actions[:, None], now=actions, first_step=0)
-        shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
+        now = torch.zeros(1, dtype=torch.long, device=latents.device)
+        modulation = self.conditions(levels, actions[:, None], now=actions, steps=now).blocks
         tokens = self.patchify(latents)[:, None]
         x = (
             self.embed(torch.cat((tokens, tokens, torch.zeros_like(tokens), tokens), dim=-1))
             + self.position_embedding()
         )
-        rotate, keys_values = self.rotation.space(), []
+        rotation, keys_values = self.rotation.space(), []
         for block in cast("list[Block]", self.blocks):
-            shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
+            shift, scale, gate, shift2, scale2, gate2 = block.modulate(modulation)
             qk, v = block.project(modulated(x, shift, scale))
-            keys_values.append(KeysValues(*(frames_to_sequence(part, n) for part in (qk[1].to(v.dtype), v))))
+            keys_values += [frames_to_sequence(part, n) for part in (qk[1].to(v.dtype), v)]
             if block is self.blocks[-1]:
                 break  # its keys and values are all that is wanted; the rest would come to nothing
-            q, k = rotate(qk).to(v.dtype)
+            q, k = rotation.turn(qk).to(v.dtype)
             x = torch.addcmul(x, block.out(merge_heads(attention(q, k, v), 1)), gate)
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
-        return keys_values
+        return torch.stack(keys_values).unflatten(0, (-1, 2))
 
     def forward(
         self,
@@ -177,7 +210,7 @@ class VideoTransformer(nn.Module):
         actions: Tensor,
         last_observation: LastObservation,
         latest: Tensor,
-        observed: list[KeysValues],
+        observed: Tensor,
         past: list[list[KeysValues]],
         chunk_frames: int,
         first_step: int = 1,
@@ -195,53 +228,107 @@ class VideoTransformer(nn.Module):
                 of it, or for the first chunk the last observed frame. Keys and values of a chunk that was made in
                 one step know their own outcome in the last block only; all blocks of the next chunk are conditioned on
                 this (where ``config.condition_on_previous_frame`` has it so).
-            observed: per block, keys and values of C observed frames, [B, heads, C * tokens, head].
+            observed: keys and values of C observed frames, as ``observe`` gives them for the B contexts.
             past: earlier chunks within the window, oldest first, each a ``Denoised.keys_values``.
             chunk_frames: frames that see each other.
             first_step: model steps from the last observed frame to the first frame given here.
             drop: bool [N], rows whose actions are hidden (for guidance).
         """
-        n, f = noisy.shape[:2]
-        last_observation = last_observation.repeated(n // len(last_observation.latent))
-        condition = self.conditioning(
-            levels, actions, now=last_observation.action, first_step=first_step, drop=drop
+        frames = noisy.shape[1]
+        last_observation = last_observation.repeated(len(noisy) // len(last_observation.latent))
+        steps = torch.arange(first_step, first_step + frames, device=noisy.device)
+        return self.denoise(
+            noisy=noisy,
+            conditions=self.conditions(levels, actions, now=last_observation.action, steps=steps, drop=drop),
+            shared=self.shared(last_observation),
+            latest=latest,
+            sink=self.sink(observed, last_step=first_step + chunk_frames - 1),
+            past=past,
+            chunk_frames=chunk_frames,
+            rotation=self.rotation.at(steps),
         )
-        shared = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
+
+    def conditions(
+        self, levels: Tensor, actions: Tensor, *, now: Tensor, steps: Tensor, drop: Tensor | None = None
+    ) -> Conditions:
+        """What passes over some frames are conditioned on.
+
+        Args:
+            levels: [N, F] or [1, F] noise levels.
+            actions: [N, F, A].
+            now: [N, A], action of the last observed frame.
+            steps: int64 [F], model steps from the last observed frame.
+            drop: as of ``forward``.
+        """
+        condition = self.conditioning(levels, actions, now=now, steps=steps, drop=drop)
+        blocks = self.modulation(condition).unflatten(-1, (6, -1)) + self.identity
+        return Conditions(levels, steps, blocks, self.last_modulation(condition))
+
+    def shared(self, last_observation: LastObservation) -> Shared:
+        """What all passes have in common that start from ``last_observation``, one row for each of them."""
         reference, velocity = (
-            self.patchify(part)[:, None].expand(-1, f, -1, -1)
-            for part in (last_observation.latent, last_observation.velocity)
+            self.patchify(part)[:, None] for part in (last_observation.latent, last_observation.velocity)
         )
+        parts = [reference, velocity]
+        if not self.config.condition_on_previous_frame:
+            parts.append(reference)
+        channels = reference.shape[-1]
+        weight = self.embed.weight[:, channels : (1 + len(parts)) * channels]
+        embedded = F.linear(torch.cat(parts, dim=-1), weight, self.embed.bias) + self.position_embedding()
+        return Shared(reference, embedded)
+
+    def sink(self, observed: Tensor, *, last_step: int) -> KeysValues:
+        """Observed frames as a chunk that ends at ``last_step`` sees them; [depth, B, heads, C * tokens, head] each."""
+        keys, values = observed.unbind(dim=1)
+        rotation = self.rotation.before(last_step, frames=keys.shape[-2] // self.tokens)
+        return KeysValues(rotation.turn(keys.float()).to(values.dtype), values)
+
+    def denoise(
+        self,
+        *,
+        noisy: Tensor,
+        conditions: Conditions,
+        shared: Shared,
+        latest: Tensor,
+        sink: KeysValues,
+        past: list[list[KeysValues]],
+        chunk_frames: int,
+        rotation: Rotation,
+    ) -> Denoised:
+        """One pass, as ``forward``, over what many passes of a rollout share: ``conditions`` of these frames, ``shared``,
+        ``sink``, and the ``rotation`` of these frames."""
+        n, f = noisy.shape[:2]
+        channels = shared.reference.shape[-1]
         tokens = self.patchify(noisy.flatten(0, 1)).unflatten(0, (n, f))
-        before = reference
+        before = shared.reference
+        x = shared.embedded + F.linear(tokens, self.embed.weight[:, :channels])
         if self.config.condition_on_previous_frame:
             before = self.patchify(latest.flatten(0, 1)).unflatten(0, (n, -1))
             before = before.repeat_interleave(chunk_frames, dim=1)
-        x = self.embed(torch.cat((tokens, reference, velocity, before), dim=-1)) + self.position_embedding()
+            x = x + F.linear(before, self.embed.weight[:, 3 * channels :])
         span = chunk_frames * self.tokens
         window = self.config.window_frames // chunk_frames
-        rotate = self.rotation.at(first_step, f)
-        rotate_observed = self.rotation.before(first_step + chunk_frames - 1, observed, self.tokens)
         keys_values = []
         for index, block in enumerate(cast("list[Block]", self.blocks)):
-            shift, scale, gate, shift2, scale2, gate2 = block.modulate(shared)
+            shift, scale, gate, shift2, scale2, gate2 = block.modulate(conditions.blocks)
             qk, v = block.project(modulated(x, shift, scale))
-            q, k = rotate(qk).to(v.dtype)
+            q, k = rotation.turn(qk).to(v.dtype)
             own = KeysValues(k, v)
             keys_values.append(own)
-            keys, values = observed[index]
-            sink = KeysValues(rotate_observed(keys.float()).to(v.dtype), values)
+            seen = KeysValues(sink.keys[index], sink.values[index])
             history = [chunk[index] for chunk in past] + split_chunks(own, span)
             attended = []
             for chunk, query in enumerate(q.split(span, dim=2)):
                 last = len(past) + chunk
                 visible = history[max(0, last - window) : last + 1]
-                attended.append(attend(query, sink, visible))
-            x = torch.addcmul(x, block.out(merge_heads(torch.cat(attended, dim=2), f)), gate)
+                attended.append(attend(query, seen, visible))
+            attended_all = attended[0] if len(attended) == 1 else torch.cat(attended, dim=2)
+            x = torch.addcmul(x, block.out(merge_heads(attended_all, f)), gate)
             x = torch.addcmul(x, block.mlp(modulated(x, shift2, scale2)), gate2)
-        shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, dim=-1)
+        shift, scale = conditions.head[:, :, None].chunk(2, dim=-1)
         out = self.head(modulated(x, shift, 1.0 + scale)).float()
         change, keep, log_variance = out[..., :-2], out[..., -2:-1], out[..., -1]
-        latents = self.unpatchify(reference + keep * (before - reference) + change)
+        latents = self.unpatchify(shared.reference + keep * (before - shared.reference) + change)
         return Denoised(latents, log_variance.unflatten(-1, (self.rows, self.columns)), keys_values)
 
     def patchify(self, latents: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from dd_ros.data.plans import NANOSECONDS
 from dd_ros.errors import InputError
 
 if TYPE_CHECKING:  # robots and recorders need no torch
-    from dd_ros.engine import Chunk
+    from dd_ros.predictions import Chunk
 
 LAST_TIME_NS = 2**31 * NANOSECONDS - 1
 

@@ -13,10 +13,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from dd_ros.data.images import rgb_to_image
-from dd_ros.engine import Chunk
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction
+from dd_ros.predictions import Chunk
 from dd_ros.predictor import Predictor
 from dd_ros.ros.messages import header_at, predicted_video, rescaled
 

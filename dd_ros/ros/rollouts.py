@@ -15,8 +15,8 @@ from dd_ros.data.commands import actions_at
 from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
 from dd_ros.data.trained import TrainedRange
-from dd_ros.engine import Chunk, Frames, Rollouts
 from dd_ros.errors import InputError
+from dd_ros.predictions import Chunk, Frames, Rollouts
 from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
 from dd_ros.ros.messages import predicted_video
 

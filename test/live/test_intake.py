@@ -19,13 +19,13 @@ from dd_ros import Predictor
 from dd_ros.config import ActionSource
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
-from dd_ros.engine import Chunk
 from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import TRAJECTORY_TYPE, ActionIntake, ImageIntake, PlanIntake
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
+from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import header_at, predicted_video
 from dd_ros.ros.rollouts import answer
 

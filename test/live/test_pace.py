@@ -15,12 +15,12 @@ from tiny import random_model, tiny_config
 
 from dd_ros import Predictor
 from dd_ros.data.commands import Commands
-from dd_ros.engine import Chunk
 from dd_ros.live.pace import REMEMBERED, Pace, ordinal
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Prediction, Worker
+from dd_ros.predictions import Chunk
 
 RATE = 50.0  # Hz of the model: 20 ms per step
 STEP = round(1e9 / RATE)

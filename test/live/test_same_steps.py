@@ -17,7 +17,6 @@ from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
-from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import ActionIntake, ImageIntake
@@ -25,6 +24,7 @@ from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
+from dd_ros.predictions import Chunk
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000

@@ -17,12 +17,12 @@ from sensor_msgs.msg import Image
 from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
-from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import MOST_JOBS, Frame, Job, Prediction, Worker
+from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import header_at, video_frames
 from dd_ros.ros.rollouts import answer
 

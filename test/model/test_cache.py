@@ -14,51 +14,63 @@ from dd_ros.model.cache import KVCache
 from dd_ros.predictor import Predictor
 
 
-def keys_values(value: float) -> list[KeysValues]:
+def observed(value: float) -> torch.Tensor:
+    """Keys and values of a frame of three tokens in a network of one block."""
+    return torch.stack([torch.full((1, 2, 3, 4), value), torch.full((1, 2, 3, 4), -value)])[None]
+
+
+def generated(value: float) -> list[KeysValues]:
     return [KeysValues(torch.full((1, 2, 3, 4), value), torch.full((1, 2, 3, 4), -value))]
+
+
+def kept(cache: KVCache, part: int = 0) -> list[float]:
+    """A channel of the keys, or with 1 of the values, of each observed token."""
+    assert cache.observed is not None
+    return cache.observed[0, part, 0, 0, :, 0].tolist()
 
 
 def test_the_first_frame_stands_for_those_before_it() -> None:
     cache = KVCache(context_frames=3, window_chunks=2)
-    cache.observe(keys_values(1.0))
-    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 9
-    cache.observe(keys_values(2.0))
-    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [1.0] * 6 + [2.0] * 3
+    cache.observe(observed(1.0))
+    assert kept(cache) == [1.0] * 9
+    cache.observe(observed(2.0))
+    assert kept(cache) == [1.0] * 6 + [2.0] * 3
 
 
 def test_observing_one_more_drops_the_oldest_in_place() -> None:
     cache = KVCache(context_frames=2, window_chunks=2)
-    cache.observe(keys_values(1.0))
-    address = cache.observed[0].keys.data_ptr()
+    cache.observe(observed(1.0))
+    assert cache.observed is not None
+    address = cache.observed.data_ptr()
     for value in (2.0, 3.0, 4.0):
-        cache.observe(keys_values(value))
-    assert cache.observed[0].keys[0, 0, :, 0].tolist() == [3.0] * 3 + [4.0] * 3
-    assert cache.observed[0].values[0, 0, :, 0].tolist() == [-3.0] * 3 + [-4.0] * 3
-    assert cache.observed[0].keys.data_ptr() == address
+        cache.observe(observed(value))
+    assert kept(cache) == [3.0] * 3 + [4.0] * 3
+    assert kept(cache, 1) == [-3.0] * 3 + [-4.0] * 3
+    assert cache.observed.data_ptr() == address
 
 
 def test_generated_chunks_stay_within_the_window_and_roll_back() -> None:
     cache = KVCache(context_frames=2, window_chunks=2)
-    cache.observe(keys_values(1.0))
+    cache.observe(observed(1.0))
     for value in (5.0, 6.0, 7.0):
-        cache.append(keys_values(value))
+        cache.append(generated(value))
     assert [chunk[0].keys[0, 0, 0, 0].item() for chunk in cache.generated] == [6.0, 7.0]
     cache.rollback()
     assert not cache.generated
-    assert cache.observed[0].keys[0, 0, 0, 0].item() == 1.0
+    assert kept(cache)[0] == 1.0
 
 
 def test_a_prediction_leaves_the_context_as_it_was(tiny_checkpoint) -> None:
     predictor = Predictor.load(tiny_checkpoint, "cpu")
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     predictor.observe(image, 0, [0.1, 0.2])
-    before = [part.clone() for kv in predictor._cache.observed for part in kv]
+    before = predictor.context().observations.tensors()
     predictor.seed(3)
     first = predictor.predict(np.zeros((8, 2)))
     predictor.predict(np.ones((8, 2)))
     predictor.seed(3)
     assert np.array_equal(first, predictor.predict(np.zeros((8, 2))))
-    after = [part for kv in predictor._cache.observed for part in kv]
+    after = predictor.context().observations.tensors()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 

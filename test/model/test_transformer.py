@@ -88,9 +88,9 @@ def full_attention(network: VideoTransformer, clip: dict[str, Tensor]) -> Tensor
     now = clip["context_actions"][:, -1]
     context = network.conditioning(
         torch.zeros(2 * CONTEXT, 1), clip["context_actions"].flatten(0, 1)[:, None],
-        now=clip["context_actions"].flatten(0, 1), first_step=0,
+        now=clip["context_actions"].flatten(0, 1), steps=torch.zeros(1, dtype=torch.long),
     ).unflatten(0, (2, CONTEXT))[:, :, 0]  # fmt: skip
-    future = network.conditioning(clip["levels"], clip["actions"], now=now, first_step=1)
+    future = network.conditioning(clip["levels"], clip["actions"], now=now, steps=torch.arange(1, FRAMES + 1))
     condition = torch.cat((context, future), dim=1)
     shared = network.modulation(condition).unflatten(-1, (6, -1))
     frames = torch.cat((clip["context"], clip["noisy"]), dim=1)

@@ -23,8 +23,8 @@ from dd_ros.data.plans import (
     trajectory_actions,
     trajectory_stamps,
 )
-from dd_ros.engine import Chunk
 from dd_ros.errors import InputError
+from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import predicted_video, rescaled, video_frames
 
 STEP = 100_000_000

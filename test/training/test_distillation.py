@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from tiny import random_model, tiny_config
-from torch import nn
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import Model
@@ -103,15 +103,14 @@ def chunks_of(
 def passes_of(network: VideoTransformer) -> Iterator[list[tuple[dict[str, Any], Denoised]]]:
     """Arguments by name, and result, of each pass that is made while the context lasts."""
     made: list[tuple[dict[str, Any], Denoised]] = []
+    denoise = network.denoise
 
-    def note(_: nn.Module, __: tuple[()], given: dict[str, Any], result: Denoised) -> None:
-        made.append((given, result))
+    def noted(**given: Any) -> Denoised:
+        made.append((given, denoise(**given)))
+        return made[-1][1]
 
-    hook = network.register_forward_hook(note, with_kwargs=True)
-    try:
+    with patch.object(network, "denoise", noted):
         yield made
-    finally:
-        hook.remove()
 
 
 def test_the_training_rollout_is_the_one_of_inference(stage: DistillationStage) -> None:
@@ -252,7 +251,8 @@ def test_long_rollouts_are_trained_where_the_predictor_goes(stage: DistillationS
 
 def steps_and_levels(passes: list[tuple[dict[str, Any], Denoised]]) -> list[tuple[int, float]]:
     """First step and noise level of each pass."""
-    return [(given["first_step"], float(given["levels"][0, 0])) for given, _ in passes]
+    conditions = [given["conditions"] for given, _ in passes]
+    return [(int(part.steps[0]), float(part.levels[0, 0])) for part in conditions]
 
 
 @pytest.mark.parametrize("name", ["regression", "uncertainty", "pixels", "ssim", "matching", "motion"])

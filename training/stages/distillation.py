@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, shift
-from dd_ros.diffusion.rollout import RolloutChunk, denoise_chunk, rollout
+from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.cache import KVCache
@@ -216,15 +216,15 @@ class DistillationStage(Stage):
         level = MOST_PAST_NOISE * batch_random.random()
         latest, past = cast(Tensor, clips.past).tensor_split((1,), dim=1)
         noise = batch_random.normal(*past.shape)
-        result = denoise_chunk(
-            self.model.transformer,
-            cache,
+        result = self.model.transformer(
             noisy=add_noise(past, noise, past.new_full(past.shape[:2], level)),
-            level=level,
+            levels=past.new_full(past.shape[:2], level),
             actions=cast(Tensor, clips.past_actions),
             last_observation=clips.last_observation,
-            latest=latest[:, 0],
-            schedule=self.config.schedule,
+            latest=latest,
+            observed=cache.observed,
+            past=[],
+            chunk_frames=self.config.schedule.chunk_frames,
             first_step=first_step,
         )
         cache.append(result.keys_values)

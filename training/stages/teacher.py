@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.diffusion.path import add_noise, chunk_levels
-from dd_ros.model.attention import KeysValues
 from dd_ros.model.autoencoder import Reference, to_model_range
 from dd_ros.model.transformer import Denoised, LastObservation, VideoTransformer
 from dd_ros_training.batch_random import BatchRandom
@@ -152,7 +151,7 @@ def denoise_clip(
     clean: Tensor,
     noisy: Tensor,
     levels: Tensor,
-    observed: list[KeysValues],
+    observed: Tensor,
     chunk_frames: int,
     drop: Tensor | None = None,
 ) -> Denoised:
