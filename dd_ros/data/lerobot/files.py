@@ -36,7 +36,7 @@ def parquet(path: Path) -> Iterator[ParquetFile]:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise InputError(f"{path}: cannot be read as parquet ({first_line(error)})") from error
 
 
