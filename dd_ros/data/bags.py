@@ -30,7 +30,7 @@ from dd_ros.data.steps import (
     model_steps,
     part_name,
 )
-from dd_ros.data.storage import METADATA, folder_of, storage_files
+from dd_ros.data.storage import ARCHIVES, METADATA, folder_of, storage_files
 from dd_ros.data.video import images_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -58,14 +58,17 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         if not found and is_lerobot(path):
             found = episode_paths(path)
         if not found:
-            older = sorted([path] if path.is_file() else path.rglob("*.bag"))
-            if older and older[0].suffix == ".bag":
+            there = [path] if path.is_file() else sorted(path.rglob("*"))
+            older = next((file for file in there if file.suffix == ".bag"), None)
+            if older is not None:
                 raise InputError(
-                    f"{older[0]}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
-                    f"`rosbags-convert --src {older[0]} --dst {older[0].with_suffix('')}`"
+                    f"{older}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
+                    f"`rosbags-convert --src {older} --dst {older.with_suffix('')}`"
                 )
+            packed = [file for file in there if file.suffix in ARCHIVES]
             raise InputError(
                 f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
+                + (f"; unpack {packed[0]} first" if packed else "")
             )
         bags += found
     return list(dict.fromkeys(bags))
