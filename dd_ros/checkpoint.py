@@ -20,7 +20,7 @@ from dd_ros.model.transformer import VideoTransformer
 from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.settings import write_yaml
 from dd_ros.upgrades import format_of, upgraded_weight
-from dd_ros.yaml_files import load_yaml
+from dd_ros.yaml_files import check_is_file, load_yaml
 
 LONGEST = 300  # letters of what torch says of weights that do not fit
 
@@ -47,6 +47,7 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
     config = read_config(folder)
     number = format_of(load_yaml(folder / CONFIG), folder / CONFIG)
     weights = folder / WEIGHTS
+    check_is_file(weights)
     try:
         check_shapes(weights, config, number)
         model, found = Model(config), load_file(weights)

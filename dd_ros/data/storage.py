@@ -140,6 +140,8 @@ def foreign(file: Path) -> tuple[str, str] | None:
     """What a file is instead of a storage file, and what to do; None if it may be one."""
     if file.is_symlink() and not file.exists():
         return "is a link to a file that is not here", "fetch it, as with `git annex get` or `dvc pull`"
+    if not file.is_file():
+        return "is no file but a folder, pipe or device", "copy the recording itself"
     with file.open("rb") as stream:
         start = stream.read(64)
     if not start:

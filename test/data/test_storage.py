@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import shutil
 import sqlite3
 from itertools import pairwise
@@ -279,6 +280,10 @@ def test_files_that_are_not_what_their_names_say(tmp_path: Path, suffix: str) ->
         file.write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_episodes(file, SPEC)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="is no file but a folder, pipe or device"):
+        read_episodes(tmp_path, SPEC)
     file.unlink()
     file.symlink_to(tmp_path / "nowhere")
     bag = write_bag(tmp_path / "whole", robot_messages(3))
