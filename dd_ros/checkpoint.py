@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.data.storage import foreign
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
@@ -60,7 +61,9 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
         KeyError,
         ValueError,
     ) as error:  # KeyError: a number format of a later day
-        raise InputError(f"{weights}: damaged ({error}); copy or train the checkpoint again") from error
+        other = foreign(weights) if isinstance(error, SafetensorError) else None
+        what, cure = other or (f"damaged ({error})", "copy or train the checkpoint again")
+        raise InputError(f"{weights}: {what}; {cure}") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         shown = first if len(first) < LONGEST else f"{first[:LONGEST]} ..."  # it may list all names

@@ -205,6 +205,14 @@ def test_what_is_no_file_is_not_waited_for(folder: Path, name: str, make: Callab
         load_checkpoint(folder)
 
 
+def test_weights_that_git_lfs_left_out_are_named_with_the_cure(folder: Path) -> None:
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(
+        InputError, match=r"is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    ):
+        load_checkpoint(folder)
+
+
 def test_a_card_commands_no_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / CARD).write_bytes(b"# tiny\n\x1b[2J\x1b]0;title\x07 \xff\xfe text\n")
     inspect(str(folder))

@@ -24,7 +24,7 @@ METADATA = "metadata.yaml"
 JOURNALS = ("-wal", "-journal")
 # Beginnings of files that are not what their names say -> what they are, what to do.
 FOREIGN = {
-    b"version https://git-lfs": ("is a Git LFS pointer, not the recording", "fetch it with `git lfs pull`"),
+    b"version https://git-lfs": ("is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`"),
     b"#ROSBAG V": ("is a ROS 1 bag", "convert it with `rosbags-convert --src FILE.bag --dst FOLDER`"),
     b"<!DOCTYPE": ("is a web page, not the recording", "download the file itself"),
     b"<html": ("is a web page, not the recording", "download the file itself"),

@@ -263,7 +263,7 @@ def test_messages_that_are_not_ros_2s(tmp_path: Path, encoding: str, schema: str
 def test_files_that_are_not_what_their_names_say(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"bag.{suffix}"
     for text, words in (
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer, not the recording; .*git lfs pull"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer, not the file itself; .*git lfs pull"),
         ("", "is empty; copy it again"),
         ("#ROSBAG V2.0\n", "is a ROS 1 bag; convert it with `rosbags-convert"),
     ):  # fmt: skip
