@@ -180,6 +180,25 @@ def test_a_plan_with_an_endless_step_is_refused_by_name(side: Side) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("begins", "words"), [(60, "begins 60.0 s after it"), (-60, "was over 59.8 s before it")]
+)
+def test_a_plan_for_another_time_is_named(side: Side, begins: int, words: str) -> None:
+    def take(stamp: int) -> None:
+        plan = RandomMessages(seed=0, now=NOW).sequence()
+        plan.count, plan.dim, plan.data, plan.step = 3, 2, type(plan.data)("f", [0.0] * 6), 0.1
+        plan.header = header_at(stamp, "")
+        side.plans.take(plan, type_name(plan), "/plan")
+
+    side.step(0)
+    take(NOW * 10**9 + STEP + begins * 10**9)
+    assert side.texts("plan time") == [
+        f"plan time: expected a plan for the time of the images, got one that {words}: are the clocks the same?"
+    ]
+    take(NOW * 10**9 + STEP)
+    assert side.texts("plan time")[1:] == ["plan time: good again"]
+
+
 def test_a_camera_whose_stamps_stick(side: Side) -> None:
     side.step(1)
     for _ in range(5):
@@ -243,7 +262,7 @@ def plan_intake(
     action = predictor.config.action.model_copy(update={"names": names})
     intake = PlanIntake(
         config=predictor.config.model_copy(update={"action": action}), commands=side.commands,
-        known=TrainedRange.of(action, predictor.config.streams.actions), problems=side.problems, next_ns=lambda: 0,
+        known=TrainedRange.of(action, predictor.config.streams.actions), problems=side.problems, next_ns=lambda: NOW * 10**9,
     )  # fmt: skip
 
     def take(joints: Sequence[str], values: Sequence[float]) -> str:
