@@ -20,11 +20,11 @@ from dd_ros.data.split import SplitRule
 from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
-from dd_ros_training.finetune import adopt, default_recipe, finetune
+from dd_ros_training.finetune import default_recipe, finetune
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.stages.autoencoder import AutoencoderStage
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.train import STAGES, Run, adopt
 
 CONFIG = tiny_config()
 
