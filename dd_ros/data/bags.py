@@ -20,6 +20,7 @@ from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
+from dd_ros.data.odd_images import cure_of
 from dd_ros.data.rosbag import Record, records
 from dd_ros.data.steps import (
     DueImage,
@@ -293,6 +294,7 @@ def read_images(
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
+                + cure_of(record.msgtype)
             )
         stamp = timeline.image_stamps[number]
         if timeline.image_resets[number] != resets:

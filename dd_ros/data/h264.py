@@ -64,10 +64,11 @@ def units(packet: bytes) -> Iterator[bytes]:
 
 
 def has_image(packet: bytes, codec: str) -> bool:
-    """Whether a packet holds a part of an image, and not parameters alone. Of codecs other than these two: True."""
-    if codec == "h264":
-        return any(unit and SLICE <= unit[0] & 31 <= IDR_SLICE for unit in units(packet))
-    return codec != "hevc" or any(unit and unit[0] >> 1 & 63 in H265_PICTURES for unit in units(packet))
+    """Whether a packet of ``codec`` (h264, hevc) holds more than parameters; True where that is not known."""
+    found = [unit[0] for unit in units(packet) if unit]
+    if codec == "h264" and found:
+        return any(SLICE <= first & 31 <= IDR_SLICE for first in found)
+    return codec != "hevc" or not found or any(first >> 1 & 63 in H265_PICTURES for first in found)
 
 
 def numbering(unit: bytes) -> Numbering:

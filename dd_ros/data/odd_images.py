@@ -19,11 +19,19 @@ VIDEO_NAMES = ("FFMPEGPacket", "CompressedVideo")  # of types, in whatever packa
 PACKETS = (b"\x00\x00\x00\x01", b"\x00\x00\x01")
 STILL = ("jpeg", "jpg", "png")
 UNNAMED = "h264 or h265, not named"  # packets whose message does not say what they are
-PNG_GREY16 = bytes([16, 0])  # bits of a sample and colour type, at the bytes 24 and 25 of a png
+PNG_BITS = 24  # where the header of a png has the bits of a sample
 DARK = 4096  # 16-bit samples below that, scaled to 8 bits, would be all but black
 
 DEPTH_CURE = "use the colour camera's topic, or republish the depth as mono8 over the range that matters"
+SCALE_CURE = "scale them to all 16 bits, or publish 8-bit images"
 VIDEO_CURE = "decode them first, as with `ros2 run image_transport republish ffmpeg raw`, and use the images"
+
+
+def cure_of(msgtype: str) -> str:
+    """What to do about a camera topic of a type that holds no images, with what leads to it; empty where nothing helps."""
+    return (
+        f"; {VIDEO_CURE.replace('ffmpeg', 'theora')}" if msgtype.startswith("theora_image_transport/") else ""
+    )
 
 
 def is_video(msgtype: str) -> bool:
@@ -47,7 +55,7 @@ def why_odd(msg: Any) -> str:
     kind, start = str(msg.format), bytes(msg.data[:26])
     if kind.startswith(DEPTH) or "compressedDepth" in kind:
         return f"compressed image: expected colours or greys, got depth ({kind.strip()}); {DEPTH_CURE}"
-    if start.startswith(b"\x89PNG") and start[24:26] == PNG_GREY16:
+    if start.startswith(b"\x89PNG") and start[PNG_BITS : PNG_BITS + 1] == b"\x10":
         found = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_UNCHANGED)
         return "" if found is None else why_dark(found)
     video = video_format(msg)
@@ -77,9 +85,8 @@ def video_format(msg: Any) -> str:
 
 def why_dark(samples: NDArray[Any]) -> str:
     """What is wrong with 16-bit samples that fill so little of their range that an image of them is black."""
-    brightest = int(samples.max(initial=0))
+    brightest = int((samples[..., :3] if samples.ndim == 3 else samples).max(initial=0))  # without opacity
     if not 0 < brightest < DARK:
         return ""
-    return (
-        f"16-bit image: expected samples up to 65535, got {brightest} at most, which is black; {DEPTH_CURE}"
-    )
+    cure = DEPTH_CURE if samples.ndim == 2 or samples.shape[2] == 1 else SCALE_CURE
+    return f"16-bit image: expected samples up to 65535, got {brightest} at most, which is black; {cure}"

@@ -16,7 +16,7 @@ from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
-from dd_ros.data.odd_images import is_video
+from dd_ros.data.odd_images import cure_of, is_video
 from dd_ros.data.survey import BagInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -112,7 +112,7 @@ def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource
     image = info.topic(image_topic)
     if not image.sizes:
         got = "; ".join([image.msgtype, *image.problems.lines()[:1]])
-        raise InputError(f"{info.path} {image_topic}: expected images, got {got}")
+        raise InputError(f"{info.path} {image_topic}: expected images, got {got}{cure_of(image.msgtype)}")
     if image.rate <= 0.0:
         raise InputError(
             f"{info.path} {image_topic}: expected several images at different times, got {image.count}"

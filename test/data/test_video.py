@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("av", reason="needs the extra video")
-from bag_writer import COMPRESSED, SPEC, START, STEP, write_bag
+from bag_writer import COMPRESSED, SPEC, START, STEP, TYPES, make, write_bag
+from rosbags.typesys import get_types_from_msg
 from video_packets import FFMPEG, FOXGLOVE, LIVE, encoded, number_in, video_messages
 
 from dd_ros.config import parse_actions
@@ -166,10 +167,16 @@ def test_a_size_that_changes(tmp_path: Path) -> None:
     ("kind", "codec", "reason"),
     [(FFMPEG, "hevc;gray12;mono16;16UC1", "got depth (hevc;gray12;mono16;16UC1); use the colour camera"),
      (FFMPEG, "prores_ks", "expected one of h264, "),
-     (COMPRESSED, "h265", "expected a key frame and all packets since")],
+     (COMPRESSED, "h265", "expected a key frame and all packets since"),
+     (COMPRESSED, "h264 without start codes", "expected a key frame and all packets since")],
 )  # fmt: skip
 def test_what_is_no_such_video(tmp_path: Path, kind: str, codec: str, reason: str) -> None:
-    bag = write_bag(tmp_path / "bag", video_messages(encoded(12), kind, codec))
+    packets = encoded(12)
+    if "without start codes" in codec:  # as in mp4 files: lengths
+        for packet in packets:
+            found = nal_units(packet.data)
+            packet.data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in found)
+    bag = write_bag(tmp_path / "bag", video_messages(packets, kind, codec))
     for look in (
         lambda: read_episodes(bag, SPEC),
         lambda: choose_streams([bag], SPEC.image_topic, parse_actions(["/action"]), problems=Report()),
@@ -190,3 +197,25 @@ def test_without_pyav_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     bag = write_bag(tmp_path / "bag", video_messages(encoded(12)))
     with pytest.raises(InputError, match=r"needs PyAV \(pip install 'dd_ros\[video\]'\)"):
         read_episodes(bag, SPEC)
+
+
+def test_theora_is_named_with_the_cure(tmp_path: Path) -> None:
+    kind = "theora_image_transport/msg/Packet"
+    text = (
+        "std_msgs/Header header\nuint8[] data\nint32 b_o_s\nint32 e_o_s\nint64 granulepos\nint64 packetno\n"
+    )
+    TYPES.register(get_types_from_msg(text, kind))
+    messages = video_messages(encoded(4))
+    for place, (topic, _, sent, message) in enumerate(messages):
+        if topic == SPEC.image_topic:
+            packet = make(
+                kind, header=message.header, data=message.data, b_o_s=0, e_o_s=0, granulepos=0, packetno=place
+            )
+            messages[place] = (topic, kind, sent, packet)
+    bag = write_bag(tmp_path / "bag", messages)
+    for look in (
+        lambda: read_episodes(bag, SPEC),
+        lambda: choose_streams([bag], SPEC.image_topic, parse_actions(["/action"]), problems=Report()),
+    ):
+        with pytest.raises(InputError, match=r"theora_image_transport/msg/Packet.*republish theora raw"):
+            look()
