@@ -186,7 +186,7 @@ def _raw(msg: Any) -> RgbImage:
     samples = _samples(msg)
     encoding = EIGHT_BIT.get(msg.encoding, msg.encoding)
     if samples.dtype != np.uint8:
-        odd = why_dark(samples) if samples.shape[2] == 1 and encoding == "mono8" else ""
+        odd = why_dark(samples)
         if odd:
             raise InputError(odd)
         samples = _to_eight_bit(samples)
