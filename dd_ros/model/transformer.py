@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dd_ros.config import TransformerConfig
 from dd_ros.model.attention import KeysValues, Rotation, SpaceTimeRotation, attend, attention
 from dd_ros.model.conditioning import Conditioning, PositionEmbedding
+from dd_ros.model.numbers import drawn
 
 EPSILON = 1e-6
 
@@ -110,7 +111,7 @@ class Block(nn.Module):
         super().__init__()
         width, self.heads = config.width, config.heads
         head = width // self.heads
-        self.modulation = nn.Parameter(torch.randn(6, width) / width**0.5)
+        self.modulation = nn.Parameter(drawn(6, width, deviation=width**-0.5))
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_norm, self.key_norm = HeadNorm(head), HeadNorm(head)
         self.out = nn.Linear(width, width, bias=False)
