@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -252,21 +253,32 @@ def evaluate(
 
 
 @main.command()
-@checkpoint_option(required=True)
+@checkpoint_option()
+@click.option(
+    "--size",
+    type=click.Choice(["S", "M", "L"]),
+    help="Instead of a checkpoint: a network of this size with random weights.",
+)
 @click.option(
     "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
 )
 @device_option
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
 @horizon_option
-def bench(checkpoint: str, json_path: Path, device: str, node: bool, horizon: int | None) -> None:
+def bench(
+    checkpoint: str | None, size: str | None, json_path: Path, device: str, node: bool, horizon: int | None
+) -> None:
     """Measure latency, rivals on the same network, candidates, and how far from the roofline it is.
 
     Example: dd_ros bench --checkpoint g1_pick --json bench.json --device cpu
     """
+    if bool(checkpoint) == bool(size):
+        raise click.UsageError("expected either --checkpoint or --size")
     from dd_ros.benchmark.latency import bench as run
+    from dd_ros.benchmark.sizes import untrained
 
-    run(checkpoint, json_path, device=device, node=node, horizon=horizon)
+    with untrained(size) if size else nullcontext(checkpoint or "") as measured:
+        run(measured, json_path, device=device, node=node, horizon=horizon)
 
 
 @main.command()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any, TypeVar, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from dd_ros.errors import InputError
 
 Module = TypeVar("Module", bound=nn.Module)
+MOST_SHAPES = 64  # that one function is compiled for: rollouts at once, chunks in the window, schedules
 
 
 def resolve_device(device: str) -> torch.device:
@@ -45,3 +47,23 @@ def prepare_for_inference(module: Module, dtype: torch.dtype) -> Module:
         elif isinstance(part, nn.Conv2d):
             cast(Any, part).to(dtype=dtype, memory_format=torch.channels_last)
     return module.eval()
+
+
+def compile_for_inference(model: Any, device: torch.device) -> None:
+    """Let torch's compiler (Inductor) fuse kernels of what the predictor calls of a ``checkpoint.Model``, in place.
+
+    Each part is compiled when it is first run with a shape: by ``warm_up``, in some minutes on a CPU and one on a GPU. What
+    was made is kept on disk (``TORCHINDUCTOR_CACHE_DIR``) for the next start.
+
+    Raises:
+        InputError: a CPU needs a C++ compiler for it, and there is none.
+    """
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++")):
+        raise InputError("compile: a CPU needs a C++ compiler; install g++, or leave compile off")
+    torch._dynamo.config.recompile_limit = MOST_SHAPES
+    for part, names in (
+        (model.autoencoder, ("encode", "decode")),
+        (model.transformer, ("observe", "denoise")),
+    ):
+        for name in names:
+            setattr(part, name, torch.compile(getattr(part, name), dynamic=False, fullgraph=True))

@@ -26,8 +26,6 @@ from dd_ros.pipeline import Pipeline
 from dd_ros.predictions import Frames, bounded, least_uncertainty
 
 ALL, LAST = slice(None), slice(-1, None)
-# Rollouts at once that are recorded; others are filled up to the next, or run in parts.
-BATCHES = (1, 16, 64, 256)
 RUN_COST = 16  # what a recorded run costs beside its rollouts, in rollouts (measured on an H200)
 MOST_SHAPES = 8  # whose recordings are kept
 # Frames [N, c, H, W, 3] and uncertainty [N, c].
@@ -78,16 +76,17 @@ class Engine:
         config: settings of the checkpoint.
         model: the networks.
         dtype: number format of matrix products.
+        batches: as of ``Predictor``.
 
     Attributes:
         observer: what has been observed of one stream.
         batches: rollouts at once that are recorded, without those that do not fit into memory.
     """
 
-    def __init__(self, config: CheckpointConfig, model: Model, dtype: torch.dtype):
+    def __init__(self, config: CheckpointConfig, model: Model, *, dtype: torch.dtype, batches: Sequence[int]):
         self.config, self.model, self.dtype = config, model, dtype
         self.device = next(model.parameters()).device
-        self.batches: tuple[int, ...] = BATCHES
+        self.batches = tuple(sorted({1, *batches}))
         self._runner = Runner(self.device, dtype)
         self._replays = self._runner.recorder.replays
         self.observer = Observer(model, self._runner, config.context_frames)
@@ -117,13 +116,13 @@ class Engine:
             f"{self.device}: too little memory for a single rollout; use device cpu, or free some"
         )
 
-    def reserve(self, batches: Sequence[int], *, steps: int, schedule: Schedule) -> None:
-        """Record rollouts of these sizes now instead of when they are first asked for, beside one for the stream."""
+    def reserve(self, *, steps: int, schedule: Schedule) -> None:
+        """Record rollouts of all ``batches`` now instead of when they are first asked for, beside one for the stream."""
         if not self._replays:
             return
         stream = Shape(1, steps, schedule.model_dump_json())
         busy = self._take(stream, schedule)
-        for size in batches:
+        for size in self.batches:
             self._fits(size, steps=steps, schedule=schedule, decoding=True)
         self._give_back(stream, busy)
 

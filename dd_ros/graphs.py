@@ -61,8 +61,16 @@ class Plain:
         return tensor.numpy
 
 
+def shares_memory(parts: int) -> bool:
+    """Whether recorded work of so many parts may use the same memory as other work, which may run between two parts.
+
+    What is free when a recording ends was in use between its first parts: keys and values that have left the window.
+    """
+    return parts == 1
+
+
 class CudaGraphs:
-    """A CUDA graph for each part, all in one pool of memory: they run one after the other.
+    """A CUDA graph for each part.
 
     What a later part needs of an earlier one is held by the work's own generator, which stays where it stopped.
     """
@@ -83,13 +91,14 @@ class CudaGraphs:
                 for _ in work(own):
                     pass
         self._stream.synchronize()
+        pool = self._pool if shares_memory(parts) else torch.cuda.graph_pool_handle()
         graphs: list[torch.cuda.CUDAGraph] = []
         results: list[Parts] = []
         steps = work(own)
         for _ in range(parts):
             graph = torch.cuda.CUDAGraph()
             # Other threads may use the device meanwhile: another predictor, a viewer.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
                 results.append(next(steps))
             graphs.append(graph)
 

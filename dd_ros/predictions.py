@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dd_ros.data.trained import FAR
 
 Frames = Literal["all", "last"]  # which predicted frames are decoded
+BATCHES = (1, 16, 64, 256)  # rollouts at once that a GPU records its work for
 # What is published at most. An error above 1.4 is no better than another image, so more tells nothing but how far off
 # the actions are.
 MOST_UNCERTAIN = 10.0

@@ -20,11 +20,11 @@ from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import resize
 from dd_ros.data.steps import StepClock, begins_episode
-from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
+from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
 from dd_ros.engine import Context, Decoded, Engine
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL
-from dd_ros.predictions import Chunk, Frames, Rollouts
+from dd_ros.predictions import BATCHES, Chunk, Frames, Rollouts
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
 
@@ -42,13 +42,16 @@ class Predictor:
         seed: seed of the sampling noise. All action sequences of one call share their noise, so
             that their rollouts differ by the actions alone.
         dtype: number format of matrix products; bfloat16 changes frames by less than a grey level on average.
+        batches: numbers of rollouts at once that a GPU records its work for; other numbers are filled up to the next or
+            run in parts. 1 is always one of them.
     """
 
     def __init__(
-        self, config: CheckpointConfig, model: Model, *, seed: int = 0, dtype: torch.dtype = torch.float32
-    ):
+        self, config: CheckpointConfig, model: Model, *, seed: int = 0, dtype: torch.dtype = torch.float32,
+        batches: Sequence[int] = BATCHES,
+    ):  # fmt: skip
         self.config, self.model, self.dtype = config, model, dtype
-        self._engine = Engine(config, model, dtype)
+        self._engine = Engine(config, model, dtype=dtype, batches=batches)
         self.device = self._engine.device
         self.schedule = config.schedule
         self.seed(seed)
@@ -61,16 +64,27 @@ class Predictor:
         self.reset()
 
     @classmethod
-    def load(cls, checkpoint: str | Path, device: str = "auto", seed: int = 0) -> Predictor:
+    def load(
+        cls, checkpoint: str | Path, device: str = "auto", seed: int = 0, *, batches: Sequence[int] = BATCHES,
+        compiled: bool = False,
+    ) -> Predictor:  # fmt: skip
         """Load a checkpoint by path or shipped name onto ``auto``, ``cpu`` or ``cuda``, in its native dtype.
 
+        Args:
+            checkpoint, device: as said above.
+            seed, batches: as of ``Predictor``.
+            compiled: fuse kernels by torch's compiler, see ``device.compile_for_inference``.
+
         Raises:
-            InputError: missing or damaged checkpoint, or no such device.
+            InputError: missing or damaged checkpoint, no such device, or no compiler.
         """
         config, model = load_checkpoint(checkpoint)
         place = resolve_device(device)
         dtype = native_dtype(place)
-        return cls(config, prepare_for_inference(model.to(place), dtype), seed=seed, dtype=dtype)
+        model = prepare_for_inference(model.to(place), dtype)
+        if compiled:
+            compile_for_inference(model, place)
+        return cls(config, model, seed=seed, dtype=dtype, batches=batches)
 
     @property
     def horizon(self) -> int:
@@ -123,7 +137,7 @@ class Predictor:
                 f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}"
             )
         config = self.config.model_copy(update={"schedule": schedule})
-        return Predictor(config, self.model, dtype=self.dtype)
+        return Predictor(config, self.model, dtype=self.dtype, batches=self._engine.batches)
 
     def with_horizon(self, frames: int) -> Predictor:
         """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts.
@@ -133,7 +147,7 @@ class Predictor:
         """
         self.schedule.chunks(frames)  # or InputError
         config = self.config.model_copy(update={"schedule": self.schedule, "horizon": frames})
-        return Predictor(config, self.model, dtype=self.dtype)
+        return Predictor(config, self.model, dtype=self.dtype, batches=self._engine.batches)
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Change the denoising steps, not the chunk size, from the next prediction on."""
@@ -151,12 +165,12 @@ class Predictor:
         self._observed: NDArray[np.uint8] | None = None
         self._stamp_ns: int | None = None
 
-    def warm_up(self, batches: Sequence[int] = ()) -> None:
+    def warm_up(self, *, all_batches: bool = False) -> None:
         """Observe and predict once with made-up data, so that the first real call is as fast as any.
 
         Args:
-            batches: numbers of rollouts that will be asked for at once. On a GPU work is recorded for them now, a second
-                each, instead of when they first come; those that do not fit into its memory are left out, with a warning.
+            all_batches: on a GPU record work for all ``batches`` now, a second each, instead of when they are first asked
+                for. Those that do not fit into memory are left out, with a warning.
         """
         self.reset()
         action = self._mean
@@ -165,7 +179,8 @@ class Predictor:
                 np.zeros((self.height, self.width, 3), np.uint8), step * self.step_ns, action, step=step
             )
         self.predict(np.tile(action, (self.horizon, 1)))
-        self._engine.reserve(batches, steps=self.horizon, schedule=self.schedule)
+        if all_batches:
+            self._engine.reserve(steps=self.horizon, schedule=self.schedule)
         self.reset()
 
     def observe(self, image: NDArray[np.uint8], stamp_ns: int, action: ArrayLike) -> bool:
@@ -286,8 +301,9 @@ class Predictor:
         schedule, noise = self.schedule, self._noise()
         count = schedule.chunks(self.horizon)
         batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
-        for first in range(0, len(actions), batch):
-            part = actions[first : first + batch]
+        at_once = min(at_once, batch)
+        for first in range(0, len(actions), at_once):
+            part = actions[first : first + at_once]
             chunks: list[Decoded] = []
             for chunk in self._engine.chunks(
                 part, noise=noise, context=context, schedule=schedule, frames=frames, batch=batch

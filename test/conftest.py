@@ -38,9 +38,19 @@ def seeded() -> None:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch with one thread."""
+    yield from with_threads(1)
+
+
+@pytest.fixture
 def two_threads() -> Iterator[None]:
     """torch with two threads, whatever the machine has."""
+    yield from with_threads(2)
+
+
+def with_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)

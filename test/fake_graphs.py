@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from dd_ros.graphs import WARM_UP, Parts, Work, copy_all
+from dd_ros.graphs import WARM_UP, Parts, Work, copy_all, shares_memory
 
 
 class Call(NamedTuple):
@@ -86,6 +86,7 @@ class FakeGraphs:
 
     def __init__(self) -> None:
         self.recorded = 0
+        self._pool: list[Tensor] = []  # memory that all work which shares it gives away
 
     def record(self, work: Work[Parts], inputs: Sequence[Tensor], parts: int) -> Work[Parts]:
         self.recorded += 1
@@ -104,6 +105,10 @@ class FakeGraphs:
             recordings.append(recording)
             free.append([tensor for recording in recordings for tensor in recording.free()])
 
+        shared = shares_memory(parts)
+        if shared:
+            self._pool += free[-1]
+
         def replay(given: Sequence[Tensor]) -> Iterator[Parts]:
             assert steps is not None
             copy_all(own, given)
@@ -111,6 +116,8 @@ class FakeGraphs:
                 with torch.inference_mode():
                     recording.replay()
                     spoil(memory)
+                    if shared:
+                        spoil(self._pool)
                 yield result
 
         return replay

@@ -193,6 +193,8 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
         ),
         ("predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --device tpu", ["'tpu'", "cuda"]),
         ("bench --checkpoint nope --json TMP/x.json", ["'nope'"]),
+        ("bench --json TMP/x.json", ["expected either --checkpoint or --size"]),
+        ("bench --checkpoint CKPT --size M --json TMP/x.json", ["expected either --checkpoint or --size"]),
         ("demo --seconds 1", ["--seconds", "5"]),
         ("inspect BAGS --action-topic /nope", ["no messages of topic /nope; it holds /action, /camera"]),
         ("inspect TMP/none", ["neither a bag nor a checkpoint"]),

@@ -118,10 +118,10 @@ def test_replayed_predictions_are_the_plain_ones(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, life: Life
 ) -> None:
     expected = life(Predictor(*load_checkpoint(tiny_checkpoint), seed=1))
-    fake = recorded_from_now_on(monkeypatch)
+    fakes = recorded_from_now_on(monkeypatch)
     predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)
     found = life(predictor)
-    assert fake.recorded
+    assert fakes[0].recorded
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype
@@ -146,10 +146,10 @@ def test_batches_are_filled_up_or_run_in_parts(
 
 
 def test_nothing_is_recorded_once_all_is_warm(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = recorded_from_now_on(monkeypatch)
-    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)
-    predictor.warm_up([16])
-    recorded = fake.recorded
+    fakes = recorded_from_now_on(monkeypatch)
+    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1, batches=[16])
+    predictor.warm_up(all_batches=True)
+    recorded = fakes[0].recorded
     observe(predictor, 0, 1, 3, 12)
     request = predictor.rollouts_by_chunk(
         CANDIDATES[:16], frames="last", context=predictor.context(), at_once=64
@@ -161,7 +161,7 @@ def test_nothing_is_recorded_once_all_is_warm(tiny_checkpoint: Path, monkeypatch
         next(request)
     for frames in ("all", "last", None):
         list(predictor.rollouts(CANDIDATES[:16], frames=frames))
-    assert fake.recorded == recorded
+    assert fakes[0].recorded == recorded
 
 
 def test_predictors_do_not_disturb_each_other(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,21 +197,21 @@ def test_recordings_are_bounded(tiny_checkpoint: Path, monkeypatch: pytest.Monke
 def test_batches_that_do_not_fit_are_left_out_with_a_word(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = recorded_from_now_on(monkeypatch)
-    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1)
+    fakes = recorded_from_now_on(monkeypatch)
+    predictor = Predictor(*load_checkpoint(tiny_checkpoint), seed=1, batches=[16])
     observe(predictor, 0)
-    record = fake.record
+    record = fakes[0].record
 
     def with_little_memory(work, inputs, parts):
         if parts > 1 and len(inputs[-2]) > 4:
             raise torch.cuda.OutOfMemoryError("too much")
         return record(work, inputs, parts)
 
-    monkeypatch.setattr(fake, "record", with_little_memory)
+    monkeypatch.setattr(fakes[0], "record", with_little_memory)
     with pytest.warns(
         RuntimeWarning, match="batches of 16 rollouts do not fit into the memory of cpu: parts of 1 at most"
     ):
-        predictor.warm_up([16])
+        predictor.warm_up(all_batches=True)
     observe(predictor, 0)
     assert predictor.predict(CANDIDATES[:3]).shape == (3, 8, 32, 48, 3)
     monkeypatch.setattr(predictor._engine, "batches", ())
@@ -219,8 +219,13 @@ def test_batches_that_do_not_fit_are_left_out_with_a_word(
         predictor.predict(CANDIDATES[:3])
 
 
-def recorded_from_now_on(monkeypatch: pytest.MonkeyPatch) -> FakeGraphs:
-    """What predictors that are made from now on record with."""
-    fake = FakeGraphs()
-    monkeypatch.setattr(graphs, "recorder_for", lambda _: fake)
-    return fake
+def recorded_from_now_on(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraphs]:
+    """What predictors that are made from now on record with, each its own."""
+    fakes: list[FakeGraphs] = []
+
+    def recorder_for(_: torch.device) -> FakeGraphs:
+        fakes.append(FakeGraphs())
+        return fakes[-1]
+
+    monkeypatch.setattr(graphs, "recorder_for", recorder_for)
+    return fakes

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -18,6 +18,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from dd_ros_training.stages.base import Stage
+
+VALIDATION_SHARE = 0.04  # of the time: looks at validation clips that take more become rarer
+REFRESH_SECONDS = 0.5  # of the bar: its figures wait for the device
 SAVE_SECONDS = 45.0  # a killed run loses at most this much and the step under way
 
 
@@ -48,7 +52,8 @@ class StageClock(Callback):
 
     All processes go by the first one's clock, so that they end at the same step. The stage is over in time with all
     that belongs to it: the clock begins to count when it is made, before the loaders start, and looks ahead to the
-    end of the step that begins and of the validation that comes last, which take as long as those before.
+    end of the step that begins and of the validation that comes last, which take as long as those before. Where
+    validations would take more than VALIDATION_SHARE of the time there are fewer of them.
 
     Args:
         minutes: the stage's share.
@@ -72,6 +77,7 @@ class StageClock(Callback):
         self.before, self.start, self.used = 0.0, now(), 0.0
         self.step = 0.0  # the last step that had no validation after it, in seconds
         self._began = self._validating = 0.0
+        self._counted, self._since = 0, now()  # steps done at the last validation, and when it ended
 
     @property
     def budget(self) -> float:
@@ -88,6 +94,7 @@ class StageClock(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         self.used = self.elapsed() / self.budget
+        self._counted, self._since = trainer.fit_loop.total_batch_idx + 1, self.now()
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
         self._began = self.now()
@@ -104,7 +111,15 @@ class StageClock(Callback):
         self._validating = self.now()
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        self.validation = self.now() - self._validating
+        now = self.now()
+        self.validation = now - self._validating
+        done = trainer.fit_loop.total_batch_idx + 1
+        seconds = max(1e-6, self._validating - self._since)
+        wanted = self.validation / VALIDATION_SHARE * (done - self._counted) / seconds
+        self._counted, self._since = done, now
+        asked = cast(int, trainer.val_check_interval)
+        # Lightning validates after steps that this divides: that is the next time.
+        trainer.val_check_batch = trainer.strategy.broadcast(done + asked * max(1, math.ceil(wanted / asked)))
 
     def state_dict(self) -> dict[str, float]:
         return {"elapsed": self.elapsed()}
@@ -150,6 +165,7 @@ class StageProgress(ProgressBar):
         super().__init__()
         self.stage, self.clock, self.console = stage, clock, Console(stderr=True)
         self.bar: Progress | None = None
+        self.refreshed = -math.inf
 
     def disable(self) -> None:
         self.console.quiet = True
@@ -162,8 +178,9 @@ class StageProgress(ProgressBar):
             self.bar.start()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        if self.bar:
+        if self.bar and time.monotonic() - self.refreshed >= REFRESH_SECONDS:
             self.bar.update(self.task, completed=self.clock.fraction(), text=self.text(trainer))
+            self.refreshed = time.monotonic()
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:
         if not self.bar:
@@ -179,7 +196,13 @@ class StageProgress(ProgressBar):
     def text(self, trainer: lightning.Trainer) -> str:
         """Time left and figures, such as ``3:20 left, loss 0.231, skill +1.42 dB``."""
         left = max(0.0, self.clock.budget - self.clock.elapsed())
-        figures = [figure(name, float(value)) for name, value in trainer.progress_bar_metrics.items()]
+        loss = {
+            name: value
+            for name, value in cast(Stage, trainer.lightning_module).figures.items()
+            if name.endswith("/loss")
+        }
+        shown = loss | trainer.progress_bar_metrics
+        figures = [figure(name, float(value)) for name, value in shown.items()]
         return ", ".join([f"{int(left) // 60}:{int(left) % 60:02d} left", *figures])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from dd_ros.device import native_dtype, resolve_device
 CPU_CLIPS = 8  # more clips per step are not faster on a CPU, and learn less per minute
 MOST_CLIPS = 64
 MOST_WORKERS = 8
+MOST_DECODERS = 16  # that fill a store
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 CLIP_BYTES_PER_PIXEL = 40_000  # distillation of an 18-frame clip, measured at 128x96 in float32, rounded up
 
@@ -35,6 +37,37 @@ def batch_size(width: int, height: int) -> int:
 def clips_within(memory: int, pixels: int) -> int:
     """Clips whose training fits into ``memory`` bytes, from CPU_CLIPS to MOST_CLIPS."""
     return max(CPU_CLIPS, min(MOST_CLIPS, memory // (CLIP_BYTES_PER_PIXEL * pixels)))
+
+
+def training_device(accelerator: str) -> torch.device:
+    """Where this process of a run trains, ``accelerator`` as in a recipe."""
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def memory_for_frames(device: torch.device, share: float, processes: int = 1) -> int:
+    """Bytes that each of ``processes`` may fill with frames: ``share`` of the device's memory, or of RAM on a CPU.
+
+    No more than half of what is free there, as others may be at work.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return int(min(share * total, free / 2))
+    free, total = free_and_total_ram()
+    return int(min(share * total, free / 2) / processes)
+
+
+def free_and_total_ram() -> tuple[int, int]:
+    """Bytes of RAM that are free, and of all that this process may use."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kilobytes = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    free, total = (1024 * kilobytes[name] for name in ("MemAvailable", "MemTotal"))
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # none of that kind, or "max"
+        limit = total
+    return min(free, limit), min(total, limit)
 
 
 def loader_workers() -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
@@ -29,7 +28,7 @@ from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
-from dd_ros_training.train import MOST_WINDOWS, STAGES, Run
+from dd_ros_training.train import MOST_WINDOWS, STAGES, Run, adopt
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
@@ -220,12 +219,3 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
             **often,
         ),
     )
-
-
-@torch.no_grad()
-def adopt(model: Model, weights: Model) -> None:
-    """Copy every weight of ``weights`` that has the same name and shape in ``model``."""
-    known = weights.state_dict()
-    for name, value in model.state_dict().items():
-        if name in known and known[name].shape == value.shape:
-            value.copy_(known[name])

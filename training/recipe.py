@@ -10,7 +10,7 @@ from pydantic import Field
 from dd_ros.config import AutoencoderConfig, Positive, StreamSpec, TransformerConfig
 from dd_ros.data.split import SplitRule
 from dd_ros.settings import Settings
-from dd_ros_training.data.augment import Augment
+from dd_ros_training.data.augment import Augment, Share
 from dd_ros_training.renamed import Renaming
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -134,6 +134,11 @@ class Recipe(Settings):
             then, however busy the machine is. Not for GPUs, whose work it does not see.
         shards: streams of clips that a global batch comes from, a multiple of the number of processes
             and by default that number; runs with as many shards see the same batches.
+        store: share of the device's memory (on a CPU, of RAM) that the decoded training frames may take. They are kept
+            there then, and clips are cut and changed there; those of a larger set are decoded as they are wanted,
+            as all are with 0.
+        compile: whether blocks of the networks are compiled for training (``torch.compile``); it takes a minute or
+            more at the start of each stage.
         autoencoder, teacher, distillation: the stages.
     """
 
@@ -152,6 +157,8 @@ class Recipe(Settings):
     trainer: TrainerRecipe = TrainerRecipe()
     processor_time: bool = False
     shards: Positive | None = None
+    store: Share = 1.0 / 3.0
+    compile: bool = False
     autoencoder: StageRecipe
     teacher: TeacherRecipe
     distillation: DistillationRecipe

@@ -12,6 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig
@@ -34,10 +36,19 @@ from dd_ros.report import Report
 from dd_ros.settings import read_yaml
 from dd_ros_training.callbacks import Interrupt, Saver, StageClock, StageProgress
 from dd_ros_training.card import Facts, card
+from dd_ros_training.compiled import compile_blocks
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
-from dd_ros_training.device import loader_workers, precision
+from dd_ros_training.data.store import fill
+from dd_ros_training.device import (
+    MOST_DECODERS,
+    loader_workers,
+    memory_for_frames,
+    precision,
+    share_of_cores,
+    training_device,
+)
 from dd_ros_training.kept import finish, finished, kept_stage, own_folder, resume_file
 from dd_ros_training.pace import Pace
 from dd_ros_training.recipe import Recipe, StageRecipe
@@ -46,6 +57,7 @@ from dd_ros_training.stages.base import Stage
 from dd_ros_training.stages.distillation import DistillationStage
 from dd_ros_training.stages.teacher import TeacherStage
 
+FILLING = 0.1  # of the stages' time: what decoding all frames beforehand may take
 MOST_WINDOWS = 300  # that the figures on the card are of
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 STAGES: dict[str, type[Stage]] = {
@@ -116,6 +128,8 @@ def run_stage(
     now = time.process_time if recipe.processor_time else time.monotonic
     clock = StageClock(settings.minutes, interrupt, now, left=left, validation=validation)
     stage = STAGES[name](config, model, recipe=settings, clock=clock)
+    if recipe.compile:
+        compile_blocks(stage.model)
     last = work / name / "last.ckpt"
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
@@ -127,7 +141,6 @@ def run_stage(
         val_check_interval=settings.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
         enable_model_summary=False,
     )
     trainer.fit(stage, data, ckpt_path=resume_file(last), weights_only=True)
@@ -210,7 +223,26 @@ class Run:
             shards=self.recipe.shards,
             earlier=self.recipe.context_frames,
             validation_clips=self.pace.validation_clips if self.pace else VALIDATION_CLIPS,
+            store=self.store,
         )
+
+    @cached_property
+    def store(self) -> Tensor | None:
+        """All training frames, uint8 RGB [S, H, W, 3], where training runs; None where they are too many."""
+        recipe = self.recipe
+        stages: list[StageRecipe] = [getattr(recipe, name) for name in STAGES]
+        device = training_device(recipe.trainer.accelerator)
+        frames = fill(
+            self.episodes,
+            height=recipe.streams.height,
+            width=recipe.streams.width,
+            device=device,
+            budget=memory_for_frames(device, recipe.store, recipe.trainer.devices),
+            workers=min(MOST_DECODERS, share_of_cores(recipe.trainer.devices)),
+            seconds=60.0 * FILLING * sum(stage.minutes for stage in stages),
+        )
+        tell("training images: " + ("decoded as they are wanted" if frames is None else f"kept on {device}"))
+        return frames
 
     def fresh(self) -> Model:
         """Untrained networks, the same in every run of a recipe."""
@@ -243,6 +275,12 @@ class Run:
                 f"{name}: expected {self.config.action.dim} action values, got {settings.action.dim}"
             )
         self.config = self.config.model_copy(update={"action": settings.action})
+        return model
+
+    def start_like(self, name: str) -> Model:
+        """Fresh networks with those weights of checkpoint ``name`` that fit, as of another robot."""
+        model = self.fresh()
+        adopt(model, load_checkpoint(name)[1])
         return model
 
     def weights(self, stage: str) -> Path:
@@ -285,11 +323,25 @@ class Run:
         )
 
 
+@torch.no_grad()
+def adopt(model: Model, weights: Model) -> None:
+    """Copy every weight of ``weights`` that has the same name and shape in ``model``."""
+    known = weights.state_dict()
+    for name, value in model.state_dict().items():
+        if name in known and known[name].shape == value.shape:
+            value.copy_(known[name])
+
+
 @rank_zero_only
+def tell(line: str) -> None:
+    """Tell the user."""
+    click.echo(line, err=True)
+
+
 def say(problems: Report) -> None:
     """Tell the user, a line each."""
     for problem in problems:
-        click.echo(problem, err=True)
+        tell(problem)
 
 
 @click.command(cls=Command)
@@ -303,6 +355,9 @@ def say(problems: Report) -> None:
 )
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
 @click.option("--init", help="Checkpoint whose networks are trained on; none starts from nothing.")
+@click.option(
+    "--adopt", "adopted", help="Checkpoint whose weights are begun with where they fit, of another robot."
+)
 def main(
     recipe: Path,
     bags: tuple[Path, ...],
@@ -310,12 +365,17 @@ def main(
     work: Path | None,
     stages: tuple[str, ...],
     init: str | None,
+    adopted: str | None,
 ) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
+    if init and adopted:
+        raise InputError("--init and --adopt: expected one of them, got both")
     run = Run(read_yaml(recipe, Recipe), find_bags(bags), work=work or out.with_name(out.name + ".work"))
-    model = run.start_from(init) if init else None
-    made_by = f"`python -m dd_ros_training.train` from the weights of `{init}`" if init else MADE_BY
     chosen = [name for name in STAGES if name in stages or not stages]
+    model, made_by = None, MADE_BY
+    if start := init or adopted:
+        made_by = f"`python -m dd_ros_training.train` from the weights of `{start}`"
+        model = run.start_from(start) if init else run.start_like(start)
     run.save(out, run.train(chosen, model), made_by=made_by)
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ CAMERA = (640, 480)  # width and height of the images given to observe
 WARM_UP = 5  # runs before measuring
 LATENCY_RUNS = (30, 200)  # at least, at most
 PAIRED_RUNS = (3, 30)
-CANDIDATES = (1, 8, 64)
+CANDIDATES = (1, 8, 64, 256)
 CANDIDATE_RUNS = (2, 20)
 
 DEFINITIONS = {
@@ -39,26 +40,33 @@ DEFINITIONS = {
     "versus": "same network, weights and process; each run is paired with one of ours right before it; "
     "medians of paired runs; speedups are medians of the pairs' ratios (that row's time over ours); "
     "clean-context rows refresh a chunk before the next one begins: the first frame does not wait for it",
-    "candidates_ms": "median time of one predict call for N action sequences from one context, whole "
-    "horizon, without observe; null where it would have exceeded the time allowed",
+    "candidates_ms": "median time of one call for N action sequences from one context, whole horizon, without "
+    "observe; null where it would have exceeded the time allowed; candidates has its quantiles with frames, and for "
+    "costs alone, when nothing is decoded",
     "floor": "flops of matrix products, convolutions and attention; bytes of weights per pass and of cached "
-    "keys and values; ms is the larger of both at the rates measured here; ratio is the median horizon "
-    "latency over it",
+    "keys and values; kernels that the device runs (on a CPU operators), each at least as long as a trivial one; "
+    "ms is the largest of the three at the rates measured here; ratio is the median horizon latency over it",
 }
 
 T = TypeVar("T")
 
 
 class Stream:
-    """An endless camera in memory: every run observes the next image and predicts the horizon."""
+    """An endless camera in memory: every run observes the next image and predicts the horizon.
 
-    def __init__(self, predictor: Predictor, seed: int = 0):
+    Args:
+        predictor: what sees it.
+        candidates: action sequences of a call at most.
+        seed: of images and actions.
+    """
+
+    def __init__(self, predictor: Predictor, candidates: int = 1, seed: int = 0):
         rng = np.random.default_rng(seed)
         self.predictor = predictor
         self.images = rng.integers(0, 256, (2, CAMERA[1], CAMERA[0], 3), np.uint8)
         self.mean = np.asarray(predictor.config.action.mean)
         self.actions = self.mean + np.asarray(predictor.config.action.std) * rng.standard_normal(
-            (CANDIDATES[-1], predictor.horizon, predictor.action_dim)
+            (candidates, predictor.horizon, predictor.action_dim)
         )
         self.tick = 0
 
@@ -75,11 +83,12 @@ class Stream:
         times = [time.perf_counter() for _ in self.predictor.predict_chunks(self.actions[0])]
         return 1e3 * (times[0] - start), 1e3 * (times[-1] - start)
 
-    def candidates(self, count: int) -> float:
-        """Milliseconds of one predict call for ``count`` action sequences."""
+    def candidates(self, count: int, *, frames: bool = True) -> float:
+        """Milliseconds of one call for ``count`` action sequences, with their ``frames`` or without."""
         synchronise(self.predictor.device)
         start = time.perf_counter()
-        self.predictor.predict(self.actions[:count])
+        for _ in self.predictor.rollouts(self.actions[:count], frames="all" if frames else None):
+            pass
         return 1e3 * (time.perf_counter() - start)
 
 
@@ -96,12 +105,11 @@ def bench(
 
     Args:
         checkpoint: folder or shipped name.
-        json_path: where the figures go.
+        json_path: where the figures go, after each row, so that a run cut short leaves those it has.
         device: ``auto``, ``cpu`` or ``cuda``.
         node: also run the real node, fed by a camera in another process, and measure through topics.
         horizon: frames to predict; None: the checkpoint's.
-        seconds: aimed at for each of the three parts; the teacher may exceed its part, since one
-            run of it on a CPU takes long.
+        seconds: as for ``measure``.
 
     Raises:
         InputError: unusable checkpoint, device or horizon; with ``node``, no ROS environment.
@@ -111,47 +119,86 @@ def bench(
     console = Console(stderr=True)
     predictor = Predictor.load(checkpoint, device)
     predictor = predictor.with_horizon(horizon) if horizon else predictor
-    stream = Stream(predictor)
+    result: dict[str, Any] = {}
     with console.status("warming up") as status:
-        predictor.warm_up()
-        for _ in range(WARM_UP):
-            stream.run()
-        status.update("measuring latency")
-        runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds))
-        first, whole = quantiles(runs[:, 0]), quantiles(runs[:, 1])
-        status.update("counting operations")
-        least = roofline(predictor, stream.run, whole["p50"])
-        versus = {}
-        for name in RIVAL_SCHEDULES:
-            status.update(f"comparing with {name}")
-            versus[name] = compare(predictor, stream, name, seconds=seconds / len(RIVAL_SCHEDULES))
-        status.update("measuring candidates")
-        candidates = measure_candidates(stream, seconds)
-    schedule = predictor.schedule
-    result: dict[str, Any] = {
-        "checkpoint": predictor.config.name,
-        "device": device_name(predictor.device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "dtype": str(predictor.dtype).removeprefix("torch."),
-        "image": [predictor.width, predictor.height],
-        "horizon": predictor.horizon,
-        "chunk_frames": predictor.chunk_frames,
-        "schedule": [len(schedule.chunk_levels(i)) for i in range(schedule.chunks(predictor.horizon))],
-        "runs": len(runs),
-        "latency_ms": {"first_chunk": first, "horizon": whole},
-        "frames_per_second": round(predictor.horizon / whole["p50"] * 1e3, 2),
-        "versus": versus,
-        "candidates_ms": candidates,
-        "floor": least,
-        "definitions": DEFINITIONS,
-    }
+        for result in measure(predictor, seconds=seconds, say=status.update):
+            write_json(json_path, result)
     if node:
         with console.status("measuring the node through real topics"):
             result |= bench_node(checkpoint, predictor.device.type)
-    write_json(json_path, result)
+        write_json(json_path, result)
     summarise(result)
     return result
+
+
+def measure(
+    predictor: Predictor,
+    *,
+    seconds: float,
+    rivals: Sequence[str] = RIVAL_SCHEDULES,
+    candidates: Sequence[int] = CANDIDATES,
+    say: Callable[[str], object] = lambda text: None,
+) -> Iterator[dict[str, Any]]:
+    """The figures of a predictor so far, after each row.
+
+    Args:
+        predictor: the one to measure, which observes made-up images.
+        seconds: aimed at for each of the three parts; the teacher may exceed its part, since one
+            run of it on a CPU takes long.
+        rivals: schedules to compare with, as ``schedule.preset`` names them.
+        candidates: numbers of action sequences of one call.
+        say: is told what is measured next.
+    """
+    stream = Stream(predictor, max(candidates, default=1))
+    say("warming up")
+    predictor.warm_up()
+    for _ in range(WARM_UP):
+        stream.run()
+    say("measuring latency")
+    runs = np.array(repeated(stream.run, LATENCY_RUNS, seconds))
+    latency = latencies(runs, predictor.horizon)
+    result = about(predictor) | {"runs": len(runs)} | latency
+    result |= {"versus": {}, "candidates_ms": {}, "candidates": {}, "definitions": DEFINITIONS}
+    say("counting operations")
+    result["floor"] = roofline(predictor, stream.run, latency["latency_ms"]["horizon"]["p50"])
+    yield result
+    for name in rivals:
+        say(f"comparing with {name}")
+        result["versus"][name] = compare(predictor, stream, name, seconds=seconds / len(rivals))
+        yield result
+    say("measuring candidates")
+    for count, row in measure_candidates(stream, candidates, seconds):
+        result["candidates"][str(count)] = row
+        result["candidates_ms"][str(count)] = row and row["frames"]["p50"]
+        yield result
+
+
+def about(predictor: Predictor) -> dict[str, Any]:
+    """What was measured, and on what."""
+    schedule, horizon = predictor.schedule, predictor.horizon
+    return {
+        "checkpoint": predictor.config.name,
+        "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
+        "device": device_name(predictor.device),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if predictor.device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "dtype": str(predictor.dtype).removeprefix("torch."),
+        "image": [predictor.width, predictor.height],
+        "horizon": horizon,
+        "chunk_frames": predictor.chunk_frames,
+        "schedule": [len(schedule.chunk_levels(i)) for i in range(schedule.chunks(horizon))],
+    }
+
+
+def latencies(runs: NDArray[np.float64], horizon: int) -> dict[str, Any]:
+    """Quantiles of ``runs`` [R, 2], milliseconds to the first chunk and to the horizon, and frames per second."""
+    first, whole = quantiles(runs[:, 0]), quantiles(runs[:, 1])
+    return {
+        "latency_ms": {"first_chunk": first, "horizon": whole},
+        "frames_per_second": round(horizon / whole["p50"] * 1e3, 2),
+    }
 
 
 def repeated(run: Callable[[], T], bounds: tuple[int, int], seconds: float) -> list[T]:
@@ -178,12 +225,16 @@ def compare(ours: Predictor, stream: Stream, name: str, *, seconds: float) -> di
     schedule = preset(name, ours.chunk_frames, ours.horizon)
     rival = Stream(ours.with_schedule(schedule))
     passes = schedule.passes(ours.horizon)
-    if passes <= 4 * ours.schedule.passes(ours.horizon):  # minutes of teacher need no warm-up
+    if ours.device.type == "cuda":
+        for _ in range(2):  # it may capture graphs
+            rival.run()
+    elif passes <= 4 * ours.schedule.passes(ours.horizon):  # minutes of teacher need no warm-up
         rival.run()
     rival.observe()
     pairs = np.array(repeated(lambda: (*stream.run(), *rival.run()), PAIRED_RUNS, seconds))
     first, horizon, rival_first, rival_horizon = pairs.T
     return {
+        **latencies(pairs[:, 2:], ours.horizon),
         "first_frame_ms": ms(np.median(rival_first)),
         "horizon_ms": ms(np.median(rival_horizon)),
         "speedup_first_frame": ms(np.median(rival_first / first)),
@@ -194,19 +245,24 @@ def compare(ours: Predictor, stream: Stream, name: str, *, seconds: float) -> di
     }
 
 
-def measure_candidates(stream: Stream, seconds: float) -> dict[str, float | None]:
-    """Median milliseconds of a predict call per number of candidates; null where it would take too long."""
-    times: dict[str, float | None] = {}
+def measure_candidates(
+    stream: Stream, counts: Sequence[int], seconds: float
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Per number of candidates what a call takes; None where the fewest calls would exceed ``seconds``."""
     per_candidate = 0.0
-    for count in CANDIDATES:
-        if per_candidate * count > 1e3 * seconds:
-            times[str(count)] = None
+    calls = 1 + CANDIDATE_RUNS[0]
+    for count in counts:
+        if calls * per_candidate * count > 1e3 * seconds:
+            yield count, None
             continue
-        stream.candidates(count)
-        runs = repeated(partial(stream.candidates, count), CANDIDATE_RUNS, seconds / len(CANDIDATES))
-        times[str(count)] = ms(np.median(runs))
-        per_candidate = float(np.median(runs)) / count
-    return times
+        row: dict[str, Any] = {}
+        for name, frames in (("frames", True), ("costs", False)):
+            call = partial(stream.candidates, count, frames=frames)
+            call()
+            row[name] = quantiles(repeated(call, CANDIDATE_RUNS, 0.5 * seconds / len(counts)))
+        per_candidate = row["frames"]["p50"] / count
+        row["frames_per_second"] = round(1e3 * stream.predictor.horizon / per_candidate, 2)
+        yield count, row
 
 
 def device_name(device: torch.device) -> str:
@@ -219,6 +275,7 @@ def device_name(device: torch.device) -> str:
 def summarise(result: dict[str, Any]) -> None:
     """Print a table and one line."""
     latency = result["latency_ms"]
+    floor = result["floor"]
     table = Table("schedule", "first chunk ms", "horizon ms", "first chunk", "horizon")
     steps = "-".join(map(str, result["schedule"]))
     table.add_row(
@@ -236,5 +293,6 @@ def summarise(result: dict[str, Any]) -> None:
     print(
         f"{result['checkpoint']} on {result['device']}: first chunk {latency['first_chunk']['p50']:.0f} ms, "
         f"horizon of {result['horizon']} frames {latency['horizon']['p50']:.0f} ms (medians), "
-        f"{result['floor']['ratio']:.1f}x the roofline{age}"
+        f"{floor['ratio']:.1f}x the floor of {floor['ms']:.3g} ms ({floor['operations_ms']:.3g} by operations, "
+        f"{floor['bytes_ms']:.3g} by bytes, {floor['kernels_ms']:.3g} by {floor['kernels']} kernels){age}"
     )

@@ -7,14 +7,16 @@ below, by ``dd_ros.ros.parameters``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from dd_ros.data.images import MOST_PIXELS
+from dd_ros.predictions import BATCHES
 
 
 def parameter(
-    default: bool | int | float | str,
+    default: bool | int | float | str | tuple[int, ...],
     description: str,
     *,
     read_only: bool = False,
@@ -50,6 +52,15 @@ class PredictorParameters:
         read_only=True,
         limits=(1, 4096),
     )
+    rollout_batches: tuple[int, ...] = parameter(
+        BATCHES, "Numbers of rollouts at once that a GPU records its work for when the node is configured, which takes a "
+        "second each; requests of other sizes are filled up to the next, or run in parts.", read_only=True,
+        limits=(1, 4096),
+    )  # fmt: skip
+    compile: bool = parameter(
+        False, "Fuse kernels by torch's compiler: faster predictions for a first start that takes minutes.",
+        read_only=True,
+    )  # fmt: skip
     max_image_pixels: int = parameter(
         MOST_PIXELS, "Most pixels of a compressed image; its header is read before it is decoded.",
         limits=(1, 2**31 - 1),
@@ -83,6 +94,9 @@ class PredictorParameters:
         2.0, "Seconds without a message after which an input counts as stopped.", limits=(0.1, 3600.0)
     )
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rollout_batches", tuple(self.rollout_batches))  # rclpy's are lists
+
 
 def violation(kind: type, name: str, value: object) -> str | None:
     """Why ``value`` is not one of the named choices of a parameter; None if it may be.
@@ -90,7 +104,13 @@ def violation(kind: type, name: str, value: object) -> str | None:
     Types, ranges and read-only parameters are checked by rclpy from the descriptors.
     """
     for item in fields(kind):
-        choices = item.metadata["choices"]
-        if item.name == name and choices and value not in choices:
+        if item.name != name:
+            continue
+        choices, limits = item.metadata["choices"], item.metadata["limits"]
+        if choices and value not in choices:
             return f"parameter {name}: expected {' or '.join(choices)}, got {value!r}"
+        if isinstance(item.default, tuple):  # rclpy checks ranges of single numbers only
+            odd = [number for number in cast(Sequence[int], value) if not limits[0] <= number <= limits[1]]
+            if odd:
+                return f"parameter {name}: expected numbers from {limits[0]} to {limits[1]}, got {odd[0]}"
     return None

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     leave_at_once_when_signalled()
 
 import gc
+import warnings
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -88,10 +89,17 @@ class PredictorNode(ManagedNode):
 
     def configure(self) -> None:
         """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
-        predictor = Predictor.load(self.settings.checkpoint, self.settings.device, self.settings.seed)
+        settings = self.settings
+        predictor = Predictor.load(
+            settings.checkpoint, settings.device, settings.seed, batches=settings.rollout_batches,
+            compiled=settings.compile,
+        )  # fmt: skip
         self.predictor = predictor
         self._set_schedule(predictor, self.settings.schedule)
-        predictor.warm_up()
+        with warnings.catch_warnings(record=True) as warned:
+            predictor.warm_up(all_batches=True)
+        for warning in warned:  # such as batches that do not fit into the device's memory
+            self.get_logger().warning(str(warning.message))
         streams = predictor.config.streams
         self.get_logger().info(
             f"{predictor.config.name} on {predictor.device}: {streams.width}x{streams.height} at "

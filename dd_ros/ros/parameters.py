@@ -40,13 +40,15 @@ def _descriptor(item: Field[Any]) -> Any:
     if details["limits"] and isinstance(item.default, float):
         low, high = details["limits"]
         descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    elif details["limits"]:
+    elif details["limits"] and isinstance(item.default, int):
         low, high = details["limits"]
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
     return descriptor
 
 
 def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return str(list(value))
     return (
         str(value).lower()
         if isinstance(value, bool)

@@ -7,11 +7,12 @@ import json
 
 import pytest
 import torch
+from tiny import random_model, tiny_config
 from torch import nn
 
 from dd_ros.benchmark import latency as bench_module
-from dd_ros.benchmark.latency import Stream, bench, measure_candidates, quantiles, repeated
-from dd_ros.benchmark.roofline import count_bytes, count_flops, weight_bytes
+from dd_ros.benchmark.latency import Stream, bench, measure, measure_candidates, quantiles, repeated
+from dd_ros.benchmark.roofline import count_bytes, count_flops, count_kernels, flop_counter, weight_bytes
 from dd_ros.device import native_dtype
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
@@ -43,9 +44,34 @@ def test_json_has_the_promised_names(result):
     for row in result["versus"].values():
         keys = {"first_frame_ms", "horizon_ms", "speedup_first_frame", "speedup_horizon"}
         assert all(row[key] > 0 for key in keys)
-    assert set(result["candidates_ms"]) == {"1", "8", "64"}
+    assert set(result["candidates_ms"]) == {"1", "8", "64", "256"}
     assert {"flops", "bytes", "ms", "ratio"} <= set(result["floor"])
-    assert all(result["floor"][key] > 0 for key in ("flops", "bytes", "ms", "ratio"))
+
+
+def test_json_says_on_what_it_was_measured(result):
+    assert result["threads"] == torch.get_num_threads()
+    assert result["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert result["cuda"] is None
+    assert result["parameters"] == sum(p.numel() for p in random_model(tiny_config()).parameters())
+
+
+def test_rows_have_the_quantiles_of_their_runs(result):
+    for row in (result, *result["versus"].values()):
+        first, horizon = row["latency_ms"]["first_chunk"], row["latency_ms"]["horizon"]
+        assert set(first) == set(horizon) == QUANTILES
+        assert row["frames_per_second"] == pytest.approx(8e3 / horizon["p50"], rel=1e-2)
+    row = result["candidates"]["1"]
+    assert result["candidates_ms"]["1"] == row["frames"]["p50"]
+    assert row["frames_per_second"] == pytest.approx(8e3 / row["frames"]["p50"], rel=1e-2)
+    assert set(row["costs"]) == QUANTILES
+
+
+def test_the_floor_is_the_largest_of_operations_bytes_and_kernels(result):
+    floor = result["floor"]
+    assert all(value > 0 for value in floor.values())
+    assert floor["ms"] == max(floor[name] for name in ("operations_ms", "bytes_ms", "kernels_ms"))
+    assert floor["kernels_ms"] == pytest.approx(floor["kernels"] * floor["kernel_us"] / 1e3, rel=1e-2)
+    assert floor["ratio"] == pytest.approx(result["latency_ms"]["horizon"]["p50"] / floor["ms"], rel=1e-2)
 
 
 def test_rows_count_their_network_passes(result):
@@ -70,42 +96,67 @@ def test_the_teacher_gives_its_first_frame_with_its_last(result):
     assert row["first_frame_ms"] == row["horizon_ms"]
 
 
-def test_too_many_candidates_are_left_out():
+def test_figures_are_there_before_all_rows_are(tiny_checkpoint):
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
+    rows = measure(predictor, seconds=0.0, rivals=("one_step", "uniform2"), candidates=(2,))
+    counts = [(len(result["versus"]), len(result["candidates"])) for result in rows]
+    assert counts == [(0, 0), (1, 0), (2, 0), (2, 1)]
+
+
+def test_too_many_candidates_are_left_out(tiny_checkpoint):
     class Slow(Stream):
         def __init__(self):
-            self.calls = []
+            self.predictor, self.calls = Predictor.load(tiny_checkpoint, "cpu"), []
 
-        def candidates(self, count):
-            self.calls.append(count)
+        def candidates(self, count, *, frames=True):
+            self.calls.append((count, frames))
             return 1000.0 * count
 
     stream = Slow()
-    assert measure_candidates(stream, seconds=8.5) == {"1": 1000.0, "8": 8000.0, "64": None}
-    assert 64 not in stream.calls
+    rows = dict(measure_candidates(stream, (1, 8, 64), seconds=25.0))
+    assert rows[1]["frames"]["p50"] == 1000.0
+    assert rows[8]["costs"]["p50"] == 8000.0
+    assert rows[64] is None
+    assert {count for count, _ in stream.calls} == {1, 8}
 
 
 def test_flops_are_those_of_a_count_by_hand():
     linear, convolution = nn.Linear(10, 20), nn.Conv2d(3, 4, 3, padding=1)
     query, key = torch.randn(1, 2, 5, 16), torch.randn(1, 2, 7, 16)
-
-    @torch.inference_mode()
-    def run():
+    with torch.inference_mode(), flop_counter() as counter:
         linear(torch.randn(6, 10))
         convolution(torch.randn(1, 3, 8, 8))
         nn.functional.scaled_dot_product_attention(query, key, key)
-
     by_hand = 2 * 6 * 10 * 20 + 2 * 8 * 8 * 4 * 3 * 9 + 2 * (2 * 5 * 7 * 16) * 2
-    assert count_flops(run) == by_hand
+    assert counter.get_total_flops() == by_hand
 
 
-def test_flops_of_chunks_denoised_in_another_thread_count(tiny_checkpoint, two_threads):
+def test_flops_by_shapes_are_those_of_a_run(tiny_checkpoint, one_thread):
     predictor = Predictor.load(tiny_checkpoint, "cpu")
     stream = Stream(predictor)
-    stream.observe()
-    beside = count_flops(lambda: predictor.predict(stream.actions[0]))
+    stream.run()
+    with flop_counter() as counter:
+        stream.run()
+    assert count_flops(predictor) == counter.get_total_flops()
+
+
+def test_kernels_are_the_operators_that_compute(two_threads):
+    def run():
+        x = torch.ones(2, 6)  # 1
+        (x.view(3, 4)[1:].T + 1.0).mul_(2.0)  # 2, and views
+        torch.empty(4)
+
+    assert count_kernels(run, torch.device("cpu")) == 3
     assert torch.get_num_threads() == 2
+
+
+def test_kernels_of_chunks_denoised_in_another_thread_count(tiny_checkpoint, two_threads):
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
+    stream = Stream(predictor)
+    stream.run()
+    beside = count_kernels(stream.run, predictor.device)
     torch.set_num_threads(1)
-    assert count_flops(lambda: predictor.predict(stream.actions[0])) == beside
+    assert count_kernels(stream.run, predictor.device) == beside > 500
 
 
 def test_bytes_grow_with_passes(tiny_checkpoint):

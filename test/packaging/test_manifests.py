@@ -126,7 +126,8 @@ def test_transport_profile_is_what_large_images_need() -> None:
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
     "errors", "yaml_files", "settings", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
-    "model", "diffusion", "checkpoint", "pipeline", "engine", "predictor", "evaluation", "demo", "live", "ros",
+    "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
+    "engine", "predictor", "evaluation", "demo", "live", "ros",
     "benchmark", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.

@@ -35,8 +35,9 @@ def test_every_parameter_is_described_and_its_default_allowed(item) -> None:
     assert not details["choices"] or item.default in details["choices"]
     if details["limits"]:
         low, high = details["limits"]
-        assert type(low) is type(item.default)
-        assert low <= item.default <= high
+        for value in item.default if isinstance(item.default, tuple) else (item.default,):
+            assert type(low) is type(value)
+            assert low <= value <= high
 
 
 def test_choices() -> None:
@@ -44,3 +45,9 @@ def test_choices() -> None:
     assert violation(PredictorParameters, "device", "tpu") == (
         "parameter device: expected auto or cpu or cuda, got 'tpu'"
     )
+
+
+def test_each_number_of_a_list_is_within_its_limits() -> None:
+    assert violation(PredictorParameters, "rollout_batches", [1, 4096]) is None
+    reason = violation(PredictorParameters, "rollout_batches", [16, 0])
+    assert reason == "parameter rollout_batches: expected numbers from 1 to 4096, got 0"

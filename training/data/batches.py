@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of clips for one process of a training run, decoded by worker processes."""
+"""Batches of clips for one process of a training run, from a store of all frames or decoded by worker processes."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import cv2
 import lightning
 import torch
 from torch import Tensor
@@ -17,7 +15,8 @@ from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.data.clips import ClipCutter, ClipList, ClipStream, spans_of
 from dd_ros_training.data.index import TrainingEpisode
-from dd_ros_training.device import die_with_parent
+from dd_ros_training.data.store import KeptBatches, StoredClips
+from dd_ros_training.data.workers import begin_worker, context
 
 VALIDATION_CLIPS = 48
 
@@ -39,6 +38,7 @@ class BagData(lightning.LightningDataModule):
         shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
         earlier: frames from earlier in the episode that come with each training clip.
         validation_clips: clips of a validation at most.
+        store: all frames of ``train``, uint8 RGB [S, H, W, 3]; None decodes them as they are wanted.
 
     Raises:
         InputError: no episode of either kind is as long as a clip.
@@ -58,20 +58,31 @@ class BagData(lightning.LightningDataModule):
         shards: int | None = None,
         earlier: int = 0,
         validation_clips: int = VALIDATION_CLIPS,
+        store: Tensor | None = None,
     ):
         super().__init__()
         self.batch_size, self.workers, self.augment = batch_size, workers, augment
-        self.seed, self.shards = seed, shards
+        self.seed, self.shards, self.store = seed, shards, store
         self.cutter = ClipCutter(train, length=clip_frames, action=action, earlier=earlier)
         whole = ClipCutter(validation, length=clip_frames, action=action)
         self.validation_clips = ClipList(whole, validation_clips)
         spans_of([len(episode) for episode in train], clip_frames)  # or InputError, before hours go by
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def train_dataloader(self) -> Iterable[dict[str, Tensor]]:
         trainer = self.trainer
         rank, processes, steps = (
             (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
         )
+        if self.store is not None:
+            return StoredClips(
+                self.store.to(trainer.strategy.root_device) if trainer else self.store,
+                self.cutter,
+                batch_size=self.batch_size,
+                rank=rank,
+                world=processes,
+                seed=(self.seed, steps),
+                augment=self.augment,
+            )
         shards = self.shards or processes
         if shards % processes:
             raise InputError(f"shards: expected a multiple of {processes} processes, got {shards}")
@@ -98,17 +109,11 @@ class BagData(lightning.LightningDataModule):
         clips = ClipList(self.cutter, most)
         return (clips[number] for number in range(len(clips)))
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(self.validation_clips, self.batch_size)
-
-
-def context(workers: int) -> str | None:
-    """Workers are forked: only those are children of the training process, which they are to die with."""
-    return "fork" if workers else None
-
-
-def begin_worker(_: int) -> None:
-    """A worker decodes on one core, leaves Ctrl-C to the training process, and dies with it even on a kill -9."""
-    die_with_parent()
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def val_dataloader(self) -> Iterable[dict[str, Tensor]]:
+        loader = DataLoader(self.validation_clips, self.batch_size)
+        trainer = self.trainer
+        if (
+            self.store is not None and trainer and trainer.world_size == 1
+        ):  # else Lightning shares a loader's clips out
+            return KeptBatches(loader, trainer.strategy.root_device)
+        return loader

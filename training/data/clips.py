@@ -118,9 +118,11 @@ class ClipCutter:
 
     def cut(self, episode: int, start: int, stop: int) -> Clip:
         """The model steps ``start`` to ``stop`` of an episode, decoded now."""
-        source = self.episodes[episode]
-        actions = (source.actions[start:stop] - self.mean) / self.std
-        return Clip(source.frames(start, stop), actions)
+        return Clip(self.episodes[episode].frames(start, stop), self.actions(episode)[start:stop])
+
+    def actions(self, episode: int) -> NDArray[np.float32]:
+        """Normalised actions of all its model steps, float32 [T, A]."""
+        return (self.episodes[episode].actions - self.mean) / self.std
 
 
 class DecodedSpan:

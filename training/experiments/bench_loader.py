@@ -26,9 +26,10 @@ from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 from dd_ros_training.data.augment import Augment
-from dd_ros_training.data.batches import BagData, begin_worker, context
+from dd_ros_training.data.batches import BagData
 from dd_ros_training.data.clips import fit_actions, spans_of
 from dd_ros_training.data.index import TrainingEpisode, index_bags
+from dd_ros_training.data.workers import begin_worker, context
 
 CLIP_FRAMES, EARLIER_FRAMES, BATCH = 18, 2, 8
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,16 +37,16 @@ class AutoencoderStage(Stage):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> None:
         batch_random = self.batch_random()
-        chosen = torch.tensor(batch_random.sample(batch["frames"].shape[1] - 1, TARGETS)) + 1
+        chosen = [1 + drawn for drawn in batch_random.sample(batch["frames"].shape[1] - 1, TARGETS)]
         images, restored = restore(
             self.model.autoencoder, batch["frames"], chosen=chosen, batch_random=batch_random
         )
         loss = log_error(restored, images)
         self.descend(self.all_optimizers(), list(self.model.autoencoder.parameters()), loss)
-        self.log("autoencoder/loss", loss, prog_bar=True, sync_dist=True)
+        self.record({"autoencoder/loss": loss})
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        chosen = torch.arange(1, batch["frames"].shape[1], 3)
+        chosen = range(1, batch["frames"].shape[1], 3)
         self.scores.append(psnr(*restore(self.averaged.autoencoder, batch["frames"], chosen=chosen)))
 
     def on_validation_epoch_end(self) -> None:
@@ -63,13 +65,13 @@ class AutoencoderStage(Stage):
 
 
 def restore(
-    network: Autoencoder, frames: Tensor, *, chosen: Tensor, batch_random: BatchRandom | None = None
+    network: Autoencoder, frames: Tensor, *, chosen: Sequence[int], batch_random: BatchRandom | None = None
 ) -> tuple[Tensor, Tensor]:
     """Frames uint8 [B, L, H, W, 3] -> those ``chosen`` (their n indices) and restored, [B, n, 3, H, W] in [-1, 1].
 
     With ``batch_random`` the latents are off by up to LATENT_NOISE deviations.
     """
-    images = to_model_range(frames[:, chosen])
+    images = to_model_range(torch.stack([frames[:, number] for number in chosen], dim=1))
     latents, _ = network.encoder(images.flatten(0, 1))
     if batch_random:
         rows = len(latents)

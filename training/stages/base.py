@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig
 from dd_ros.upgrades import FORMAT, upgraded_weight
 from dd_ros_training.batch_random import BatchRandom
+from dd_ros_training.muon import BatchedMuon
 from dd_ros_training.recipe import StageRecipe
 
 WARM_UP_STEPS = 50
+LOG_EVERY = 10  # steps; to read a loss is to wait for the device
 
 
 class Clock(Protocol):
@@ -46,6 +48,9 @@ class Stage(lightning.LightningModule):
         self.steps = 0
         self.best_score = -math.inf
         self.best: dict[str, Tensor] = {}
+        self.newest: dict[str, Tensor] = {}  # the newest of each
+        self.figures: dict[str, float] = {}  # as they were logged
+        self._averages: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resume file holds beside Lightning's own; nothing but numbers, names and tensors."""
@@ -104,9 +109,22 @@ class Stage(lightning.LightningModule):
     def update_average(self) -> None:
         """Move ``averaged`` towards ``model``, faster in the beginning."""
         decay = min(self.recipe.ema_decay, (1 + self.steps) / (10 + self.steps))
-        pairs = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
-        for kept, new in pairs:
-            kept.lerp_(new, 1.0 - decay)
+        if not self._averages[0]:  # not before the networks are on their device
+            kept, new = self.averaged.state_dict(), self.model.state_dict()
+            self._averages = list(kept.values()), [new[name] for name in kept]
+        torch._foreach_lerp_(*self._averages, 1.0 - decay)
+
+    def record(self, losses: Mapping[str, Tensor]) -> None:
+        """Keep the newest of each loss; every LOG_EVERY steps their means over all processes are logged.
+
+        Lightning's ``log`` would read each of them, and so wait for the device, in every step.
+        """
+        self.newest |= {name: loss.detach().float() for name, loss in losses.items()}
+        if self.steps % LOG_EVERY == 0:
+            means = self.trainer.strategy.reduce(torch.stack(list(self.newest.values())), reduce_op="mean")
+            self.figures = dict(zip(self.newest, cast(Tensor, means).tolist(), strict=True))
+            if self.logger:
+                self.logger.log_metrics(self.figures, step=self.steps)
 
     def track_best(self, score: Tensor) -> None:
         """Remember the averaged weights if no validation gave a higher ``score`` yet."""
@@ -141,9 +159,11 @@ def optimisers(module: nn.Module, learning_rate: float) -> list[Optimizer]:
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim == 2 and "blocks." in name and "modulation" not in name
         (matrices if hidden else others).append(parameter)
-    built: list[Optimizer] = [AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)]
+    built: list[Optimizer] = [
+        AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=others[0].is_cuda or None)
+    ]
     if matrices:
-        built.append(Muon(matrices, lr=10.0 * learning_rate, weight_decay=0.01))
+        built.append(BatchedMuon(matrices, lr=10.0 * learning_rate, weight_decay=0.01))
     for optimizer in built:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]

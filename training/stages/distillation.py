@@ -98,7 +98,7 @@ class DistillationStage(Stage):
         if critic and self.steps % (self.recipe.critic_steps + 1) < self.recipe.critic_steps:
             loss = self.critic_loss(critic, self.encode(batch, batch_random), batch_random)
             self.descend(optimizers[self.student_optimisers :], list(critic.parameters()), loss)
-            self.log("distillation/critic", loss, sync_dist=True)
+            self.record({"distillation/critic": loss})
             return
         several = self.config.schedule.chunks(self.config.horizon) > 1
         if several and batch_random.bernoulli(self.recipe.long_rollouts):
@@ -108,8 +108,7 @@ class DistillationStage(Stage):
         losses = self.student_losses(clips, batch_random, scored=critic is not None)
         total = torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
         self.descend(optimizers[: self.student_optimisers], list(self.model.parameters()), total)
-        self.log("distillation/loss", total, prog_bar=True, sync_dist=True)
-        self.log_dict({f"distillation/{name}": loss for name, loss in losses.items()}, sync_dist=True)
+        self.record({"distillation/loss": total, **{f"distillation/{name}": x for name, x in losses.items()}})
 
     def encode(self, batch: dict[str, Tensor], batch_random: BatchRandom) -> LatentClips:
         return encode(self.model, batch, context_frames=self.config.context_frames, batch_random=batch_random)
@@ -235,8 +234,11 @@ class DistillationStage(Stage):
         """Decoded and true frames [B, n, 3, H, W], one drawn from each chunk."""
         size = self.config.schedule.chunk_frames
         drawn = [first + batch_random.randint(size) for first in range(0, generated.shape[1], size)]
-        images = self.model.autoencoder.decode(generated[:, drawn].flatten(0, 1), clips.reference)
-        return images.unflatten(0, (len(generated), len(drawn))), clips.images[:, drawn]
+        latents, true = (
+            torch.stack([part[:, at] for at in drawn], dim=1) for part in (generated, clips.images)
+        )
+        images = self.model.autoencoder.decode(latents.flatten(0, 1), clips.reference)
+        return images.unflatten(0, latents.shape[:2]), true
 
     @torch.no_grad()
     def scores(

@@ -72,8 +72,7 @@ class TeacherStage(Stage):
         )
         loss, error = self.losses(clips, batch_random)
         self.descend(self.all_optimizers(), list(self.model.transformer.parameters()), loss + 0.1 * error)
-        self.log("teacher/loss", loss, prog_bar=True, sync_dist=True)
-        self.log("teacher/uncertainty", error, sync_dist=True)
+        self.record({"teacher/loss": loss, "teacher/uncertainty": error})
 
     def losses(self, clips: LatentClips, batch_random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Flow-matching loss and uncertainty loss of one batch."""
@@ -109,11 +108,13 @@ def encode(
     """Frames and actions of a batch in latents; some clips start at the first frame ever seen."""
     images, actions = to_model_range(batch["frames"]), batch["actions"]
     latents, references = encode_frames(model, images)
-    context, future = latents[:, :context_frames].clone(), latents[:, context_frames:]
-    context_actions = actions[:, :context_frames].clone()
-    fresh = batch_random.uniform(len(context)) < SHORT_HISTORY
-    context[fresh] = context[fresh, -1:]
-    context_actions[fresh] = context_actions[fresh, -1:]
+    context, future = latents[:, :context_frames], latents[:, context_frames:]
+    context_actions = actions[:, :context_frames]
+    fresh = (
+        batch_random.uniform(len(context), 1) < SHORT_HISTORY
+    )  # chosen without asking the device which they are
+    context = torch.where(fresh[..., None, None, None], context[:, -1:], context)
+    context_actions = torch.where(fresh[..., None], context_actions[:, -1:], context_actions)
     return LatentClips(
         context=context,
         context_actions=context_actions,
