@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
 from sensor_msgs.msg import Image
@@ -335,3 +336,28 @@ def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
     go.set()
     live.worker.stop()
     assert told == sorted(told), "those that are not done are told so, in order"
+
+
+def test_a_device_that_fails_ends_the_work_and_says_what_it_said(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it no call to a GPU works: going on would fail at each frame for ever."""
+    bench = Bench(predictor, PredictorParameters())
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might ...")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictor, "observe_step", fail)
+        bench.worker.start()
+        bench.feed(0)
+        assert bench.worker._thread is not None
+        bench.worker._thread.join(timeout=20)
+        assert bench.worker.device_error == "CUDA error: unspecified launch failure"
+        bench.worker.stop()
+    bench.worker.start()
+    assert not bench.worker.device_error
+    bench.feed(1)
+    assert bench.output.whole.acquire(timeout=60)
+    bench.worker.stop()
