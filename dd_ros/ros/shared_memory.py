@@ -33,7 +33,11 @@ def clear_dead_segments(*, owner: int | None = None, older_than: float = BIRTH) 
     for lock in (*FOLDER.glob(f"fastdds_*{LOCK}"), *FOLDER.glob(f"fastrtps_*{LOCK}")):
         with suppress(OSError):  # gone meanwhile, or its lock is held: it lives
             found = lock.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != user or time.time() - found.st_mtime < older_than:
+            if (
+                not stat.S_ISREG(found.st_mode)
+                or found.st_uid != user
+                or time.time() - found.st_mtime < older_than
+            ):
                 continue
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
