@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 SHOW = "import os; print(os.environ['OMP_WAIT_POLICY'])"
 
@@ -31,9 +32,12 @@ def test_nothing_is_said_where_the_user_chose() -> None:
     assert (result.stderr, result.stdout) == ("", "ACTIVE\n")
 
 
-def test_nothing_is_said_where_dd_ros_comes_first() -> None:
-    result = run(f"from dd_ros import Predictor\n{SHOW}")
-    assert (result.stderr, result.stdout) == ("", "PASSIVE\n")
+def test_nothing_is_said_where_dd_ros_comes_first_and_a_checkpoint_loads_without_torchs_compiler(
+    tiny_checkpoint: Path,
+) -> None:
+    load = f"from dd_ros import Predictor\nPredictor.load({str(tiny_checkpoint)!r}, 'cpu')"
+    result = run(f"{load}\n{SHOW}\nimport sys\nprint('sympy' in sys.modules)")
+    assert (result.stderr, result.stdout) == ("", "PASSIVE\nFalse\n")
 
 
 def test_importing_dd_ros_loads_no_torch() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dd_ros.errors import InputError
 
 SKILL, CURVES, FILMSTRIP = "skill.png", "psnr.png", "filmstrip.png"
+WHITE = 255
 Images = NDArray[np.uint8]
 STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_flow": ("tab:orange", "-.")}
 
@@ -96,24 +97,41 @@ def filmstrip(result: dict[str, Any], examples: Sequence[tuple[Images, Images, I
     """For each window: true frames, predicted ones, and their difference, along the horizon."""
     horizon = len(result["steps"])
     shown = np.unique(np.linspace(0, horizon, min(6, horizon) + 1).round().astype(int)[1:] - 1)
-    height, width = examples[0][0].shape[:2]
-    rows, columns = 3 * len(examples), len(shown) + 1
-    size = (1.5 * columns, 1.5 * rows * height / width + 0.3)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[], frame_on=False)
-    for index, (observed, true, predicted) in enumerate(examples):
-        block = grid[3 * index : 3 * index + 3]
-        block[0, 0].imshow(observed)
+    rows = []
+    for observed, true, predicted in examples:
         difference = np.abs(true.astype(np.int16) - predicted.astype(np.int16)).astype(np.uint8)
-        for row, (name, images) in enumerate(
-            (("true", true), ("predicted", predicted), ("difference", difference))
-        ):
-            block[row, 0].set_ylabel(name, fontsize=8)
-            for axes, step in zip(block[row, 1:], shown, strict=True):
-                axes.imshow(images[step])
-    for axes, step in zip(grid[0, 1:], shown, strict=True):
-        axes.set_title(f"+{(step + 1) / result['fps']:.2f} s", fontsize=8)
-    grid[0, 0].set_title("observed", fontsize=8)
+        nothing = np.full_like(observed, WHITE)
+        firsts = (observed, nothing, nothing)
+        rows += [
+            [first, *images[shown]]
+            for first, images in zip(firsts, (true, predicted, difference), strict=True)
+        ]
+    picture, tops, lefts = mosaic(np.array(rows))
+    height, width = picture.shape[:2]
+    size = (1.5 * len(lefts) + 0.5, (1.5 * len(lefts)) * height / width + 0.3)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(picture)
+    times = (f"+{(step + 1) / result['fps']:.2f} s" for step in shown)
+    axes.set_xticks(lefts, ["observed", *times], fontsize=8)
+    axes.set_yticks(
+        tops, ["true", "predicted", "difference"] * len(examples), fontsize=8, rotation=90, va="center"
+    )
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_frame_on(False)
     return figure
+
+
+def mosaic(tiles: Images) -> tuple[Images, NDArray[np.floating], NDArray[np.floating]]:
+    """Images [R, C, H, W, 3] side by side in one, which draws far quicker than axes for each; and the middles of its
+    rows [R] and columns [C] in pixels."""
+    rows, columns, height, width = tiles.shape[:4]
+    gap = -(-width // 32)
+    padded = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=WHITE)
+    height, width = height + gap, width + gap
+    picture = padded.swapaxes(1, 2).reshape(rows * height, columns * width, 3)[:-gap, :-gap]
+    return (
+        picture,
+        height * np.arange(rows) + (height - gap) / 2,
+        width * np.arange(columns) + (width - gap) / 2,
+    )

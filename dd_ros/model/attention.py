@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dd_ros.model.numbers import counted, spaced
+
 
 class KeysValues(NamedTuple):
     """Keys and values of some tokens: two tensors [N, heads, tokens, head]."""
@@ -90,7 +92,7 @@ class SpaceTimeRotation(nn.Module):
         self.time_pairs = pairs * 3 // 8
         row_pairs = (pairs - self.time_pairs) // 2
         column_pairs = pairs - self.time_pairs - row_pairs
-        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        row, column = torch.meshgrid(counted(rows), counted(columns), indexing="ij")
         angles = torch.cat(
             (
                 row.flatten()[:, None] * frequencies(row_pairs, longest=4.0 * rows),
@@ -130,4 +132,4 @@ class SpaceTimeRotation(nn.Module):
 def frequencies(pairs: int, longest: float) -> Tensor:
     """Angular frequencies from 1 down to one turn per ``longest`` positions."""
     lowest = 2.0 * torch.pi / longest
-    return lowest ** torch.linspace(0.0, 1.0, pairs)
+    return lowest ** spaced(0.0, 1.0, pairs)

@@ -20,11 +20,13 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
 from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict, uncertainty_figures
 from dd_ros.evaluation.metrics import psnr
+from dd_ros.evaluation.plots import mosaic
 from dd_ros.evaluation.windows import Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.resources import read_config
 
 HORIZON = 8
+STRIDE = 5  # frames between windows
 PREDICTORS = {"model", "copy_last", "optical_flow"}
 
 
@@ -60,7 +62,7 @@ def result(tiny_checkpoint, tiny_bags, tmp_path_factory):
         [tiny_bags],
         folder / "new" / "e.json",
         plots=folder / "plots",
-        stride=3,
+        stride=STRIDE,
         device="cpu",
         seed=4,
     )
@@ -73,7 +75,7 @@ def test_json_has_the_promised_names_and_shapes(result):
     assert written["fps"] == 10.0
     assert written["steps"] == list(range(1, HORIZON + 1))
     assert written["episodes"] == 2
-    assert written["windows"] == len(range(1, 16, 3)) + len(range(1, 12, 3))
+    assert written["windows"] == len(range(1, 16, STRIDE)) + len(range(1, 12, STRIDE))
     assert set(written["predictors"]) == PREDICTORS
     for metrics in written["predictors"].values():
         assert set(metrics) == {"psnr", "ssim", "psnr_moving", "features"}
@@ -102,7 +104,7 @@ def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_checkpoint
     rows = {"copy_last": [], "optical_flow": []}
     for bag in sorted(tiny_bags.iterdir()):
         (episode,) = read_episodes(bag, spec)
-        for last in range(1, len(episode) - HORIZON, 3):
+        for last in range(1, len(episode) - HORIZON, STRIDE):
             true = episode.frames[last + 1 : last + 1 + HORIZON]
             for name, baseline in (("copy_last", copy_last), ("optical_flow", optical_flow)):
                 guess = baseline(episode.frames[last - 1], episode.frames[last], HORIZON)
@@ -117,13 +119,22 @@ def test_images_are_drawn(result):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir())
 
 
+def test_a_mosaic_has_each_image_at_its_place():
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 3, 4, 64, 3), np.uint8)
+    picture, tops, lefts = mosaic(tiles)
+    assert picture.shape == (2 * 4 + 2, 3 * 64 + 2 * 2, 3)
+    assert np.array_equal(picture[6:10, 66:130], tiles[1, 1])
+    assert (picture[4:6] == 255).all()
+    assert (tops.tolist(), lefts.tolist()) == ([2.0, 8.0], [32.0, 98.0, 164.0])
+
+
 def test_same_seed_same_figures(result, tiny_checkpoint, tiny_bags, tmp_path):
-    again = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "e.json", stride=3, device="cpu", seed=4)
+    again = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "e.json", stride=STRIDE, device="cpu", seed=4)
     assert again == result[1]
 
 
 def test_another_schedule(result, tiny_checkpoint, tiny_bags, tmp_path):
-    given = {"stride": 3, "device": "cpu", "seed": 4}
+    given = {"stride": STRIDE, "device": "cpu", "seed": 4}
     other = evaluate(tiny_checkpoint, [tiny_bags], tmp_path / "other.json", schedule="4-3-2-2", **given)
     assert other["passes"] > result[1]["passes"]
     assert other["predictors"]["model"] != result[1]["predictors"]["model"]

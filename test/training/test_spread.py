@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dd_ros.settings import write_yaml
 from dd_ros_training.recipe import Recipe, TrainerRecipe
-from dd_ros_training.train import STAGES
+from dd_ros_training.run_stage import STAGES
 
 STEPS = 20  # a figure is logged every ten
 

@@ -13,18 +13,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import tiny_config
 
 from dd_ros import Predictor
-from dd_ros.checkpoint import Model, load_checkpoint
-from dd_ros.config import ActionSpec
+from dd_ros.checkpoint import load_checkpoint
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule
-from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
-from dd_ros_training.finetune import default_recipe, finetune
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run_stage import STAGES
 from dd_ros_training.stages.autoencoder import AutoencoderStage
-from dd_ros_training.train import STAGES, Run, adopt
+from dd_ros_training.train import Run
 
 CONFIG = tiny_config()
 
@@ -132,33 +130,6 @@ def test_training_does_not_go_on_with_other_networks(
         Run(deeper, find_bags([robot_bags]), work=tmp_path / "work").start_from(str(tiny_checkpoint))
 
 
-def test_finetune_adapts_to_another_robot(robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    out = tmp_path / "mine"
-    finetune(
-        [robot_bags],
-        image_topic="/camera/image_raw",
-        actions=["/action"],
-        out=out,
-        init=str(tiny_checkpoint),
-        max_minutes=0.2,
-    )
-    predictor = Predictor.load(out, device="cpu")
-    assert (predictor.width, predictor.height) == model_size(48, 32)
-    assert predictor.config.streams.rate_hz == pytest.approx(10.0)
-    card = (out / "README.md").read_text()
-    assert "Beats copy-last" in card or "Does not beat" in card
-
-
-def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:
-    _, old = load_checkpoint(tiny_checkpoint)
-    action = ActionSpec(dim=5, mean=(0.0,) * 5, std=(1.0,) * 5)
-    new = Model(tiny_config(action=action))
-    adopt(new, old)
-    same = {name for name, value in new.state_dict().items() if value.shape == old.state_dict()[name].shape}
-    assert all(torch.equal(new.state_dict()[name], old.state_dict()[name]) for name in same)
-    assert set(new.state_dict()) - same == {"transformer.conditioning.action.0.weight"}
-
-
 def test_the_recipe_says_which_bags_are_for_validation(robot_bags: Path, tmp_path: Path) -> None:
     recipe, bags = tiny_recipe(2), find_bags([robot_bags])
     assert [bag.name for bag in Run(recipe, bags, work=tmp_path).validation_bags] == ["episode_000004"]
@@ -172,13 +143,21 @@ def test_the_recipe_says_which_bags_are_for_validation(robot_bags: Path, tmp_pat
         Run(missing, bags, work=tmp_path)
 
 
-def test_the_default_recipe_is_not_conditioned_on_the_previous_frame() -> None:
-    assert CONFIG.transformer.condition_on_previous_frame
-    network = default_recipe("x", CONFIG, 20.0).network
-    assert network == CONFIG.transformer.model_copy(update={"condition_on_previous_frame": False})
+def test_training_begins_with_what_fits_of_another_robot(
+    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Its actions are its own; so is their layer where there are more of them or fewer."""
+    run = Run(tiny_recipe(2), find_bags([robot_bags]), work=tmp_path / "work")
+    settings, weights = load_checkpoint(tiny_checkpoint)
+    model = run.start_like(str(tiny_checkpoint))
+    assert run.config.action != settings.action
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
 
 
-def test_the_default_recipe_leaves_time_to_evaluate() -> None:
-    recipe = default_recipe("x", CONFIG, 20.0)
-    assert recipe.schedule == "2-1-1-1"
-    assert sum(stage.minutes for stage in (recipe.autoencoder, recipe.teacher, recipe.distillation)) <= 18.0
+@pytest.mark.parametrize("share", [0.0, 1.0 / 3.0])
+def test_a_set_too_large_for_the_store_is_loaded(robot_bags: Path, tmp_path: Path, share: float) -> None:
+    recipe = tiny_recipe(2).model_copy(update={"store": share})
+    run = Run(recipe, find_bags([robot_bags]), work=tmp_path / "work")
+    assert (run.store is None) == (share == 0.0)
+    run.train(["autoencoder"])
+    assert (tmp_path / "work" / "autoencoder.pt").exists()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from dd_ros.processes import process_start
 from dd_ros_training.callbacks import StageClock
-from dd_ros_training.finetune import finetune
 from dd_ros_training.pace import SHARES, Pace
 
 TRAINER: Any = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: value), should_stop=False)
@@ -102,19 +100,6 @@ def test_a_long_run_has_the_figures_it_always_had() -> None:
     pace = Pace(3600.0, start=time.monotonic(), window_seconds=1.0)
     assert (pace.windows, pace.validation_clips) == (180, 48)
     assert Pace(6 * 3600.0, start=0.0, window_seconds=1.0).windows == 300
-
-
-def test_too_little_time_is_said_at_once(
-    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun = time.monotonic() - 3600.0  # an hour ago
-    finetune(
-        [robot_bags], image_topic="/camera/image_raw", actions=["/action"], out=tmp_path / "mine",
-        init=str(tiny_checkpoint), max_minutes=1.0, start=begun,
-    )  # fmt: skip
-    first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith("--max-minutes 1: expected at least 60.")
-    assert (tmp_path / "mine" / "README.md").exists()
 
 
 def test_a_process_knows_when_it_began() -> None:

@@ -165,18 +165,24 @@ class Recorder(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Record, then write the report; 1 when no prediction came, 2 when it cannot be written."""
-    return run_until_signalled(
-        "recorder", Recorder, args, start=lambda node: None, stop=_finish, over=lambda node: node.done.done()
-    )
-
-
-def _finish(node: Recorder) -> int:
-    """Write what was recorded."""
-    result = node.write()
-    print(summary(result), flush=True)
-    print(f"report in {node.out / 'report.md'}", flush=True)
-    if not result["predictions"]:
+    said: list[str] = []
+    status = run_until_signalled(
+        "recorder", Recorder, args, start=lambda node: None, stop=lambda node: _finish(node, said),
+        over=lambda node: node.done.done(),
+    )  # fmt: skip
+    for (
+        line
+    ) in said:  # last of all, whatever the log has to say meanwhile: `dd_ros demo` shows these two lines
+        print(line, flush=True)
+    if said and status:
         print("recorder: expected predictions on the topic prediction, got none", file=sys.stderr)
+    return status
+
+
+def _finish(node: Recorder, said: list[str]) -> int:
+    """Write what was recorded, and add what there is to say of it to ``said``."""
+    result = node.write()
+    said += [summary(result), f"report in {node.out / 'report.md'}"]
     return 0 if result["predictions"] else 1
 
 
