@@ -61,7 +61,7 @@ def test_missing_name_lists_the_shipped_ones() -> None:
         (CONFIG, b"name: [", "is not YAML"),
         (CONFIG, b"name: x\n", "streams"),
         (WEIGHTS, b"\0" * 40, "damaged"),
-        (WEIGHTS, b"", "damaged"),
+        (WEIGHTS, b"", "is empty; copy it again"),
     ],
 )
 def test_damage_is_named(

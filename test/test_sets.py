@@ -112,3 +112,11 @@ def test_fields_of_messages_mean_nothing_in_a_set(data: Path, nested: Path) -> N
     for config in (tiny_config(), read_config(nested)):
         spec = config.streams.with_topics(CAMERA, ["action"])
         assert read_episodes(data / "episode_000001", spec)[0].actions.shape[1] == 3
+
+
+def test_a_part_of_a_set_and_a_folder_of_sets_lead_to_its_name(data: Path) -> None:
+    for part in (data / "meta", data / "meta/info.json", next(data.rglob("*.parquet"))):
+        with pytest.raises(InputError, match=rf"it is a part of one, which is named by its folder: {data}$"):
+            find_bags([part])
+    with pytest.raises(InputError, match=rf"name the data set in it: {data.parent}/\w+$"):
+        find_bags([data.parent])

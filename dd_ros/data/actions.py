@@ -140,6 +140,11 @@ def joints(values: Sequence[Any], wanted: Sequence[str], field: str, *, msg: Any
         raise OtherJointsError(
             f"action field {field!r}: expected joint {missing[0]!r} with a value, the message has {there}"
         )
+    twice = [name for name in wanted if known.count(name) > 1]
+    if twice:
+        raise OtherJointsError(
+            f"action field {field!r}: expected joint {twice[0]!r} once, the message has {', '.join(known)}"
+        )
     return np.array([values[known.index(name)] for name in wanted], np.float64)
 
 

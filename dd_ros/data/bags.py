@@ -59,20 +59,31 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         if not found and is_lerobot(path):
             found = episode_paths(path)
         if not found:
-            there = [path] if path.is_file() else sorted(path.rglob("*"))
-            older = next((file for file in there if file.suffix == ".bag"), None)
-            if older is not None:
-                raise InputError(
-                    f"{older}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
-                    f"`rosbags-convert --src {older} --dst {older.with_suffix('')}`"
-                )
-            packed = [file for file in there if file.suffix in ARCHIVES]
-            raise InputError(
-                f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
-                + (f"; unpack {packed[0]} first" if packed else "")
-            )
+            raise nothing_in(path)
         bags += found
     return list(dict.fromkeys(bags))
+
+
+def nothing_in(path: Path) -> InputError:
+    """What lies at ``path``, which holds no bag and is no data set, and what to do."""
+    there = [path] if path.is_file() else sorted(path.rglob("*"))
+    older = next((file for file in there if file.suffix == ".bag"), None)
+    if older is not None:
+        return InputError(
+            f"{older}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
+            f"`rosbags-convert --src {older} --dst {older.with_suffix('')}`"
+        )
+    packed = next((file for file in there if file.suffix in ARCHIVES), None)
+    cure = f"; unpack {packed} first" if packed else ""
+    inside = next((folder for folder in path.parents if is_lerobot(folder)), None)
+    below = next((folder for folder in there if is_lerobot(folder)), None)
+    if inside is not None:
+        cure = f"; it is a part of one, which is named by its folder: {inside}"
+    elif below is not None:
+        cure = f"; name the data set in it: {below}"
+    return InputError(
+        f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set{cure}"
+    )
 
 
 def bags_under(path: Path) -> list[Path]:

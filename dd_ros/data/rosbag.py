@@ -34,6 +34,7 @@ from dd_ros.report import Report
 # Types of which a damaged definition may lack what is read of them without asking.
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 HEADER = ("std_msgs/msg/Header", "builtin_interfaces/msg/Time")
+MOST_BYTES = 256 * 2**20  # of a message that is compressed by itself
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -196,4 +197,8 @@ def inflated(raw: bytes) -> bytes:
     """Bytes of a message, which some recorders compress one by one; no message begins like a zstd frame."""
     if raw[:4] != ZSTD_MAGIC:
         return raw
-    return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+    with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+        whole = stream.read(MOST_BYTES + 1)
+    if len(whole) > MOST_BYTES:
+        raise ValueError(f"a message of more than {MOST_BYTES >> 20} MiB once unpacked")
+    return whole

@@ -36,6 +36,8 @@ FOREIGN = {
 }
 # Beginnings of what is read, where the name says the other one.
 CONTENTS = {b"\x89MCAP": ".mcap", b"SQLite format 3": ".db3"}
+KEPT_FREE = 2**30  # bytes that unpacking leaves on the disk
+COPIED_BYTES = 16 * 2**20  # at once
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z")
 
 
@@ -183,6 +185,7 @@ def unpack(file: Path, plain: Path) -> None:
 
     Raises:
         ZstdError, sqlite3.Error: it breaks off; what came before is written.
+        OSError: the disk is all but full, which a small file may be enough for.
     """
     if file.suffix in FILES:
         shutil.copyfile(file, plain)
@@ -199,4 +202,8 @@ def unpack(file: Path, plain: Path) -> None:
                 copy.unlink(missing_ok=True)
         return
     with file.open("rb") as packed, plain.open("wb") as out:
-        shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True), out)
+        stream = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+        while part := stream.read(COPIED_BYTES):
+            if shutil.disk_usage(plain.parent).free < KEPT_FREE:
+                raise OSError(f"expected room for it in {plain.parent}, got less than 1 GiB left; make room")
+            out.write(part)

@@ -24,6 +24,8 @@ from dd_ros.ros.topics import Input, variants
 from dd_ros.ros.transport import profile_variable
 
 TRANSPORT_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+# Messages that name their joints, so that those of several publishers are told apart.
+NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
 # Commands come faster than images and each may matter for the image to come.
 ACTION_DEPTH = 100
 # Images of this many bytes get lost on Fast DDS's default transport.
@@ -113,7 +115,7 @@ class Inputs:
             self._node, "image", topics=topics, types=types, depth=1,
             callback=lambda msg, kind: self.images.take(msg), rate=self._statistics.inputs["image"],
             problems=self._problems, lost=lambda count: self._statistics.add("lost_images", count),
-            single=True,
+            single=types,
         )  # fmt: skip
 
     def _action_input(self, name: str, number: int, *, source: ActionSource, known: TrainedRange) -> Input:
@@ -129,6 +131,7 @@ class Inputs:
             self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH,
             callback=lambda msg, kind: intake.take(msg, kind, self._topic(name)),
             rate=self._statistics.inputs[name], problems=self._problems,
+            single=[kind for kind in types if kind not in NAMED],
         )  # fmt: skip
 
     def _plan_input(self, config: CheckpointConfig, known: TrainedRange) -> Input:
@@ -140,7 +143,7 @@ class Inputs:
         return Input(
             self._node, "plan", topics=["plan"], types=PLAN_TYPES, depth=1,
             callback=lambda msg, kind: intake.take(msg, kind, self._topic("plan")),
-            rate=self._statistics.inputs["plan"], problems=self._problems, optional=True,
+            rate=self._statistics.inputs["plan"], problems=self._problems, optional=True, single=PLAN_TYPES,
         )  # fmt: skip
 
     def _topic(self, name: str) -> str:

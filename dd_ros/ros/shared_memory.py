@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +32,12 @@ def clear_dead_segments(*, owner: int | None = None, older_than: float = BIRTH) 
     user, freed = os.geteuid() if owner is None else owner, 0
     for lock in (*FOLDER.glob(f"fastdds_*{LOCK}"), *FOLDER.glob(f"fastrtps_*{LOCK}")):
         with suppress(OSError):  # gone meanwhile, or its lock is held: it lives
-            found = lock.stat()
-            if found.st_uid != user or time.time() - found.st_mtime < older_than:
+            found = lock.lstat()
+            if (
+                not stat.S_ISREG(found.st_mode)
+                or found.st_uid != user
+                or time.time() - found.st_mtime < older_than
+            ):
                 continue
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,7 +49,7 @@ def clear_dead_segments(*, owner: int | None = None, older_than: float = BIRTH) 
 def _remove(segment: Path) -> int:
     """Bytes of a file that is gone now; 0 where there was none."""
     try:
-        size = segment.stat().st_size
+        size = segment.lstat().st_size
         segment.unlink()
     except FileNotFoundError:
         return 0

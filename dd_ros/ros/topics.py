@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Input:
         problems: where to report.
         optional: an absent publisher is no problem.
         lost: called with the number of messages that the transport lost.
-        single: more than one publisher on the topic is a problem.
+        single: types of which more than one publisher is a problem: what they send is mixed, and does not say whose it is.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Input:
         problems: Problems,
         optional: bool = False,
         lost: Callable[[int], None] = lambda count: None,
-        single: bool = False,
+        single: Collection[str] = (),
     ):
         self._node, self._name, self._depth, self._callback, self._rate = node, name, depth, callback, rate
         self._topics = [node.resolve_topic_name(topic) for topic in topics]
@@ -92,8 +92,8 @@ class Input:
             reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
             if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
-            if self._single:
-                self._report_crowd(topic, sum(o[:2] == (topic, kind) for o in usable))
+            count = sum(o[:2] == (topic, kind) for o in usable)
+            self._report_crowd(topic, count if kind in self._single else 1)
         self._report(offers, bool(usable), timeout=timeout, expected=expected, hint=hint)
 
     def _report(

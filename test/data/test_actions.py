@@ -65,6 +65,14 @@ def test_fields_that_are_not_there(field: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_joint_that_a_message_names_twice_is_not_guessed() -> None:
+    message = SimpleNamespace(name=["hip", "knee", "hip"], position=[1.0, 2.0, 3.0])
+    assert action_values(message, JOINTS, ["position[knee]"]).tolist() == [2.0]
+    for field, order in (("position[hip]", ()), ("position", ("knee", "hip"))):
+        with pytest.raises(InputError, match="expected joint 'hip' once, the message has hip, knee, hip"):
+            action_values(message, JOINTS, [field], order=order)
+
+
 def test_fields_mean_something_on_their_own_type_only() -> None:
     assert fields_for(JOINTS, JOINTS, ["position[0]"]) == ("position[0]",)
     assert fields_for(JOINTS, None, ["position[0]"]) == ("position[0]",)

@@ -141,11 +141,14 @@ def test_a_parameter_that_is_no_number(robot: Robot, name: str) -> None:
     assert f"{name} out of range" in refused.reason
 
 
-def test_two_cameras_on_one_topic(robot: Robot) -> None:
-    other = robot.publisher("/camera/image_raw", Image, reliable=False)
-    robot.says("image", "1 ", "expected one publisher on /camera/image_raw, got 2 (/robot)", doing=robot.step)
-    robot.drop_publisher("/camera/image_raw", Image, reliable=False)
-    assert other is not None
+@pytest.mark.parametrize(
+    ("name", "topic", "kind"), [("image", "/camera/image_raw", Image), ("plan", "/plan", ActionSequence)]
+)
+def test_two_publishers_on_one_topic(robot: Robot, name: str, topic: str, kind: type) -> None:
+    known, other = robot.publisher(topic, kind), robot.publisher(topic, kind, reliable=False)
+    robot.says(name, "1 ", f"expected one publisher on {topic}, got 2 (/robot)", doing=robot.step)
+    robot.drop_publisher(topic, kind, reliable=False)
+    assert other is not known
 
 
 def test_a_second_node_of_the_name(robot: Robot) -> None:

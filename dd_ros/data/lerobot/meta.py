@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from dd_ros.data.lerobot.files import column_of, first_line, parquet
 from dd_ros.errors import InputError
@@ -79,10 +79,17 @@ class Feature(BaseModel):
         return "not used"
 
 
+def readable_version(text: str) -> str:
+    """The version of a data set; ValueError for one that is not read here."""
+    if not re.fullmatch(r"v(2\.\d+|3\.0)", text):
+        raise ValueError("expected v2.x or v3.0, to which LeRobot's own scripts convert others")
+    return text
+
+
 class Info(BaseModel):
     """What is read of ``info.json``."""
 
-    codebase_version: str = Field(pattern=r"^v(2\.\d+|3\.0)$")
+    codebase_version: Annotated[str, AfterValidator(readable_version)]
     fps: float = Field(gt=0.0)
     features: dict[str, Feature]
     data_path: Annotated[str, Field(pattern=PATTERN)]

@@ -63,7 +63,7 @@ def test_images_are_cameras_whatever_the_order_of_their_sides() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"codebase_version": "v1.6"}, "codebase_version: .* got 'v1.6'"),
+        ({"codebase_version": "v1.6"}, "codebase_version: .*LeRobot's own scripts convert.* got 'v1.6'"),
         ({"fps": 0}, "fps: .* greater than 0, got '0'"),
         ({"fps": "fast"}, "fps: .* got 'fast'"),
         ({"features": None}, "features: .* got 'None'"),
