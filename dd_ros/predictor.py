@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.data.images import resize
+from dd_ros.data.images import check_image, resize
 from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
 from dd_ros.engine import Context, Decoded, Engine
@@ -58,8 +58,8 @@ class Predictor:
         self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
-        self._action: NDArray[np.float32] = np.zeros(
-            config.action.dim, np.float32
+        self._action: NDArray[np.float32] = np.zeros_like(
+            self._mean
         )  # normalised, of the last observed frame
         self.reset()
 
@@ -355,9 +355,3 @@ class Predictor:
         if not np.isfinite(normalised).all():
             raise InputError("actions: expected finite numbers, got NaN or infinity in float32")
         return normalised
-
-
-def check_image(image: NDArray[np.uint8]) -> None:
-    """InputError unless ``image`` is uint8 RGB [height, width, 3]."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dd_ros.errors import one_line
+
 NUMBER = re.compile(r"\d+(\.\d+)?")
 # Kinds of problems that are kept of one source, and entries of all together; what goes beyond shares one.
 MOST_KINDS = 20
@@ -61,8 +63,8 @@ class Report:
             cure: what to do about it, or what is made of it.
             times: how often it was met.
         """
-        place, text = str(source), str(what)
-        self._put(Entry(place, text if text.startswith(place) else f"{place}: {text}", cure, times))
+        place, text = one_line(str(source)), one_line(str(what))
+        self._put(Entry(place, text if text.startswith(place) else f"{place}: {text}", one_line(cure), times))
 
     def update(self, other: Report) -> None:
         """Take in what another look at the same things found: an entry of both was met as often as the one that was met more often."""

@@ -20,12 +20,19 @@ MOST_VALUES = 200_000
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where it is there
 
 
+def check_is_file(path: Path) -> None:
+    """InputError for a folder, pipe or device, of which reading may have no end; what is missing is for others to say."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: expected a file, got a folder, pipe or device")
+
+
 def load_yaml(path: Path) -> Any:
     """What a YAML file holds.
 
     Raises:
         InputError: it cannot be read, is no YAML, or is beyond the limits; the message names the file.
     """
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

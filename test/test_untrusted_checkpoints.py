@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +19,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.commands.inspect import inspect
 from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
-from dd_ros.resources import CONFIG, WEIGHTS
+from dd_ros.resources import CARD, CONFIG, WEIGHTS
 from dd_ros.yaml_files import MOST_BYTES, load_yaml
 
 ODD = [
@@ -191,3 +194,28 @@ def test_yaml_has_limits(tmp_path: Path, content: str, problem: str) -> None:
     file.write_bytes(b"a: \xff\xfe\xff")
     with pytest.raises(InputError, match=rf"^{file}: is not YAML"):
         load_yaml(file)
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_waited_for(folder: Path, name: str, make: Callable[[Path], None]) -> None:
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(InputError, match=re.escape(name)):
+        load_checkpoint(folder)
+
+
+def test_weights_that_git_lfs_left_out_are_named_with_the_cure(folder: Path) -> None:
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(
+        InputError, match=r"is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    ):
+        load_checkpoint(folder)
+
+
+def test_a_card_commands_no_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / CARD).write_bytes(b"# tiny\n\x1b[2J\x1b]0;title\x07 \xff\xfe text\n")
+    inspect(str(folder))
+    shown = capfd.readouterr().out
+    assert "text" in shown
+    assert "\x1b" not in shown

@@ -7,7 +7,7 @@ import torch
 
 from dd_ros.checkpoint import Model
 from dd_ros.model.autoencoder import ResidualBlock
-from dd_ros.model.transformer import Block
+from dd_ros.model.block import Block
 
 
 def compile_blocks(model: Model) -> None:

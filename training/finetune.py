@@ -23,12 +23,13 @@ from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.settings import Settings, read_yaml, write_yaml
 from dd_ros_training.data.augment import Augment
-from dd_ros_training.device import batch_size
+from dd_ros_training.device import CPU_CLIPS, batch_size
 from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
-from dd_ros_training.train import MOST_WINDOWS, STAGES, Run, adopt
+from dd_ros_training.run_stage import STAGES
+from dd_ros_training.train import MOST_WINDOWS, Run, adopt
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
@@ -212,7 +213,9 @@ def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Rec
         teacher=TeacherRecipe(minutes=budget["teacher"], batch_size=clips, learning_rate=1.5e-3, **often),
         distillation=DistillationRecipe(
             minutes=budget["distillation"],
-            batch_size=clips // 2,
+            batch_size=clips // 2
+            if clips == CPU_CLIPS
+            else clips,  # a GPU's time goes into launching kernels
             learning_rate=5e-4,
             matching=0.0,
             motion=0.0,

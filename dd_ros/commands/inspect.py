@@ -19,7 +19,7 @@ from dd_ros.data.lerobot import LeRobotSet, episode_number, episode_paths, is_le
 from dd_ros.data.lerobot.meta import is_here
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, one_line
 from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import CARD, CONFIG, find_checkpoint
@@ -254,6 +254,11 @@ def show_checkpoint(folder: Path, console: Console) -> None:
     """The card, then the settings a user may need."""
     card = folder / CARD
     if card.is_file():
-        console.print(Markdown(card.read_text()))
+        console.print(Markdown(shown(card)))
     console.rule(str(folder / CONFIG))
-    console.print((folder / CONFIG).read_text(), markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(folder / CONFIG), markup=False, highlight=False, soft_wrap=True)
+
+
+def shown(file: Path) -> str:
+    """The text of a file without controls, which would command the terminal."""
+    return "\n".join(map(one_line, file.read_text(errors="replace").splitlines()))

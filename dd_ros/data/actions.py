@@ -144,8 +144,15 @@ def joints(values: Sequence[Any], wanted: Sequence[str], field: str, *, msg: Any
 
 
 def stamp_ns(msg: Any) -> int | None:
-    """Header stamp in nanoseconds; None without a header or with a stamp of zero."""
+    """Header stamp in nanoseconds; None without a header or with a stamp of zero.
+
+    Of a message that has a header's fields without a header (foxglove's), its ``timestamp``.
+    """
     header = getattr(msg, "header", None)
-    if header is None:
+    if header is not None:
+        stamp = header.stamp
+    elif hasattr(msg, "frame_id") and hasattr(getattr(msg, "timestamp", None), "nanosec"):
+        stamp = msg.timestamp
+    else:
         return None
-    return (header.stamp.sec * 1_000_000_000 + header.stamp.nanosec) or None
+    return (stamp.sec * 1_000_000_000 + stamp.nanosec) or None

@@ -20,7 +20,7 @@ from dd_ros.data.clocks import choose_stamps, count_resets
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
-from dd_ros.data.odd_images import VIDEO_CURE, is_video
+from dd_ros.data.odd_images import cure_of
 from dd_ros.data.rosbag import Record, records
 from dd_ros.data.steps import (
     DueImage,
@@ -31,7 +31,8 @@ from dd_ros.data.steps import (
     model_steps,
     part_name,
 )
-from dd_ros.data.storage import METADATA, folder_of, storage_files
+from dd_ros.data.storage import ARCHIVES, METADATA, folder_of, storage_files
+from dd_ros.data.video import images_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -58,14 +59,17 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         if not found and is_lerobot(path):
             found = episode_paths(path)
         if not found:
-            older = sorted([path] if path.is_file() else path.rglob("*.bag"))
-            if older and older[0].suffix == ".bag":
+            there = [path] if path.is_file() else sorted(path.rglob("*"))
+            older = next((file for file in there if file.suffix == ".bag"), None)
+            if older is not None:
                 raise InputError(
-                    f"{older[0]}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
-                    f"`rosbags-convert --src {older[0]} --dst {older[0].with_suffix('')}`"
+                    f"{older}: is a ROS 1 bag, expected a rosbag2 bag; convert it with "
+                    f"`rosbags-convert --src {older} --dst {older.with_suffix('')}`"
                 )
+            packed = [file for file in there if file.suffix in ARCHIVES]
             raise InputError(
                 f"{path}: holds no rosbag2 bag (a folder with .mcap or .db3 files) and is no LeRobot data set"
+                + (f"; unpack {packed[0]} first" if packed else "")
             )
         bags += found
     return list(dict.fromkeys(bags))
@@ -285,12 +289,12 @@ def read_images(
 
     As in the live node, an image that is due but does not decode is a missed model step.
     """
-    clock, resets = StepClock(spec.rate_hz), 0
-    for number, record in enumerate(records(bag, (spec.image_topic,), Report())):
+    clock, resets, source = StepClock(spec.rate_hz), 0, f"{bag} {spec.image_topic}"
+    for number, record in images_of(records(bag, (spec.image_topic,), Report()), source=source):
         if record.msgtype not in IMAGE_TYPES:
             raise InputError(
                 f"{bag}: {spec.image_topic} is of type {record.msgtype}, expected one of {', '.join(IMAGE_TYPES)}"
-                + (f"; {VIDEO_CURE}" if is_video(record.msgtype) else "")
+                + cure_of(record.msgtype)
             )
         stamp = timeline.image_stamps[number]
         if timeline.image_resets[number] != resets:
@@ -302,6 +306,6 @@ def read_images(
         try:
             kept = keep(record)
         except InputError as error:
-            problems.add(f"{bag} {spec.image_topic}", error)
+            problems.add(source, error)
             continue
         yield resets, DueImage(step, stamp, kept)

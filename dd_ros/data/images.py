@@ -186,7 +186,7 @@ def _raw(msg: Any) -> RgbImage:
     samples = _samples(msg)
     encoding = EIGHT_BIT.get(msg.encoding, msg.encoding)
     if samples.dtype != np.uint8:
-        odd = why_dark(samples) if samples.shape[2] == 1 and encoding == "mono8" else ""
+        odd = why_dark(samples)
         if odd:
             raise InputError(odd)
         samples = _to_eight_bit(samples)
@@ -284,3 +284,9 @@ def does_not_decode(msg: Any) -> str:
         f"compressed image: expected a whole jpeg or png, got {len(msg.data)} bytes of format {msg.format!r} "
         "that do not decode"
     )
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """InputError unless ``image`` is uint8 RGB [height, width, 3]."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"image: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")

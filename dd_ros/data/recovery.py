@@ -23,12 +23,21 @@ from rosbags.typesys.store import Typestore
 Found = tuple[str, str, int, bytes, Typestore]  # topic, type, receive time, bytes, types
 Definition = tuple[str, str, str]  # type, language of the text (ros2msg or ros2idl), text
 ROS2_ENCODING = "cdr"
+# Packets of a video, whose packages few installations have; a sqlite3 file brings no definitions.
+VIDEO_DEFINITIONS = {
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": "std_msgs/Header header\nint32 width\nint32 height\n"
+    "string encoding\nuint64 pts\nuint8 flags\nbool is_bigendian\nuint8[] data",
+    "foxglove_msgs/msg/CompressedVideo": "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format",
+}
 
 
 @cache
 def standard_types() -> Typestore:
-    """Message types every ROS 2 installation has, for bags that do not bring their own."""
-    return get_typestore(Stores.ROS2_JAZZY)
+    """Message types every ROS 2 installation has, and those of videos, for bags that do not bring their own."""
+    types = get_typestore(Stores.ROS2_JAZZY)
+    for name, text in VIDEO_DEFINITIONS.items():
+        types.register(get_types_from_msg(text, name))
+    return types
 
 
 def types_of(definitions: Iterable[Definition]) -> Typestore:

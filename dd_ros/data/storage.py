@@ -24,10 +24,19 @@ METADATA = "metadata.yaml"
 JOURNALS = ("-wal", "-journal")
 # Beginnings of files that are not what their names say -> what they are, what to do.
 FOREIGN = {
-    b"version https://git-lfs": ("is a Git LFS pointer, not the recording", "fetch it with `git lfs pull`"),
+    b"version https://git-lfs": ("is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`"),
     b"#ROSBAG V": ("is a ROS 1 bag", "convert it with `rosbags-convert --src FILE.bag --dst FOLDER`"),
     b"<!DOCTYPE": ("is a web page, not the recording", "download the file itself"),
+    b"<html": ("is a web page, not the recording", "download the file itself"),
+    b"\x1f\x8b": ("is packed with gzip", "unpack it with `gunzip FILE`"),
+    b"BZh": ("is packed with bzip2", "unpack it with `bunzip2 FILE`"),
+    b"\xfd7zXZ": ("is packed with xz", "unpack it with `unxz FILE`"),
+    b"\x04\x22\x4d\x18": ("is packed with lz4", "unpack it with `lz4 -d FILE`"),
+    b"PK\x03\x04": ("is a zip archive", "unpack it with `unzip FILE`"),
 }
+# Beginnings of what is read, where the name says the other one.
+CONTENTS = {b"\x89MCAP": ".mcap", b"SQLite format 3": ".db3"}
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z")
 
 
 def folder_of(path: Path) -> list[Path]:
@@ -75,8 +84,11 @@ def listed_files(bag: Path, problems: Report) -> list[Path]:
             "read as far as it goes",
         )
         return there
+    if not names and there:
+        problems.add(bag, f"{METADATA} lists no files", "all files are read")
+        return there
     stems = {plain_name(file.name): file for file in there}
-    listed = [stems[plain_name(name)] for name in names if plain_name(name) in stems]
+    listed = list(dict.fromkeys(stems[plain_name(name)] for name in names if plain_name(name) in stems))
     gone = [name for name in names if plain_name(name) not in stems]
     others = [file for file in there if file not in listed]
     if gone and len(gone) == len(others):
@@ -126,10 +138,17 @@ def check_counts(
 
 def foreign(file: Path) -> tuple[str, str] | None:
     """What a file is instead of a storage file, and what to do; None if it may be one."""
+    if file.is_symlink() and not file.exists():
+        return "is a link to a file that is not here", "fetch it, as with `git annex get` or `dvc pull`"
+    if not file.is_file():
+        return "is no file but a folder, pipe or device", "copy the recording itself"
     with file.open("rb") as stream:
         start = stream.read(64)
     if not start:
         return "is empty", "copy it again"
+    for magic, suffix in CONTENTS.items():
+        if start.startswith(magic) and file.suffix in FILES and file.suffix != suffix:
+            return f"is a {suffix} file by its content", f"rename it to end in {suffix}"
     return next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
 
 

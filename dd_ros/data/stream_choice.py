@@ -16,7 +16,7 @@ from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
-from dd_ros.data.odd_images import VIDEO_CURE, is_video
+from dd_ros.data.odd_images import cure_of, is_video
 from dd_ros.data.survey import BagInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -37,11 +37,8 @@ def choose_topics(
         InputError: none was given and there is none, or several.
     """
     topics = {topic.name: topic for info in infos for topic in info.topics}.values()
-    cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES]
+    cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES or is_video(topic.msgtype)]
     commands = [topic.name for topic in topics if topic.msgtype in DEFAULT_FIELDS]
-    videos = [topic.name for topic in topics if is_video(topic.msgtype)]
-    if videos and not (image_topic or cameras):
-        raise InputError(f"{', '.join(videos)}: expected images, got packets of a video; {VIDEO_CURE}")
     image = image_topic or only(cameras, "--image-topic", "camera topic")
     return image, tuple(sources) or (
         ActionSource(topic=only(commands, "--action-topic", "topic of commands")),
@@ -113,13 +110,9 @@ def usable_bags(
 def check_topics(info: BagInfo, image_topic: str, sources: Sequence[ActionSource]) -> None:
     """InputError unless a bag has several images and some action of each source."""
     image = info.topic(image_topic)
-    if is_video(image.msgtype):
-        raise InputError(
-            f"{info.path} {image_topic}: expected images, got packets of a video ({image.msgtype}); {VIDEO_CURE}"
-        )
     if not image.sizes:
         got = "; ".join([image.msgtype, *image.problems.lines()[:1]])
-        raise InputError(f"{info.path} {image_topic}: expected images, got {got}")
+        raise InputError(f"{info.path} {image_topic}: expected images, got {got}{cure_of(image.msgtype)}")
     if image.rate <= 0.0:
         raise InputError(
             f"{info.path} {image_topic}: expected several images at different times, got {image.count}"

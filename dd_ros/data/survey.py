@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
 from dd_ros.data.clocks import Times, choose_stamps, count_resets, lag
 from dd_ros.data.images import IMAGE_TYPES, image_to_rgb
+from dd_ros.data.odd_images import is_video
 from dd_ros.data.rosbag import Record, records
+from dd_ros.data.video import ImageStream, format_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -91,7 +93,7 @@ class TopicSurvey:
 
     def __init__(self, record: Record, source: ActionSource | None):
         self.info = TopicInfo(record.topic, record.msgtype)
-        self._is_image = record.msgtype in IMAGE_TYPES
+        self._images = ImageStream() if record.msgtype in IMAGE_TYPES or is_video(record.msgtype) else None
         known = source is not None or record.msgtype in DEFAULT_FIELDS
         self._reader = ActionReader(source or ActionSource(topic=record.topic)) if known else None
         self._headers, self._received = array("q"), array("q")
@@ -99,10 +101,10 @@ class TopicSurvey:
     def add(self, record: Record) -> None:
         header = 0
         try:
-            if self._is_image or self._reader is not None:
+            if self._images is not None or self._reader is not None:
                 header = stamp_ns(record.msg) or 0
-            if self._is_image:
-                self._add_image(record)
+            if self._images is not None:
+                self._add_image(record, self._images)
             elif self._reader is not None:
                 command = self._reader.read(record.msg, record.msgtype)
                 self.info.starts |= command.spans
@@ -112,14 +114,28 @@ class TopicSurvey:
         self._headers.append(header)
         self._received.append(record.received_ns)
 
-    def _add_image(self, record: Record) -> None:
-        msg, encoding = record.msg, getattr(record.msg, "encoding", None)
-        if self.info.sizes and encoding is None:
-            return  # compressed: looking at one tells enough, reading the episodes decodes them all
-        height, width = (msg.height, msg.width) if self.info.sizes else image_to_rgb(msg).shape[:2]
-        if not self.info.sizes:
-            self.info.detail = f"image {width}x{height} {encoding or msg.format}"
-        self.info.sizes[width, height] += 1
+    def _add_image(self, record: Record, images: ImageStream) -> None:
+        compressed = not hasattr(record.msg, "width") or bool(format_of(record))
+        if self.info.sizes and compressed:
+            return  # looking at one tells enough, reading the episodes decodes them all
+        if self.info.sizes:
+            self.info.sizes[record.msg.width, record.msg.height] += 1
+            return
+        kind = getattr(record.msg, "format", "") or getattr(record.msg, "encoding", "") or "video"
+        self._look(images.add(record), kind)
+
+    def _look(self, images: Iterator[tuple[int, Record]], kind: str) -> None:
+        """Look at the first of the images that decodes; the others are named."""
+        for _, record in images:
+            if self.info.sizes:
+                return
+            try:
+                height, width = image_to_rgb(record.msg).shape[:2]
+            except InputError as error:
+                self.info.problems.add("", error)
+                continue
+            self.info.detail = f"image {width}x{height} {kind}"
+            self.info.sizes[width, height] += 1
 
     def _add_action(self, values: NDArray[np.float64]) -> None:
         info, dim = self.info, values.shape[1]
@@ -134,6 +150,8 @@ class TopicSurvey:
 
     def result(self) -> TopicInfo:
         info, name = self.info, self.info.name
+        if self._images is not None:
+            self._look(self._images.end(), "video")
         info.times = times = [(h or None, r) for h, r in zip(self._headers, self._received, strict=True)]
         stamps = [stamp for stamp in choose_stamps({name: times}, Report())[name] if stamp is not None]
         if self._reader is not None:

@@ -122,7 +122,7 @@ def filmstrip(result: dict[str, Any], examples: Sequence[tuple[Images, Images, I
     return figure
 
 
-def mosaic(tiles: Images) -> tuple[Images, NDArray[np.float64], NDArray[np.float64]]:
+def mosaic(tiles: Images) -> tuple[Images, NDArray[np.floating], NDArray[np.floating]]:
     """Images [R, C, H, W, 3] side by side in one, which draws far quicker than axes for each; and the middles of its
     rows [R] and columns [C] in pixels."""
     rows, columns, height, width = tiles.shape[:4]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from dd_ros.config import ActionSource, CheckpointConfig
 from dd_ros.data.action_reader import ActionReader, listed
 from dd_ros.data.actions import (
@@ -33,6 +35,7 @@ from dd_ros.live.worker import Frame, Worker
 
 SEQUENCE_TYPE = "dd_ros_msgs/msg/ActionSequence"
 TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
+OTHER_TIME_NS = 5_000_000_000  # a plan that far from the images is for another time
 PLAN_TYPES = (SEQUENCE_TYPE, TRAJECTORY_TYPE)
 
 
@@ -195,6 +198,21 @@ class PlanIntake:
             return
         self._problems.solved("plan")
         report_range("plan", far, self._problems)
+        self._report_time(int(np.min(stamps)), int(np.max(stamps)))
+
+    def _report_time(self, first_ns: int, last_ns: int) -> None:
+        """Report a plan that is for another time: it is kept, and counts for nothing."""
+        ahead, over = first_ns - self._next_ns(), self._next_ns() - last_ns
+        if max(ahead, over) < OTHER_TIME_NS:
+            self._problems.solved("plan time")
+            return
+        got = (
+            f"begins {ahead / 1e9:.1f} s after it"
+            if ahead > over
+            else f"was over {over / 1e9:.1f} s before it"
+        )
+        text = f"expected a plan for the time of the images, got one that {got}: are the clocks the same?"
+        self._problems.report("plan time", text, Level.WARN, kind="time")
 
     def _joints_of(self, msg: Any) -> Sequence[str]:
         """By which joints a trajectory is read: those of the checkpoint, or of the first one that names as many."""

@@ -23,7 +23,7 @@ from dd_ros.live.statistics import Statistics
 from dd_ros.predictions import Chunk
 from dd_ros.predictor import Predictor
 
-MOST_JOBS = 16  # that are not done; each holds a request of any size
+MOST_JOBS = 64  # that are not done; each holds a request of any size
 
 
 class Frame(NamedTuple):

@@ -172,7 +172,7 @@ class Inputs:
         self._inputs["plan"].watch(timeout, "plans")
         self._camera_info.watch(timeout, "calibrations")
         if (self._statistics.inputs["plan"].silence() or 0.0) > timeout:
-            for name in ("plan", "plan range", "plan callback"):
+            for name in ("plan", "plan range", "plan time", "plan callback"):
                 self._problems.solved(name)  # optional: a bad plan that nobody repeats is history
         self._check_rate(rate)
         self._check_matches()

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports that take seconds
     leave_at_once_when_signalled()
 
 import gc
+import time
 import warnings
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -45,6 +46,8 @@ WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s
 # Requests and answers that ROS keeps; the default of 10 loses the rest without a word.
 REQUESTS = 256
+# After a refusal, which takes no time: a client of ROS's default depth keeps 10 answers, and loses those of a burst.
+REFUSAL_PAUSE = 0.001  # s
 
 
 class PredictorNode(ManagedNode):
@@ -246,7 +249,10 @@ class PredictorNode(ManagedNode):
         self, request: PredictRollouts.Request, response: PredictRollouts.Response
     ) -> PredictRollouts.Response:
         """Answer, always; the executor goes on meanwhile."""
-        return await self._begin_rollouts(request)
+        answered: PredictRollouts.Response = await self._begin_rollouts(request)
+        if not answered.success:
+            time.sleep(REFUSAL_PAUSE)
+        return answered
 
     def _have_worker_answer(self, request: PredictRollouts.Request) -> Future[PredictRollouts.Response]:
         """The answer to come."""

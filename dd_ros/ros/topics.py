@@ -14,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from dd_ros.data.odd_images import VIDEO_CURE, is_video
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Rate
@@ -103,7 +104,8 @@ class Input:
         wanted = " or ".join(self._types) if len(self._types) < 3 else f"one of {', '.join(self._types)}"
         if offers and not usable:
             got = ", ".join(sorted({o[1] for o in offers}))
-            self._problems.report(aspect, f"expected {wanted} on {offers[0][0]}, got {got}")
+            cure = f"; {VIDEO_CURE}" if any(is_video(o[1]) for o in offers) else ""
+            self._problems.report(aspect, f"expected {wanted} on {offers[0][0]}, got {got}{cure}")
         elif silence is not None and silence <= timeout:
             self._problems.solved(aspect)
         elif self._optional or listening <= timeout:

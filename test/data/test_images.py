@@ -262,3 +262,21 @@ def test_a_jpeg_that_fills_the_image_is_the_decoders_own_reduction() -> None:
     data = cv2.imencode(".jpeg", textured(256, 192))[1]
     expected = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_2)[..., ::-1]
     assert np.array_equal(decode_bytes(data.tobytes(), (128, 96)), expected)
+
+
+@pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_rggb16", "png"])
+def test_twelve_bits_in_sixteen_are_named_instead_of_black(encoding: str) -> None:
+    samples = np.full((HEIGHT, WIDTH, 3), 4095, np.uint16)
+    for brightest, words in ((4095, "got 4095 at most, which is black; "), (4096, "")):
+        samples[:] = brightest
+        if encoding == "png":
+            msg: Image | CompressedImage = CompressedImage(
+                format="png", data=array("B", cv2.imencode(".png", samples)[1].tobytes())
+            )
+        else:
+            msg = message(encoding, samples if encoding == "rgb16" else samples[..., 0])
+        if words:
+            with pytest.raises(InputError, match=words):
+                decode_rgb(msg, WIDTH, HEIGHT)
+        else:
+            assert decode_rgb(msg, WIDTH, HEIGHT).max() == 16

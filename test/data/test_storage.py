@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+import os
 import shutil
 import sqlite3
 from itertools import pairwise
@@ -24,6 +26,7 @@ from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.yaml_files import load_yaml
 from dd_ros_training.data.index import index_bags
 
 CAMERA = "/camera/image_raw"
@@ -260,13 +263,52 @@ def test_messages_that_are_not_ros_2s(tmp_path: Path, encoding: str, schema: str
 def test_files_that_are_not_what_their_names_say(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"bag.{suffix}"
     for text, words in (
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer, not the recording; .*git lfs pull"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer, not the file itself; .*git lfs pull"),
         ("", "is empty; copy it again"),
         ("#ROSBAG V2.0\n", "is a ROS 1 bag; convert it with `rosbags-convert"),
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(InputError, match=words):
             read_episodes(file, SPEC)
+    for content, words in (
+        (gzip.compress(b"x"), "is packed with gzip; unpack it with `gunzip FILE`"),
+        (
+            b"\x89MCAP0\r\n" if suffix == "db3" else b"SQLite format 3\0",
+            "file by its content; rename it to end in",
+        ),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_episodes(file, SPEC)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="is no file but a folder, pipe or device"):
+        read_episodes(tmp_path, SPEC)
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere")
+    bag = write_bag(tmp_path / "whole", robot_messages(3))
+    file.rename(bag / file.name)
+    assert commands_of(bag) == [0, 1, 2]
+    (bag / "whole.mcap").unlink()
+    with pytest.raises(InputError, match="is a link to a file that is not here; fetch it"):
+        read_episodes(bag, SPEC)
+
+
+def test_an_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "drive.tar.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(InputError, match=r"holds no rosbag2 bag .*; unpack .*drive\.tar\.gz first"):
+        find_bags([tmp_path])
+
+
+@pytest.mark.parametrize("listed", [[], ["bag.mcap", "bag.mcap"]], ids=["none", "twice"])
+def test_metadata_that_lists_a_file_never_or_twice(tmp_path: Path, listed: list[str]) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(9))
+    metadata = load_yaml(bag / "metadata.yaml")
+    metadata["rosbag2_bagfile_information"]["relative_file_paths"] = listed
+    (bag / "metadata.yaml").write_text(json.dumps(metadata))
+    problems = Report()
+    assert commands_of(bag, problems) == list(range(9))
+    assert list(problems) == ([] if listed else [f"{bag}: metadata.yaml lists no files; all files are read"])
 
 
 def test_a_ros_1_bag_is_named_with_the_cure(tmp_path: Path) -> None:

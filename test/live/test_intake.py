@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What arrives is taken, or refused by name: whatever its fields hold, nothing but our own words comes of it."""
+"""What arrives is taken, or refused by name: whatever its fields hold, nothing but our own words comes of it.
+
+The tests look at a few thousand messages; by hand, for 10,000 of each callback (some minutes):
+
+    MESSAGES=10000 python -m pytest test/live/test_intake.py -k "whatever or every_request"
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +37,9 @@ from dd_ros.ros.rollouts import answer
 
 STEP = 100_000_000
 NOW = 1_700_000_000
+MESSAGES = int(
+    os.environ.get("MESSAGES", "2500")
+)  # images and requests; four times as many commands and plans
 JOINTS = "sensor_msgs/msg/JointState"
 
 
@@ -121,7 +130,7 @@ def side(predictor: Predictor) -> Iterator[Side]:
 
 def test_whatever_comes_is_refused_in_our_own_words(side: Side) -> None:
     fuzz = RandomMessages(seed=1, now=NOW)
-    for k in range(10_000):
+    for k in range(4 * MESSAGES):
         plan = fuzz.sequence() if k % 2 else fuzz.trajectory()
         side.plans.take(plan, type_name(plan), "/plan")
         action = fuzz.action()
@@ -148,7 +157,7 @@ def test_every_request_is_answered(predictor: Predictor) -> None:
     fuzz = RandomMessages(seed=2, now=NOW)
     predictor.observe(np.zeros((32, 48, 3), np.uint8), NOW * 10**9, [0.0, 0.0])
     answers = []
-    for _ in range(2000):
+    for _ in range(MESSAGES):
         pieces = answer(fuzz.request(), predictor, frame_id="camera", now_ns=NOW * 10**9, max_candidates=8)
         while True:
             try:
@@ -178,6 +187,25 @@ def test_a_plan_with_an_endless_step_is_refused_by_name(side: Side) -> None:
     assert text.startswith(
         "plan: expected a step of 1e-9 to 3600 s, or 0 for a model step, got 1e+300 s (on /plan"
     )
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"), [(60, "begins 60.0 s after it"), (-60, "was over 59.8 s before it")]
+)
+def test_a_plan_for_another_time_is_named(side: Side, begins: int, words: str) -> None:
+    def take(stamp: int) -> None:
+        plan = RandomMessages(seed=0, now=NOW).sequence()
+        plan.count, plan.dim, plan.data, plan.step = 3, 2, type(plan.data)("f", [0.0] * 6), 0.1
+        plan.header = header_at(stamp, "")
+        side.plans.take(plan, type_name(plan), "/plan")
+
+    side.step(0)
+    take(NOW * 10**9 + STEP + begins * 10**9)
+    assert side.texts("plan time") == [
+        f"plan time: expected a plan for the time of the images, got one that {words}: are the clocks the same?"
+    ]
+    take(NOW * 10**9 + STEP)
+    assert side.texts("plan time")[1:] == ["plan time: good again"]
 
 
 def test_a_camera_whose_stamps_stick(side: Side) -> None:
@@ -243,7 +271,7 @@ def plan_intake(
     action = predictor.config.action.model_copy(update={"names": names})
     intake = PlanIntake(
         config=predictor.config.model_copy(update={"action": action}), commands=side.commands,
-        known=TrainedRange.of(action, predictor.config.streams.actions), problems=side.problems, next_ns=lambda: 0,
+        known=TrainedRange.of(action, predictor.config.streams.actions), problems=side.problems, next_ns=lambda: NOW * 10**9,
     )  # fmt: skip
 
     def take(joints: Sequence[str], values: Sequence[float]) -> str:

@@ -330,7 +330,7 @@ def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
 
     for k in range(MOST_JOBS):
         live.worker.begin(Job(pieces(), lambda k=k: told.append(k)))
-    with pytest.raises(InputError, match=r"at most 16 waiting requests, got one more"):
+    with pytest.raises(InputError, match=rf"at most {MOST_JOBS} waiting requests, got one more"):
         live.worker.begin(Job(pieces(), lambda: None))
     go.set()
     live.worker.stop()

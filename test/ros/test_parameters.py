@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import fields
 from pathlib import Path
 
@@ -51,3 +52,18 @@ def test_each_number_of_a_list_is_within_its_limits() -> None:
     assert violation(PredictorParameters, "rollout_batches", [1, 4096]) is None
     reason = violation(PredictorParameters, "rollout_batches", [16, 0])
     assert reason == "parameter rollout_batches: expected numbers from 1 to 4096, got 0"
+
+
+def test_a_value_of_any_kind_is_allowed_or_refused_in_words() -> None:
+    chance, values = (
+        random.Random(0),
+        [None, True, "", "x" * 1000, b"x", [], [1], [1.0, float("nan")], ["a"], {}],
+    )
+    single = [item.name for item in fields(PredictorParameters) if not isinstance(item.default, tuple)]
+    for _ in range(10_000):
+        name = chance.choice([*single, "other", ""])
+        number = chance.choice(
+            [float("nan"), float("inf"), -1e300, 1e-300, 2**63, chance.uniform(-1e6, 1e6), -1, 0]
+        )
+        reason = violation(PredictorParameters, name, chance.choice([*values, number, number]))
+        assert reason is None or "expected" in reason, reason

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the player publishes of a LeRobot data set is what the data set means to a model."""
+"""What the player publishes of a LeRobot data set, or of a bag with a video, is what it means to a model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pytest
 
 pytest.importorskip("av", reason="needs the extra lerobot")
 pytest.importorskip("pyarrow", reason="needs the extra lerobot")
+from bag_writer import COMPRESSED, IMAGE, SPEC, START, STEP, write_bag
 from lerobot_writer import CAMERA, Writer, number_in
 from tiny import tiny_config
+from video_packets import FFMPEG, encoded, video_messages
+from video_packets import number_in as video_number
 
 from dd_ros.data.actions import action_values, stamp_ns
 from dd_ros.data.bags import read_episodes
@@ -62,6 +65,17 @@ def test_the_demo_plays_a_set_for_a_checkpoint_of_bags(data: Path, tiny_checkpoi
         recorded(data, str(tiny_checkpoint), CAMERA, action_topics=["action"])
     with pytest.raises(InputError, match=r"no images /camera/image_raw; it holds .*--image-topic"):
         recorded(data, str(tiny_checkpoint))
+
+
+@pytest.mark.parametrize("kind", [COMPRESSED, FFMPEG])
+def test_a_video_is_played_as_images(tmp_path: Path, tiny_checkpoint: Path, kind: str) -> None:
+    bag, problems = write_bag(tmp_path / "bag", video_messages(encoded(20)[4:], kind)), Report()
+    played = [item for item in messages(bag, SPEC, problems) if item.topic == SPEC.image_topic]
+    assert {item.type for item in played} == {IMAGE}
+    assert [video_number(decode_rgb(item.message, 48, 32)) for item in played] == list(range(10, 20))
+    assert [stamp_ns(item.message) for item in played] == [START + number * STEP for number in range(10, 20)]
+    assert "expected a key frame" in "".join(problems)
+    assert recorded(bag, str(tiny_checkpoint)).image_transport == "raw"
 
 
 @pytest.mark.parametrize(

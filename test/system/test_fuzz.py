@@ -62,27 +62,33 @@ def test_requests_of_any_content_are_answered(robot: Robot) -> None:
     assert all(answer.success or answer.message for answer in answers)
 
 
-def many_requests(robot: Robot, count: int, candidates: int) -> list[Any]:
-    """Futures of so many requests, sent at once."""
+def many_requests(robot: Robot, count: int, candidates: int, depth: int) -> list[Any]:
+    """Futures of so many requests, sent at once by a client that keeps ``depth`` of them and of their answers."""
     one = ActionSequence(count=1, dim=2, data=array("f", [0.1, 0.2]))
     client = robot.node.create_client(
-        PredictRollouts, f"{robot.name}/predict_rollouts", qos_profile=QoSProfile(depth=count)
+        PredictRollouts, f"{robot.name}/predict_rollouts", qos_profile=QoSProfile(depth=depth)
     )
     robot.until(client.service_is_ready, "the service")
     return [client.call_async(PredictRollouts.Request(candidates=[one] * candidates)) for _ in range(count)]
 
 
 def test_more_requests_than_may_wait_are_all_answered(robot: Robot) -> None:
-    futures = many_requests(robot, 60, candidates=4)
+    futures = many_requests(robot, 100, candidates=4, depth=100)
     robot.until(lambda: all(future.done() for future in futures), "all answers")
     answers = [future.result() for future in futures]
     refused = [answer.message for answer in answers if not answer.success]
-    assert set(refused) <= {"expected at most 16 waiting requests, got one more; ask again later"}
+    assert set(refused) <= {f"expected at most {MOST_JOBS} waiting requests, got one more; ask again later"}
     assert len(answers) - len(refused) >= MOST_JOBS
 
 
+def test_requests_of_a_client_as_ros_makes_it_are_all_answered(robot: Robot) -> None:
+    futures = many_requests(robot, 40, candidates=1, depth=10)
+    robot.until(lambda: all(future.done() for future in futures), "all answers")
+    assert all(future.result().success for future in futures)
+
+
 def test_deactivating_cancels_what_waits(robot: Robot) -> None:
-    futures = many_requests(robot, 10, candidates=256)
+    futures = many_requests(robot, 10, candidates=256, depth=10)
     robot.until(lambda: futures[0].done(), "the first answer", robot.step)
     assert robot.change_state("deactivate")
     robot.until(lambda: all(future.done() for future in futures), "all answers")

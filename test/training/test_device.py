@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from dd_ros_training.device import clips_within
+from dd_ros_training.device import clips_within, free_and_total_ram, memory_for_frames, training_device
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,14 @@ from dd_ros_training.device import clips_within
 )
 def test_batches_fit_the_memory(gigabytes: int, pixels: int, clips: int) -> None:
     assert clips_within(gigabytes * 10**9, pixels) == clips
+
+
+def test_frames_take_their_share_of_what_is_there() -> None:
+    """Of RAM on a CPU, shared by the processes, and never more than half of what is free."""
+    free, total = free_and_total_ram()
+    assert 0 < free <= total
+    cpu = training_device("cpu")
+    assert memory_for_frames(cpu, 0.0) == 0
+    assert memory_for_frames(cpu, 0.01) == pytest.approx(0.01 * total, rel=0.01)
+    assert memory_for_frames(cpu, 0.01, 2) == pytest.approx(0.005 * total, rel=0.01)
+    assert memory_for_frames(cpu, 1.0) < 0.6 * total

@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_leaves
 from dd_ros.checkpoint import Model
 from dd_ros_training.batch_random import BatchRandom
 from dd_ros_training.losses import image_error
+from dd_ros_training.run_stage import STAGES
 from dd_ros_training.stages import distillation
 from dd_ros_training.stages.base import LOG_EVERY, Stage
-from dd_ros_training.train import STAGES
 
 CLIPS = 4
 DEVICE = torch.device("meta")

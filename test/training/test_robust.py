@@ -25,7 +25,8 @@ from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.recipe import Recipe
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.run_stage import STAGES
+from dd_ros_training.train import Run
 
 STEPS = 20  # of each stage
 CONFIG = tiny_config()

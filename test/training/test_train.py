@@ -20,8 +20,9 @@ from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run_stage import STAGES
 from dd_ros_training.stages.autoencoder import AutoencoderStage
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.train import Run
 
 CONFIG = tiny_config()
 
@@ -140,3 +141,23 @@ def test_the_recipe_says_which_bags_are_for_validation(robot_bags: Path, tmp_pat
     missing = recipe.model_copy(update={"split": SplitRule(validation=("episode_000003",))})
     with pytest.raises(InputError, match="no bag is called episode_000003; there are episode_000001, "):
         Run(missing, bags, work=tmp_path)
+
+
+def test_training_begins_with_what_fits_of_another_robot(
+    robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Its actions are its own; so is their layer where there are more of them or fewer."""
+    run = Run(tiny_recipe(2), find_bags([robot_bags]), work=tmp_path / "work")
+    settings, weights = load_checkpoint(tiny_checkpoint)
+    model = run.start_like(str(tiny_checkpoint))
+    assert run.config.action != settings.action
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0 / 3.0])
+def test_a_set_too_large_for_the_store_is_loaded(robot_bags: Path, tmp_path: Path, share: float) -> None:
+    recipe = tiny_recipe(2).model_copy(update={"store": share})
+    run = Run(recipe, find_bags([robot_bags]), work=tmp_path / "work")
+    assert (run.store is None) == (share == 0.0)
+    run.train(["autoencoder"])
+    assert (tmp_path / "work" / "autoencoder.pt").exists()

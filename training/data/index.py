@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -29,12 +30,14 @@ from dd_ros.data.random_access import records_between
 from dd_ros.data.rosbag import Record
 from dd_ros.data.steps import Episode, Step, part_name
 from dd_ros.data.storage import journals, storage_files
+from dd_ros.data.video import VideoRecord, images_of
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros.report import Entry, Report
 from dd_ros_training.data.unpacked import plain_file
 
-VERSION = 2  # of the rules by which an index is made
+FOREVER = 2**62  # a receive time after all others, ns
+VERSION = 3  # of the rules by which an index is made
 
 
 class TrainingEpisode(Protocol):
@@ -85,11 +88,21 @@ def split_validation(
 
 
 class RecordLocation(NamedTuple):
-    """Where the image record of a model step lies: number of the storage file, receive time (ns), duplicate index."""
+    """Where the image record of a model step lies.
+
+    Attributes:
+        file: number of the storage file.
+        received: receive time, ns.
+        duplicate_index: how many of the topic come right before it at that time.
+        key_file, key_received: the same of the packet of a video from which on it must be decoded; file -1 for an
+            image that stands alone.
+    """
 
     file: int
     received: int
     duplicate_index: int
+    key_file: int = -1
+    key_received: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ class BagEpisode:
             InputError: the bag is no longer what it was when it was indexed.
         """
         rows = self.bag.rows(self.first + start, self.first + stop)
-        places = [RecordLocation(*map(int, row)) for row in rows[["file", "received", "duplicate_index"]]]
+        places = [RecordLocation(*map(int, row)) for row in rows[list(RecordLocation._fields)]]
         images = self.bag.images(places)
         return np.stack([images[place] for place in places])
 
@@ -163,9 +176,11 @@ class IndexedBag:
     def images(self, places: Sequence[RecordLocation]) -> dict[RecordLocation, NDArray[np.uint8]]:
         """Images at ``places`` (uint8 RGB [H, W, 3]); one that does not decode after all repeats its neighbour."""
         found: dict[RecordLocation, NDArray[np.uint8]] = {}
-        for number in sorted({place.file for place in places}):
-            wanted = {place for place in places if place.file == number}
-            found |= self._decode(number, wanted)
+        for wanted in together(places):
+            decoded = self._decode(wanted, ())
+            if len(decoded) < len(wanted) and any(place.key_file >= 0 for place in wanted):
+                decoded |= self._decode(wanted, self._records((0, 0), (len(self.files) - 1, FOREVER)))
+            found |= decoded
         last = next((found[place] for place in places if place in found), None)
         if last is None:
             raise InputError(f"{self.files[places[0].file]}: changed since it was indexed; start again")
@@ -173,18 +188,38 @@ class IndexedBag:
             last = found.setdefault(place, last)
         return found
 
-    def _decode(self, number: int, wanted: set[RecordLocation]) -> dict[RecordLocation, NDArray[np.uint8]]:
-        file = plain_file(self.files[number], self.folder.parent / "unpacked")
-        times = [place.received for place in wanted]
-        found = {}
-        for record in records_between(file, self.spec.image_topic, first_ns=min(times), last_ns=max(times)):
-            place = RecordLocation(number, record.received_ns, record.duplicate_index)
-            if place in wanted:
-                try:
+    def _decode(
+        self, wanted: set[RecordLocation], beginning: Iterable[Record]
+    ) -> dict[RecordLocation, NDArray[np.uint8]]:
+        """Those of the images ``wanted`` that decode; ``beginning`` as in ``video.images_of``."""
+        first = min((p.key_file, p.key_received) if p.key_file >= 0 else p[:2] for p in wanted)
+        between = self._records(first, max(p[:2] for p in wanted))
+        at = {place[:3]: place for place in wanted}
+        found: dict[RecordLocation, NDArray[np.uint8]] = {}
+        for _, record in images_of(between, source=str(self.files[first[0]]), beginning=beginning):
+            place = at.get((self.files.index(record.file), record.received_ns, record.duplicate_index))
+            if place is not None:
+                with suppress(InputError):  # the neighbour stands in
                     found[place] = decode_rgb(record.msg, self.spec.width, self.spec.height)
-                except InputError:
-                    continue  # the neighbour stands in
         return found
+
+    def _records(self, first: tuple[int, int], last: tuple[int, int]) -> Iterator[Record]:
+        """Messages of the camera from one (file, receive time) to another, both included."""
+        for number in range(first[0], last[0] + 1):
+            file = plain_file(self.files[number], self.folder.parent / "unpacked")
+            begin, end = first[1] if number == first[0] else 0, last[1] if number == last[0] else FOREVER
+            for record in records_between(file, self.spec.image_topic, first_ns=begin, last_ns=end):
+                yield replace(record, file=self.files[number])
+
+
+def together(places: Sequence[RecordLocation]) -> list[set[RecordLocation]]:
+    """Places in groups that are read in one go: those of a file, or those of a video from one key frame on."""
+    groups: dict[tuple[int, int, int], set[RecordLocation]] = {}
+    for place in places:
+        alone = place.key_file < 0
+        group = (-1, place.file, 0) if alone else (0, place.key_file, place.key_received)
+        groups.setdefault(group, set()).add(place)
+    return [groups[group] for group in sorted(groups)]
 
 
 def index_bags(
@@ -271,18 +306,22 @@ def place_in(
     def place(record: Record) -> RecordLocation:
         decode_rgb(record.msg, 1, 1)  # whether it decodes, at little cost
         sizes.look(record.msg)
-        return RecordLocation(numbers[record.file], record.received_ns, record.duplicate_index)
+        place = RecordLocation(numbers[record.file], record.received_ns, record.duplicate_index)
+        key = record.key if isinstance(record, VideoRecord) else None
+        return place._replace(key_file=numbers[key[0]], key_received=key[1]) if key else place
 
     return place
 
 
 def row_type(action_dim: int) -> np.dtype:
-    """A model step in an index: stamp and receive time in ns, storage file and duplicate index, action."""
+    """A model step in an index: its stamp in ns, where its image lies (see ``RecordLocation``), its action."""
     return np.dtype(
         [
             ("stamp", "i8"),
             ("received", "i8"),
+            ("key_received", "i8"),
             ("file", "i4"),
+            ("key_file", "i4"),
             ("duplicate_index", "i4"),
             ("action", "f4", (action_dim,)),
         ]

@@ -187,7 +187,8 @@ def times_and_commands(
     name = name_of(reader, number)
     usable = np.flatnonzero(np.isfinite(actions).all(axis=1))
     if lost := len(actions) - len(usable):
-        problems.add(name, f"{lost} of {len(actions)} actions hold NaN or infinity", "left out")
+        text = f"{lost} of {len(actions)} actions hold NaN or infinity"
+        problems.add(f"{reader.path}/episode_{number:06d}", text, "left out")
     commands = ActionBuffer(reader.dim, mode=spec.action_mode, capacity=len(actions), name=name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)

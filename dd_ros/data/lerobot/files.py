@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
+# What FFmpeg may take a file for: a playlist would have it open others.
+ONLY_VIDEO = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi", "protocol_whitelist": "file"}
 BUFFER_BYTES = 1 << 20  # of a column of a parquet file
 
 
@@ -36,7 +38,7 @@ def parquet(path: Path) -> Iterator[ParquetFile]:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise InputError(f"{path}: cannot be read as parquet ({first_line(error)})") from error
 
 
@@ -68,7 +70,7 @@ def video_frames(
 
     position = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=ONLY_VIDEO) as container:
             for time, frame in frames_from(container, times[0] + tolerance):
                 while position < len(times) and times[position] <= time - tolerance:
                     position += 1  # no frame was at this time

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dd_ros.data.lerobot.files import column_of, first_line, parquet
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.yaml_files import check_is_file
 
 INFO = Path("meta/info.json")
 EPISODE = re.compile(r"episode_\d{6,}")
@@ -150,6 +151,8 @@ def spans(numbers: list[int]) -> str:
 def is_here(file: Path) -> bool:
     """Whether a file was downloaded: it is there, and no pointer of Git LFS to what was not fetched."""
     try:
+        if not file.is_file():  # a pipe has no end
+            return False
         with file.open("rb") as opened:
             return opened.read(len(LFS_POINTER)) != LFS_POINTER
     except OSError:
@@ -290,6 +293,7 @@ def read_info(file: Path) -> Info:
 
 
 def read_text(file: Path) -> str:
+    check_is_file(file)
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:

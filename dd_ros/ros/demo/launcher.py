@@ -20,6 +20,7 @@ from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import keys_of, set_of
 from dd_ros.data.lerobot.episodes import reader_at
 from dd_ros.data.rosbag import records
+from dd_ros.data.video import format_of
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
 from dd_ros.errors import InputError
 from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
@@ -158,11 +159,12 @@ def set_topics(bag: Path, streams: StreamSpec, config: CheckpointConfig) -> tupl
 
 
 def image_transport(bag: Path, streams: StreamSpec) -> str:
-    """``raw`` or ``compressed``; InputError where the bag lacks one of the topics."""
-    wanted = set(streams.topics)
+    """``raw`` or ``compressed``, as the player sends them; InputError where the bag lacks one of the topics."""
+    wanted, video = set(streams.topics), False
     types: dict[str, str] = {}
     for record in records(bag, None, Report()):
         types.setdefault(record.topic, record.msgtype)
+        video = video or (record.topic == streams.image_topic and bool(format_of(record)))
         if wanted <= set(types):
             break
     missing = sorted(wanted - set(types))
@@ -170,6 +172,8 @@ def image_transport(bag: Path, streams: StreamSpec) -> str:
         there = ", ".join(sorted(types)) or "no messages"
         raise InputError(f"{bag}: no messages of {', '.join(missing)}; it holds {there}")
     kind = types[streams.image_topic]
+    if video:
+        return "raw"  # decoded by the player
     if kind not in IMAGE_TYPES:
         raise InputError(f"{bag}: {streams.image_topic} is of type {kind}, expected {IMAGE_TYPES}")
     return "compressed" if kind.endswith("CompressedImage") else "raw"

@@ -14,11 +14,14 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 
 from dd_ros.config import StreamSpec
+from dd_ros.data.actions import stamp_ns
 from dd_ros.data.bags import read_actions
 from dd_ros.data.commands import JoinedActions
 from dd_ros.data.lerobot import LeRobotReader, episode_number, keys_of, set_of
 from dd_ros.data.lerobot.episodes import SENT_NS, reader_at, times_and_commands
-from dd_ros.data.rosbag import records
+from dd_ros.data.rosbag import Record, records
+from dd_ros.data.video import ImageStream, VideoRecord
+from dd_ros.errors import InputError
 from dd_ros.report import Report
 from dd_ros.ros.messages import header_at
 from dd_ros.ros.topics import message_class, ros_name
@@ -65,14 +68,36 @@ def messages(bag: Path, spec: StreamSpec, problems: Report) -> Iterator[Recorded
 
 
 def bag_messages(bag: Path, spec: StreamSpec, problems: Report) -> Iterator[Recorded]:
-    """As ``messages``, of a bag: as recorded."""
+    """As ``messages``, of a bag: as recorded, but for packets of a video, which come as Image rgb8."""
     timeline = read_actions(bag, spec, problems)
-    images = zip(timeline.image_stamps, timeline.image_resets, strict=True)
+    images = ImageStream()
     for record in records(bag, spec.topics, problems):
-        stamp, resets = next(images) if record.topic == spec.image_topic else (None, 0)
-        message = deserialize_message(bytes(record.raw), message_class(record.msgtype))
-        image = None if stamp is None else TimedImage(stamp, timeline.actions[resets])
-        yield Recorded(record.received_ns, record.topic, record.msgtype, message, image)
+        if record.topic != spec.image_topic:
+            message = deserialize_message(bytes(record.raw), message_class(record.msgtype))
+            yield Recorded(record.received_ns, record.topic, record.msgtype, message)
+            continue
+        for number, found in images.add(record):
+            stamp, resets = timeline.image_stamps[number], timeline.image_resets[number]
+            place = None if stamp is None else TimedImage(stamp, timeline.actions[resets])
+            try:
+                image = played(found)
+            except InputError as error:
+                problems.add(f"{bag} {spec.image_topic}", error)
+                continue
+            yield Recorded(record.received_ns, record.topic, found.msgtype, image, place)
+
+
+def played(record: Record) -> Any:
+    """The message with a recorded image: as recorded, or with what a packet of a video decodes to.
+
+    Raises:
+        InputError: such a packet does not decode.
+    """
+    if not isinstance(record, VideoRecord):
+        return deserialize_message(bytes(record.raw), message_class(record.msgtype))
+    shown = record.msg
+    pixels = shown.data.reshape(shown.height, shown.width, 3)
+    return image_message(pixels, stamp_ns(shown) or record.received_ns)
 
 
 def episode_messages(bag: Path, spec: StreamSpec, problems: Report) -> Iterator[Recorded]:

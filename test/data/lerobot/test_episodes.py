@@ -284,7 +284,9 @@ def test_single_bad_actions_are_left_out(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "set", (40,), columns={(0, "action"): actions})
     (episode,) = read_episodes(writer.write(), SPEC.model_copy(update={"rate_hz": 30.0}), problems)
     assert episode.actions[:, 1].tolist() == [t if t != 20 else 19 for t in range(39)]
-    assert list(problems) == ["set/episode_000000: 1 of 40 actions hold NaN or infinity; left out"]
+    assert list(problems) == [
+        f"{tmp_path}/set/episode_000000: 1 of 40 actions hold NaN or infinity; left out"
+    ]
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:

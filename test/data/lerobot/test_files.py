@@ -108,3 +108,13 @@ def test_what_is_no_table_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=problem), parquet(tmp_path / name):
             pass
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    write_video(tmp_path / "secret.mp4", range(4), 10)
+    playlist = tmp_path / "episode.m3u8"
+    playlist.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{tmp_path}/secret.mp4\n#EXT-X-ENDLIST\n"
+    )
+    with pytest.raises(InputError, match=r"episode\.m3u8: cannot be read as video"):
+        list(video_frames(playlist, [0.0], 0.05))
