@@ -7,6 +7,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -338,26 +339,17 @@ def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
     assert told == sorted(told), "those that are not done are told so, in order"
 
 
-def test_a_device_that_fails_ends_the_work_and_says_what_it_said(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_fails_ends_the_work_and_says_what_it_said(bench, predictor, monkeypatch) -> None:
     """After it no call to a GPU works: going on would fail at each frame for ever."""
-    bench = Bench(predictor, PredictorParameters())
-    error = torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might ...")
-
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
+    live = bench()
     with monkeypatch.context() as patch:
-        patch.setattr(predictor, "observe_step", fail)
-        bench.worker.start()
-        bench.feed(0)
-        assert bench.worker._thread is not None
-        bench.worker._thread.join(timeout=20)
-        assert bench.worker.device_error == "CUDA error: unspecified launch failure"
-        bench.worker.stop()
-    bench.worker.start()
-    assert not bench.worker.device_error
-    bench.feed(1)
-    assert bench.output.whole.acquire(timeout=60)
-    bench.worker.stop()
+        error = torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might ...")
+        patch.setattr(predictor, "observe_step", Mock(side_effect=error))
+        live.feed(0)
+        live.worker._thread.join()
+        assert live.worker.device_error == "CUDA error: unspecified launch failure"
+        live.worker.stop()
+    live.worker.start()
+    assert not live.worker.device_error
+    live.feed(1)
+    live.output.whole.acquire()
