@@ -6,12 +6,14 @@ chunk, and the ``frames`` that were predicted for it, all uint8 RGB or float32. 
 
     python test/shipped.py
 
-predicts ``frames`` anew from the stored inputs. Those come from step 60 of a simulated episode of pusht, and step 80 of one of the
-validation episodes of g1_pick (checkpoints/g1_pick/README.md names data and licence):
+predicts ``frames`` anew from the stored inputs. Those come from moments with motion in a simulated episode of pusht, and in
+validation episodes of the others (their cards, checkpoints/<name>/README.md, name data and licence):
 
     python -m dd_ros.demo.simulate --out bags --episodes 1 --steps 100 --seed 20000
     python test/shipped.py pusht bags/episode_000000 60
     python test/shipped.py g1_pick g1_pick/episode_000004 80
+    python test/shipped.py car car/drive_010 128
+    python test/shipped.py droid_scene droid/fixed_scene/towel_fold_val_0004 92
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from dd_ros import Predictor
 from dd_ros.data.bags import read_episodes
 
-NAMES = ("g1_pick", "pusht")
+NAMES = ("car", "droid_scene", "g1_pick", "pusht")
 Stored = dict[str, NDArray[np.generic]]
 
 
