@@ -190,7 +190,8 @@ class Engine:
             return
         rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
         waiting: deque[Callable[[], Decoded]] = deque()
-        for chunk, shown in zip(denoised, [rest] * (count - 1) + [last], strict=True):
+        # Not one chunk more is asked for: a clean pass over the last one would be for nobody.
+        for shown, chunk in zip([rest] * (count - 1) + [last], denoised, strict=False):
             waiting.append(decode(chunk, shown))
             if len(waiting) > self._replays:
                 yield waiting.popleft()()
