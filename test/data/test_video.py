@@ -202,7 +202,9 @@ def test_more_pixels_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_pyav_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     bag = write_bag(tmp_path / "bag", video_messages(encoded(12)))
-    with pytest.raises(InputError, match=r"needs PyAV \(pip install 'dd_ros\[video\]'\)"):
+    with pytest.raises(
+        InputError, match=r"expected PyAV, which is not installed; run 'make setup' .* '\.\[video\]'"
+    ):
         read_episodes(bag, SPEC)
 
 
