@@ -5,6 +5,7 @@ BIN := .venv/bin
 CHECKPOINT ?= g1_pick
 MINUTES ?= 2
 SIGNALS ?= 12
+WORKERS ?= 2
 # Logs of nodes stay here, also for users without a home folder.
 export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
@@ -13,7 +14,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/log
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
 	@echo "make demo    a simulated robot, its camera predicted live: images and report in out/demo"
-	@echo "make test    all tests"
+	@echo "make test    all tests, in WORKERS=$(WORKERS) processes"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
 	@echo "make soak    faults at random against the node for MINUTES=$(MINUTES), report in out/soak; then SIGNALS=$(SIGNALS)"
@@ -28,7 +29,7 @@ demo: setup
 	$(BIN)/dd_ros demo --out out/demo
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -70,6 +70,7 @@ setup(
             "mypy>=1.10,<3",
             "pytest>=8,<10",
             "pytest-timeout>=2.3,<3",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.5,<1",
             "scikit-image>=0.22,<1",
             "types-PyYAML>=6,<7",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import check_image, resize
 from dd_ros.data.steps import StepClock, begins_episode
+from dd_ros.data.trained import normalised
 from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
 from dd_ros.engine import Context, Decoded, Engine
 from dd_ros.errors import InputError
@@ -58,9 +59,7 @@ class Predictor:
         self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
-        self._action: NDArray[np.float32] = np.zeros_like(
-            self._mean
-        )  # normalised, of the last observed frame
+        self._action: NDArray[np.float32] = np.zeros_like(self._mean)  # scaled, of the last observed frame
         self.reset()
 
     @classmethod
@@ -136,8 +135,7 @@ class Predictor:
             raise InputError(
                 f"schedule: chunks of {schedule.chunk_frames} frames do not divide the window of {window}"
             )
-        config = self.config.model_copy(update={"schedule": schedule})
-        return Predictor(config, self.model, dtype=self.dtype, batches=self._engine.batches)
+        return self._like_this(schedule=schedule)
 
     def with_horizon(self, frames: int) -> Predictor:
         """A predictor of its own state with the same weights that predicts ``frames`` frames, for long rollouts.
@@ -146,7 +144,11 @@ class Predictor:
             InputError: chunks do not divide ``frames``.
         """
         self.schedule.chunks(frames)  # or InputError
-        config = self.config.model_copy(update={"schedule": self.schedule, "horizon": frames})
+        return self._like_this(schedule=self.schedule, horizon=frames)
+
+    def _like_this(self, **changes: Any) -> Predictor:
+        """Another predictor over the same networks, with other settings."""
+        config = self.config.model_copy(update=changes)
         return Predictor(config, self.model, dtype=self.dtype, batches=self._engine.batches)
 
     def set_schedule(self, schedule: Schedule) -> None:
@@ -220,7 +222,7 @@ class Predictor:
             InputError: wrong image or action, or a step that is not after the one before.
         """
         check_image(image)
-        normalised = self._normalise(action, (self.action_dim,))
+        scaled = self._normalise(action, (self.action_dim,))
         if self._step is not None and step <= self._step:
             raise InputError(f"step: expected a number above {self._step}, got {step}")
         self._engine.drain()
@@ -230,8 +232,8 @@ class Predictor:
         self._step = step
         self._observed = resize(image, self.width, self.height)
         self._stamp_ns = stamp_ns
-        self._action = normalised
-        self._engine.observer.observe(self._observed, normalised, first=first)
+        self._action = scaled
+        self._engine.observer.observe(self._observed, scaled, first=first)
 
     def context(self) -> Context:
         """What has been observed so far, to predict from it later, when more may have been observed.
@@ -256,12 +258,12 @@ class Predictor:
         Raises:
             InputError: nothing observed yet, or actions of a wrong shape or not finite.
         """
-        normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        batch = normalised.reshape(-1, *normalised.shape[-2:])
+        scaled = self._normalise(actions, (self.horizon, self.action_dim))
+        batch = scaled.reshape(-1, *scaled.shape[-2:])
         parts = self._parts(batch, context=self._present_context(), frames=frames, at_once=ROLLOUTS_AT_ONCE)
         found = np.concatenate([cast(NDArray[np.uint8], part.frames) for part in parts if part])
         shape = found.shape[2:] if frames == "last" else found.shape[1:]
-        return found.reshape(*normalised.shape[:-2], *shape)
+        return found.reshape(*scaled.shape[:-2], *shape)
 
     def rollouts(
         self, actions: ArrayLike, *, frames: Frames | None = "all", context: Context | None = None,
@@ -289,11 +291,11 @@ class Predictor:
         self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int
     ) -> Iterator[Rollouts | None]:
         """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
-        normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        if normalised.ndim != 3 or not len(normalised):
+        scaled = self._normalise(actions, (self.horizon, self.action_dim))
+        if scaled.ndim != 3 or not len(scaled):
             shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
-            raise InputError(f"actions: expected shape {shape}, got {list(normalised.shape)}")
-        yield from self._parts(normalised, context=context, frames=frames, at_once=at_once)
+            raise InputError(f"actions: expected shape {shape}, got {list(scaled.shape)}")
+        yield from self._parts(scaled, context=context, frames=frames, at_once=at_once)
 
     def _parts(
         self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int
@@ -317,8 +319,8 @@ class Predictor:
 
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
-        normalised = self._normalise(actions, (self.horizon, self.action_dim))
-        lead, rollouts = normalised.shape[:-2], normalised.reshape(-1, *normalised.shape[-2:])
+        scaled = self._normalise(actions, (self.horizon, self.action_dim))
+        lead, rollouts = scaled.shape[:-2], scaled.reshape(-1, *scaled.shape[-2:])
         schedule = self.schedule
         size, count = schedule.chunk_frames, schedule.chunks(self.horizon)
         chunks = self._engine.chunks(
@@ -345,13 +347,4 @@ class Predictor:
         return torch.randn(shape, generator=self._generator, device=self.device)
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Raw actions whose last dimensions are ``shape`` -> normalised float32."""
-        with np.errstate(over="ignore"):  # what becomes infinite is refused
-            array = np.asarray(actions, np.float32)
-        if array.shape[-len(shape) :] != shape or array.ndim > len(shape) + (len(shape) == 2):
-            raise InputError(f"actions: expected shape {list(shape)}, got {list(array.shape)}")
-        with np.errstate(over="ignore"):
-            normalised = (array - self._mean) / self._std
-        if not np.isfinite(normalised).all():
-            raise InputError("actions: expected finite numbers, got NaN or infinity in float32")
-        return normalised
+        return normalised(actions, shape, mean=self._mean, std=self._std)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from pathlib import Path
 
 PATIENCE = 15.0  # s that all processes together get to end by themselves
 DOMAINS = 100  # ROS domains to choose from; above 101 their ports clash with those the system hands out
-FIRST_PORT, PORTS_PER_DOMAIN = (
-    7410,
-    250,
-)  # UDP; the first one that DDS takes in domain 0, and from there to the next
+# UDP: the first one that a program in domain 0 takes, one that none takes, and from there to the next domain's.
+FIRST_PORT, UNUSED_PORT, PORTS_PER_DOMAIN = 7410, 7402, 250
+CLAIMS = 8  # domains that a program keeps to itself; by the time that there are more, whoever it started is in the first
 
 _domains = count()
+_claims: deque[socket.socket] = deque()
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,20 @@ def interruptible() -> Iterator[None]:
 def free_domain() -> int:
     """A ROS domain, 1 to 100, that nobody on this machine is in, another one at each call.
 
-    Programs that ask at the same time begin their search at different places.
+    None either that another program was given just now: each keeps its last few to itself, by binding a port of
+    theirs that DDS leaves unused.
     """
     for _ in range(DOMAINS):
         domain = 1 + (7 * os.getpid() + next(_domains)) % DOMAINS
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            claim.bind(("", UNUSED_PORT + PORTS_PER_DOMAIN * domain))
             probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
+            _claims.append(claim)
+            if len(_claims) > CLAIMS:
+                _claims.popleft().close()
             break
+        claim.close()
     return domain
 
 

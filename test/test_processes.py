@@ -175,3 +175,13 @@ def test_a_domain_that_somebody_is_in_is_passed_over() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as somebody:
         somebody.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * taken))
         assert taken not in {free_domain() for _ in range(DOMAINS)}
+
+
+def test_a_domain_that_another_program_was_given_is_passed_over(tmp_path: Path) -> None:
+    draw = "from dd_ros.processes import free_domain; print(*(free_domain() for _ in range(4)), flush=True); "
+    commands = {f"program{k}": python(f"{draw}import time; time.sleep(300)") for k in range(2)}
+    with started(commands, tmp_path, os.environ) as programs:
+        until(lambda: all(program.last_lines(1) for program in programs.values()))
+        others = {int(number) for program in programs.values() for number in program.last_words().split()}
+        assert len(others) == 8
+        assert not others & {free_domain() for _ in range(DOMAINS)}

@@ -85,3 +85,22 @@ def field_labels(source: ActionSource) -> tuple[str, ...]:
         else:
             labels.append(field)
     return tuple(labels)
+
+
+def normalised(
+    actions: ArrayLike, shape: tuple[int, ...], *, mean: NDArray[np.float32], std: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Raw actions whose last dimensions are ``shape``, in deviations [..., A] from the mean of training, float32.
+
+    Raises:
+        InputError: another shape, or numbers that are not finite in float32.
+    """
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        array = np.asarray(actions, np.float32)
+    if array.shape[-len(shape) :] != shape or array.ndim > len(shape) + (len(shape) == 2):
+        raise InputError(f"actions: expected shape {list(shape)}, got {list(array.shape)}")
+    with np.errstate(over="ignore"):
+        scaled = (array - mean) / std
+    if not np.isfinite(scaled).all():
+        raise InputError("actions: expected finite numbers, got NaN or infinity in float32")
+    return scaled

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dd_ros.data.commands import Commands
@@ -85,6 +86,9 @@ class Worker:
         output: where chunks go.
         problems, statistics: where to report.
         settings: parameter values; replace the attribute to change them.
+
+    Attributes:
+        device_error: what a GPU said when it failed; from then on nothing is observed or predicted. Else empty.
     """
 
     def __init__(
@@ -99,7 +103,7 @@ class Worker:
     ):
         self.settings = settings
         self.mailbox: Mailbox[Frame] = Mailbox(predictor.config.context_frames)
-        self.frame_id = ""
+        self.frame_id = self.device_error = ""
         self._predictor, self._commands, self._output = predictor, commands, output
         self._problems, self._statistics = problems, statistics
         self._tasks: deque[Callable[[], None]] = deque()
@@ -113,6 +117,7 @@ class Worker:
     def start(self) -> None:
         """Begin with empty hands: observations from before do not count."""
         self._stopping.clear()
+        self.device_error = ""
         self.mailbox.clear()
         self._reset()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -162,6 +167,9 @@ class Worker:
             self.mailbox.wait()
             try:
                 self._turn()
+            except torch.AcceleratorError as error:
+                self.device_error = str(error).splitlines()[0]
+                return
             except Exception as error:  # the thread must outlive whatever one frame brings
                 self._problems.failed("prediction", error)
             if self._jobs:

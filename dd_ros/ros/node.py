@@ -163,6 +163,14 @@ class PredictorNode(ManagedNode):
             self.get_logger().error(text)
 
     def _watch(self) -> None:
+        if self.worker is not None and self.worker.device_error:
+            text = (
+                f"expected a working {self.settings.device} device, got {self.worker.device_error!r}: the node goes back to "
+                "unconfigured; configure it again, or where that fails start it again"
+            )
+            self.problems.report("prediction device", text)
+            self.trigger_deactivate()
+            self.trigger_cleanup()
         if self.inputs is not None:
             self.inputs.watch()
         if self.get_parameter("use_sim_time").value and self.get_clock().now().nanoseconds == 0:

@@ -7,9 +7,11 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
 from sensor_msgs.msg import Image
@@ -335,3 +337,19 @@ def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
     go.set()
     live.worker.stop()
     assert told == sorted(told), "those that are not done are told so, in order"
+
+
+def test_a_device_that_fails_ends_the_work_and_says_what_it_said(bench, predictor, monkeypatch) -> None:
+    """After it no call to a GPU works: going on would fail at each frame for ever."""
+    live = bench()
+    with monkeypatch.context() as patch:
+        error = torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might ...")
+        patch.setattr(predictor, "observe_step", Mock(side_effect=error))
+        live.feed(0)
+        live.worker._thread.join()
+        assert live.worker.device_error == "CUDA error: unspecified launch failure"
+        live.worker.stop()
+    live.worker.start()
+    assert not live.worker.device_error
+    live.feed(1)
+    live.output.whole.acquire()

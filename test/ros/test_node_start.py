@@ -14,7 +14,7 @@ from rclpy.node import Node
 
 from dd_ros.errors import InputError
 from dd_ros.ros.lifecycle import ManagedNode
-from dd_ros.ros.node import main
+from dd_ros.ros.node import PredictorNode, main
 from dd_ros.ros.spin import run_until_signalled
 
 
@@ -114,3 +114,30 @@ def test_a_start_that_fails_says_why(node: Fragile) -> None:
     node.failures = [InputError("file.yaml: missing")]
     with pytest.raises(InputError, match=r"file\.yaml: missing"):
         node.start()
+
+
+def test_a_device_that_fails_makes_the_node_unconfigured_and_it_can_start_again(
+    tiny_checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a CPU the worker is told of the error by hand: what follows is the same."""
+    context = rclpy.Context()
+    rclpy.init(
+        args=["--ros-args", "-p", f"checkpoint:={tiny_checkpoint}", "-p", "device:=cpu"], context=context
+    )
+    node = PredictorNode(context=context)
+    try:
+        node.start()
+        assert node.worker is not None
+        node.worker.device_error = "CUDA error: unspecified launch failure"
+        node._watch()
+        assert (node.phase, node.predictor, node.worker) == ("unconfigured", None, None)
+        said = capfd.readouterr().err
+        assert "expected a working cpu device, got 'CUDA error: unspecified launch failure'" in said
+        node.start()
+        assert node.phase == "active"
+        node._watch()
+        assert node.phase == "active"
+    finally:
+        node.stop()
+        node.destroy_node()
+        rclpy.shutdown(context=context)

@@ -56,7 +56,7 @@ def running(command: list[str], log: Path, env: dict[str, str]) -> Iterator[Proc
         with started({log.stem: command}, log.parent, env, patience=STOP_TIME) as processes:
             yield processes[log.stem]
     finally:
-        clear_dead_segments(older_than=0.0)
+        clear_dead_segments()
 
 
 def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:

@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import multiprocessing
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from bag_writer import robot_messages, write_bag
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes() -> ForkServerContext:
+    """Where processes that train come from: forked from one that has imported what they need, so that they start at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dd_ros_training.experiments.study.rows"])
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import resource
@@ -11,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +44,6 @@ def train(bags: Path, folder: Path, steps: int = STEPS) -> None:
     run.save(folder / "small", run.train(list(STAGES)))
 
 
-@pytest.fixture(scope="module")
-def processes() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dd_ros_training.train"])  # so that each process starts at once
-    return context
-
-
 def saved(folder: Path) -> dict[str, Path]:
     """The file of every saved stage."""
     files = {stage: folder / "work" / stage / "last.ckpt" for stage in STAGES}
@@ -70,7 +63,7 @@ def saved_at(folder: Path) -> dict[str, int]:
 
 
 def test_kills_lose_nothing_that_was_saved(
-    robot_bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+    robot_bags: Path, tmp_path: Path, processes: ForkServerContext
 ) -> None:
     chance = random.Random(7)
     before: dict[str, int] = {}
@@ -96,7 +89,7 @@ def test_kills_lose_nothing_that_was_saved(
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_predicts(
-    robot_bags: Path, tmp_path: Path, processes: multiprocessing.context.ForkServerContext
+    robot_bags: Path, tmp_path: Path, processes: ForkServerContext
 ) -> None:
     process = processes.Process(target=train, args=(robot_bags, tmp_path, 100_000))
     process.start()

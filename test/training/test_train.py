@@ -101,8 +101,8 @@ def test_a_stage_that_dies_loses_little(
 
 def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run = Run(tiny_recipe(150), find_bags([robot_bags]), work=tmp_path / "work")
-    run.train(["autoencoder"])
+    recipe = short_recipe(150, batch_size=4, validate_every=150)
+    Run(recipe, find_bags([robot_bags]), work=tmp_path / "work").train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3, losses  # its logarithm
@@ -117,7 +117,7 @@ def test_training_goes_on_from_a_checkpoint_with_its_normalisation(
     model = run.start_from(str(tiny_checkpoint))
     assert run.config.action == settings.action
     assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
-    run.save(tmp_path / "on", run.train(["distillation"], model))
+    run.save(tmp_path / "on", run.train(["distillation"], model), windows=1)
     assert load_checkpoint(tmp_path / "on")[0].action == settings.action
 
 

@@ -113,12 +113,18 @@ def test_jobs_end_with_a_study_that_is_killed(robot_bags: Path, tmp_path: Path) 
     while not (out / "method" / "logs").exists():
         assert process.poll() is None
         time.sleep(0.1)
-    jobs = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    assert len(jobs) >= 2  # the job, and what Python starts beside it
+    jobs = descendants(process.pid)
+    assert len(jobs) >= 3  # the job, the process that it was forked from, and what Python starts beside them
     process.kill()
     process.wait()
     while any(running(pid) for pid in jobs):  # the suite's timeout ends a test that waits for ever
         time.sleep(0.1)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that a process started, and those that they started."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [further for child in children for further in descendants(child)]
 
 
 def running(pid: int) -> bool:

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -25,7 +29,7 @@ from dd_ros.evaluation.evaluate import evaluate_episodes, write_json
 from dd_ros.predictor import Predictor
 from dd_ros.settings import validated, write_yaml
 from dd_ros.yaml_files import load_yaml
-from dd_ros_training.device import die_with_parent, share_of_cores
+from dd_ros_training.device import share_of_cores
 from dd_ros_training.experiments.study.settings import Study, Variant, recipe_of
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.renamed import Renaming
@@ -106,13 +110,25 @@ def kept_recipe(path: Path) -> Recipe:
 def make_rows(study: Study, names: Sequence[str], bags: Sequence[Path], *, out: Path) -> None:
     """Make all rows, ``study.jobs`` at a time; the first that fails or is ended by Ctrl-C ends the study."""
     rows = [Row(study, name, seed, out) for seed in range(study.seeds) for name in names]
-    with ProcessPoolExecutor(study.jobs, get_context("spawn"), initializer=die_with_parent) as pool:
+    context = get_context("forkserver")  # whose children begin with what it has imported, once for all
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(study.jobs, context, initializer=end_with_study) as pool:
         try:
             for made in as_completed([pool.submit(make_logged, row, bags) for row in rows]):
                 made.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def end_with_study() -> None:
+    """End this job when the study ends, however it does; for the system, its parent is what it was forked from."""
+
+    def watch(study: BaseProcess) -> None:
+        study.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, args=(parent_process(),), daemon=True).start()
 
 
 def make_logged(row: Row, bags: Sequence[Path]) -> None:
