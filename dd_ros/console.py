@@ -48,7 +48,7 @@ def missing_module(error: ModuleNotFoundError) -> str:
         "dd_ros_msgs": "build it ('make setup' or 'colcon build --base-paths . dd_ros_msgs')",
         "dd_ros_training": f"training needs it; {from_checkout('train')}",
         "lightning": f"training needs it; {from_checkout('train')}",
-        "av": f"LeRobot data sets need it; {from_checkout('lerobot')}",
+        "av": f"LeRobot data sets and videos in bags need it; {from_checkout('lerobot')}",
         "pyarrow": f"LeRobot data sets need it; {from_checkout('lerobot')}",
     }
     if name == "dd_ros" or (name == "dd_ros_training" and part):

@@ -37,7 +37,8 @@ def choose_topics(
         InputError: none was given and there is none, or several.
     """
     topics = {topic.name: topic for info in infos for topic in info.topics}.values()
-    cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES or is_video(topic.msgtype)]
+    cameras = [topic.name for topic in topics if topic.msgtype in IMAGE_TYPES]
+    cameras = cameras or [topic.name for topic in topics if is_video(topic.msgtype)]
     commands = [topic.name for topic in topics if topic.msgtype in DEFAULT_FIELDS]
     image = image_topic or only(cameras, "--image-topic", "camera topic")
     return image, tuple(sources) or (

@@ -184,7 +184,8 @@ class Video:
             import av
         except ImportError as error:
             raise InputError(
-                f"packets of a video ({name}): reading them needs PyAV (pip install 'dd_ros[video]'); or {VIDEO_CURE}"
+                f"packets of a video ({name}): expected PyAV, which is not installed; run 'make setup' in the checkout "
+                "of dd_ros, or pip install '.[video]' there"
             ) from error
         self._packet = av.Packet
         self._decoder = cast("av.VideoCodecContext", av.CodecContext.create(self._codec, "r"))

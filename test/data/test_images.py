@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 
 import cv2
@@ -280,3 +281,28 @@ def test_twelve_bits_in_sixteen_are_named_instead_of_black(encoding: str) -> Non
                 decode_rgb(msg, WIDTH, HEIGHT)
         else:
             assert decode_rgb(msg, WIDTH, HEIGHT).max() == 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "words"),
+    [
+        ("h264", b"\0\0\0\1\x67", "got packets of a video (h264); decode them first, as with `ros2 run"),
+        ("", b"\0\0\1\x65", "got packets of a video (h264 or h265, not named); decode them first"),
+        (
+            "16UC1; compressedDepth png",
+            b"\x89PNG",
+            "got depth (16UC1; compressedDepth png); use the colour camera's",
+        ),
+        (
+            "32FC1; compressedDepth rvl",
+            b"\0",
+            "got depth (32FC1; compressedDepth rvl); use the colour camera's",
+        ),
+    ],
+)
+def test_what_a_camera_topic_may_hold_instead_is_named_with_the_cure(
+    kind: str, data: bytes, words: str
+) -> None:
+    """As a running node, which decodes no videos, meets it."""
+    with pytest.raises(InputError, match=re.escape(words)):
+        decode_rgb(CompressedImage(format=kind, data=array("B", data)), 8, 6)

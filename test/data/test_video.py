@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("av", reason="needs the extra video")
-from bag_writer import COMPRESSED, SPEC, START, STEP, TYPES, make, write_bag
+from bag_writer import COMPRESSED, SPEC, START, STEP, TYPES, make, robot_messages, write_bag
 from rosbags.typesys import get_types_from_msg
 from video_packets import FFMPEG, FOXGLOVE, LIVE, encoded, number_in, video_messages
 
 from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
-from dd_ros.data.stream_choice import choose_streams
+from dd_ros.data.stream_choice import choose_streams, choose_topics
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -59,6 +59,13 @@ def test_messages_of_every_kind(tmp_path: Path, storage: str, kind: str, codec: 
     spec = choose_streams([bag], SPEC.image_topic, parse_actions(["/action"]), problems=problems)
     assert (spec.rate_hz, spec.width, spec.height) == (10.0, 96, 64)
     assert inspect_bag(bag).topic(SPEC.image_topic).detail == f"image 48x32 {codec or 'video'}"
+
+
+def test_a_video_is_chosen_where_there_are_no_images(tmp_path: Path) -> None:
+    video = video_messages(encoded(4), FFMPEG, "libx264", topic="/camera/ffmpeg")
+    alone, both = write_bag(tmp_path / "a", video), write_bag(tmp_path / "b", [*video, *robot_messages(4)])
+    assert choose_topics([inspect_bag(alone)], None, ())[0] == "/camera/ffmpeg"
+    assert choose_topics([inspect_bag(both)], None, ())[0] == "/camera/image_raw"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,9 @@ def test_more_pixels_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_pyav_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     bag = write_bag(tmp_path / "bag", video_messages(encoded(12)))
-    with pytest.raises(InputError, match=r"needs PyAV \(pip install 'dd_ros\[video\]'\)"):
+    with pytest.raises(
+        InputError, match=r"expected PyAV, which is not installed; run 'make setup' .* '\.\[video\]'"
+    ):
         read_episodes(bag, SPEC)
 
 
