@@ -9,12 +9,13 @@ WORKERS ?= 2
 # Logs of nodes stay here, also for users without a home folder.
 export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
-.PHONY: help setup demo test lint bench soak study clean
+.PHONY: help setup demo test fuzz lint bench soak study clean
 
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
 	@echo "make demo    a simulated robot, its camera predicted live: images and report in out/demo"
 	@echo "make test    all tests, in WORKERS=$(WORKERS) processes"
+	@echo "make fuzz    those of random and damaged input once more, with thousands of each; minutes"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
 	@echo "make soak    faults at random against the node for MINUTES=$(MINUTES), report in out/soak; then SIGNALS=$(SIGNALS)"
@@ -30,6 +31,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+fuzz: setup
+	MUTANTS=1000 MESSAGES=10000 $(BIN)/python -m pytest -q -n $(WORKERS) --timeout 0 test/live/test_intake.py \
+	  test/test_untrusted_checkpoints.py test/data/test_mutated_bags.py test/data/lerobot/test_mutated_sets.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

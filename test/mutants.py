@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-MUTANTS = int(os.environ.get("MUTANTS", "50"))  # of each kind of recording
+MUTANTS = int(os.environ.get("MUTANTS", "30"))  # of each kind of recording
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags with bytes flipped, cut out, swapped and zeroed: whatever comes of one, it is said by our own errors.
 
-The tests look at few; by hand, for 1,000 of each kind of recording and half as many of its metadata (some minutes):
-
-    MUTANTS=1000 python -m pytest test/data/test_mutated_bags.py
+The tests look at few; `make fuzz`, some minutes, at 1,000 of each kind of recording and half as many of its metadata.
 """
 
 from __future__ import annotations

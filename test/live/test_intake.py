@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What arrives is taken, or refused by name: whatever its fields hold, nothing but our own words comes of it.
 
-The tests look at a few thousand messages; by hand, for 10,000 of each callback (some minutes):
-
-    MESSAGES=10000 python -m pytest test/live/test_intake.py -k "whatever or every_request"
+The tests look at a few thousand messages; `make fuzz`, some minutes, at 10,000 of each callback (MESSAGES).
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from dd_ros.ros.rollouts import answer
 STEP = 100_000_000
 NOW = 1_700_000_000
 MESSAGES = int(
-    os.environ.get("MESSAGES", "2500")
+    os.environ.get("MESSAGES", "800")
 )  # images and requests; four times as many commands and plans
 JOINTS = "sensor_msgs/msg/JointState"
 
@@ -172,7 +170,7 @@ def test_every_request_is_answered(predictor: Predictor) -> None:
         if not a.success and not re.search("expected|needs whole groups", a.message)
     }
     assert unclear == set()
-    assert sum(answer.success for answer in answers) > 100
+    assert sum(answer.success for answer in answers) > len(answers) / 20
     for found in answers:
         for future in found.futures:
             assert np.isfinite(future.uncertainty).all()

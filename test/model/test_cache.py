@@ -13,6 +13,8 @@ from dd_ros.model.attention import KeysValues
 from dd_ros.model.cache import KVCache
 from dd_ros.predictor import Predictor
 
+STRETCH = 100  # observations from one count to the next
+
 
 def observed(value: float) -> torch.Tensor:
     """Keys and values of a frame of three tokens in a network of one block."""
@@ -90,10 +92,10 @@ def test_observations_take_no_more_memory_however_many_they_are(tiny_checkpoint)
 
     tracemalloc.start()
     try:
-        tensors, allocated = zip(*(held(200 * stretch, 200) for stretch in range(4)), strict=True)
+        tensors, allocated = zip(*(held(STRETCH * number, STRETCH) for number in range(4)), strict=True)
     finally:
         tracemalloc.stop()
     assert len(set(tensors)) == 1
     assert (
-        min(np.diff(allocated)) < 200 * 16
+        min(np.diff(allocated)) < STRETCH * 16
     )  # not even a number per observation; now and then Python keeps something

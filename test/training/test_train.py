@@ -101,7 +101,7 @@ def test_a_stage_that_dies_loses_little(
 
 def test_learning_lowers_the_loss(robot_bags: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = short_recipe(150, batch_size=4, validate_every=150)
+    recipe = short_recipe(60, batch_size=4, validate_every=60)
     Run(recipe, find_bags([robot_bags]), work=tmp_path / "work").train(["autoencoder"])
     log = EventAccumulator(str(tmp_path / "work" / "logs" / "autoencoder")).Reload()
     losses = [event.value for event in log.Scalars("autoencoder/loss")]

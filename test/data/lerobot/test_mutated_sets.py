@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets with damage in any of their files: whatever comes of one, it is said by our own errors.
 
-The tests look at few; by hand, for 1,000 of each kind (some minutes):
-
-    MUTANTS=1000 python -m pytest test/data/lerobot/test_mutated_sets.py
+The tests look at few; `make fuzz`, some minutes, at 1,000 of each kind.
 """
 
 from __future__ import annotations
