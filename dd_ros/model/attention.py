@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dd_ros.model.numbers import counted, spaced
+from dd_ros.model.numbers import counted, placed, spaced
 
 
 class KeysValues(NamedTuple):
@@ -100,9 +100,9 @@ class SpaceTimeRotation(nn.Module):
             ),
             dim=-1,
         )
-        self.register_buffer("space_angles", angles, persistent=False)  # [tokens, pairs - time_pairs]
+        self.register_buffer("space_angles", placed(angles), persistent=False)  # [tokens, pairs - time_pairs]
         self.register_buffer(
-            "time_frequencies", frequencies(self.time_pairs, longest=128.0), persistent=False
+            "time_frequencies", placed(frequencies(self.time_pairs, longest=128.0)), persistent=False
         )
 
     def angles(self, steps: Tensor) -> Tensor:

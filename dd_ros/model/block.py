@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_ros.config import TransformerConfig
-from dd_ros.model.numbers import drawn
+from dd_ros.model.numbers import placed
 
 EPSILON = 1e-6
 
@@ -30,7 +30,7 @@ class Block(nn.Module):
         super().__init__()
         width, self.heads = config.width, config.heads
         head = width // self.heads
-        self.modulation = nn.Parameter(drawn(6, width, deviation=width**-0.5))
+        self.modulation = nn.Parameter(placed(torch.randn(6, width, device="cpu") / width**0.5))
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_norm, self.key_norm = HeadNorm(head), HeadNorm(head)
         self.out = nn.Linear(width, width, bias=False)

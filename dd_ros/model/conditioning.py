@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dd_ros.model.numbers import counted, spaced
+from dd_ros.model.numbers import counted, placed, spaced
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
 STEP_WAVES = 5  # and of the model step; the slowest makes a quarter turn within max_trained_step
@@ -30,16 +30,16 @@ class Conditioning(nn.Module):
     def __init__(self, width: int, action_dim: int, max_trained_step: int):
         super().__init__()
         frequencies = torch.exp(spaced(0.0, math.log(1000.0), 32))
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("frequencies", placed(frequencies), persistent=False)
         self.level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         waves = torch.pi / 4.0 * 2.0 ** counted(ACTION_WAVES)  # the longest spans eight deviations
-        self.register_buffer("action_frequencies", waves, persistent=False)
+        self.register_buffer("action_frequencies", placed(waves), persistent=False)
         features = (2 + 2 * ACTION_WAVES) * action_dim
         self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         self.no_action = nn.Parameter(torch.zeros(width))
         self.max_trained_step = max_trained_step
         turns = torch.pi / (2.0 * max_trained_step) * 2.0 ** counted(STEP_WAVES)
-        self.register_buffer("step_frequencies", turns, persistent=False)
+        self.register_buffer("step_frequencies", placed(turns), persistent=False)
         self.step = nn.Linear(2 * STEP_WAVES, width, bias=False)
         nn.init.zeros_(self.step.weight)
 
@@ -70,9 +70,8 @@ class PositionEmbedding(nn.Module):
             (counted(rows) + 0.5) / rows, (counted(columns) + 0.5) / columns, indexing="ij"
         )
         phase = torch.stack((row, column), dim=-1).flatten(0, 1)[..., None] * torch.pi * 2.0 ** counted(5)
-        self.register_buffer(
-            "features", torch.cat((phase.sin(), phase.cos()), dim=-1).flatten(1), persistent=False
-        )
+        features = torch.cat((phase.sin(), phase.cos()), dim=-1).flatten(1)
+        self.register_buffer("features", placed(features), persistent=False)
         self.project = nn.Linear(20, width, bias=False)
         nn.init.zeros_(self.project.weight)
 
