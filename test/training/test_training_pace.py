@@ -13,8 +13,6 @@ from dd_ros.processes import process_start
 from dd_ros_training.callbacks import StageClock
 from dd_ros_training.pace import SHARES, Pace
 
-TRAINER: Any = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: value), should_stop=False)
-
 
 class Hands:
     """The hands of a clock."""
@@ -31,19 +29,23 @@ class Hands:
 
 def train(clock: StageClock, hands: Hands, *, step: float, validation: float, every: int) -> int:
     """A stage as the trainer runs it, until its clock says that it is over; the steps it made."""
+    loop = SimpleNamespace(total_batch_idx=-1)
+    trainer: Any = SimpleNamespace(
+        strategy=SimpleNamespace(broadcast=lambda value: value), should_stop=False, fit_loop=loop,
+        val_check_interval=every, val_check_batch=every,
+    )  # fmt: skip
     hands.move(3.0)  # loaders start
-    clock.on_train_start(TRAINER, None)  # type: ignore[arg-type]
-    steps = 0
+    clock.on_train_start(trainer, None)  # type: ignore[arg-type]
     while clock.fraction() < 1.0:
-        clock.on_train_batch_start(TRAINER)
+        loop.total_batch_idx += 1
+        clock.on_train_batch_start(trainer)
         hands.move(step)
-        clock.on_train_batch_end(TRAINER)
-        steps += 1
-        if steps % every == 0 or clock.fraction() >= 1.0:
-            clock.on_validation_start(TRAINER)
+        clock.on_train_batch_end(trainer)
+        if (loop.total_batch_idx + 1) % trainer.val_check_batch == 0 or clock.fraction() >= 1.0:
+            clock.on_validation_start(trainer)
             hands.move(validation)
-            clock.on_validation_end(TRAINER)
-    return steps
+            clock.on_validation_end(trainer)
+    return loop.total_batch_idx + 1
 
 
 @pytest.mark.parametrize("step", [0.1, 1.0, 7.0])
