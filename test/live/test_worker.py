@@ -339,15 +339,13 @@ def test_more_requests_than_can_wait_are_refused_at_once(bench) -> None:
     assert told == sorted(told), "those that are not done are told so, in order"
 
 
-def test_a_device_that_fails_ends_the_work_and_says_what_it_said(bench, predictor) -> None:
-    """After it no call to a GPU works: going on would fail at each frame for ever."""
+def test_a_device_that_fails_ends_the_work(bench, predictor) -> None:
     live = bench()
-    error = torch.AcceleratorError("CUDA error: launch failure\nCUDA kernel errors might ...")
+    error = torch.AcceleratorError("CUDA error: launch failure\nmore")
     with patch.object(predictor, "observe_step", side_effect=error):
         live.feed(0)
         live.worker._thread.join()
         assert live.worker.device_error == "CUDA error: launch failure"
-        live.worker.stop()
     live.worker.start()
     live.feed(1)
     live.output.whole.acquire()
