@@ -63,13 +63,20 @@ def test_requests_of_any_content_are_answered(robot: Robot) -> None:
 
 
 def many_requests(robot: Robot, count: int, candidates: int, depth: int) -> list[Any]:
-    """Futures of so many requests, sent at once by a client that keeps ``depth`` of them and of their answers."""
+    """Futures of so many requests by a client that keeps ``depth`` of them and of their answers.
+
+    No more than that are under way at a time: of those DDS loses none, however busy the machine.
+    """
     one = ActionSequence(count=1, dim=2, data=array("f", [0.1, 0.2]))
     client = robot.node.create_client(
         PredictRollouts, f"{robot.name}/predict_rollouts", qos_profile=QoSProfile(depth=depth)
     )
     robot.until(client.service_is_ready, "the service")
-    return [client.call_async(PredictRollouts.Request(candidates=[one] * candidates)) for _ in range(count)]
+    futures: list[Any] = []
+    for _ in range(count):
+        robot.until(lambda: sum(not future.done() for future in futures) < depth, "room for one more request")
+        futures.append(client.call_async(PredictRollouts.Request(candidates=[one] * candidates)))
+    return futures
 
 
 def test_more_requests_than_may_wait_are_all_answered(robot: Robot) -> None:
