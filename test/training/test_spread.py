@@ -18,7 +18,7 @@ from dd_ros_training.recipe import Recipe, TrainerRecipe
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.train import Run
 
-STEPS = 20  # a figure is logged every ten
+STEPS = 10  # when the first figures are logged
 
 
 def spread(processes: int) -> Recipe:
