@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def test_two_processes_learn_as_one(robot_bags: Path, tmp_path: Path) -> None:
     write_yaml(tmp_path / "recipe.yaml", spread(2))
     command = [sys.executable, "-m", "dd_ros_training.train", str(tmp_path / "recipe.yaml"),
                "--bags", str(robot_bags), "--out", str(tmp_path / "two")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "two" / "model.safetensors").exists()
     one, two = (logged(tmp_path / f"{name}.work" / "logs") for name in ("one", "two"))
