@@ -120,8 +120,7 @@ def test_rate_limits_predictions_not_observations(bench) -> None:
     done = threading.Event()
     live.worker.submit(done.set)
     done.wait()
-    stamps = {prediction.stamp_ns for prediction, _ in live.output.chunks}
-    assert stamps == {START, START + 2 * STEP, START + 4 * STEP}
+    assert {p.stamp_ns for p, _ in live.output.chunks} == {START, START + 2 * STEP, START + 4 * STEP}
 
 
 def test_bad_images_are_reported_once_and_good_ones_go_on(bench) -> None:
