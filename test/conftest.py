@@ -6,7 +6,9 @@ from __future__ import annotations
 import dd_ros  # noqa: F401  its settings for torch, before torch is loaded
 
 # isort: split
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # isort: split
@@ -35,6 +37,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seeded() -> None:
     """The same random numbers for a test whether it runs alone or after others."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """SVT-AV1's encoder, which makes some test videos, gives a process of root's real-time priority: what it does and starts
+    from then on would starve all other processes."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture
