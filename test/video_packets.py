@@ -27,13 +27,13 @@ LIVE = {"tune": "zerolatency", "g": "10", "sc_threshold": "0"}  # as drivers enc
 WIDTH, HEIGHT = SPEC.width, SPEC.height
 
 
-def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def drawn_frame(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A grey that says the number of the frame, which no codec loses."""
     return np.full((height, width, 3), 16 + 4 * number, np.uint8)
 
 
 def number_in(rgb: np.ndarray) -> int:
-    """The number of the frame that ``picture`` made."""
+    """The number of the frame that ``drawn_frame`` made."""
     assert rgb.std() < 3.0, "not whole"
     return round((float(rgb.mean()) - 16) / 4)
 
@@ -51,7 +51,7 @@ def encoded(
     encoder.options = options or LIVE
     packets = []
     for number in range(count):
-        frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(drawn_frame(number, *size), format="rgb24")
         frame.pts = number
         packets += encoder.encode(frame)
     packets += encoder.encode(None)

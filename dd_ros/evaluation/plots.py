@@ -106,12 +106,12 @@ def filmstrip(result: dict[str, Any], examples: Sequence[tuple[Images, Images, I
             [first, *images[shown]]
             for first, images in zip(firsts, (true, predicted, difference), strict=True)
         ]
-    picture, tops, lefts = mosaic(np.array(rows))
-    height, width = picture.shape[:2]
+    image, tops, lefts = mosaic(np.array(rows))
+    height, width = image.shape[:2]
     size = (1.5 * len(lefts) + 0.5, (1.5 * len(lefts)) * height / width + 0.3)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(picture)
+    axes.imshow(image)
     times = (f"+{(step + 1) / result['fps']:.2f} s" for step in shown)
     axes.set_xticks(lefts, ["observed", *times], fontsize=8)
     axes.set_yticks(
@@ -129,9 +129,9 @@ def mosaic(tiles: Images) -> tuple[Images, NDArray[np.floating], NDArray[np.floa
     gap = -(-width // 32)
     padded = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=WHITE)
     height, width = height + gap, width + gap
-    picture = padded.swapaxes(1, 2).reshape(rows * height, columns * width, 3)[:-gap, :-gap]
+    image = padded.swapaxes(1, 2).reshape(rows * height, columns * width, 3)[:-gap, :-gap]
     return (
-        picture,
+        image,
         height * np.arange(rows) + (height - gap) / 2,
         width * np.arange(columns) + (width - gap) / 2,
     )

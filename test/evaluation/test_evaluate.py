@@ -121,10 +121,10 @@ def test_images_are_drawn(result):
 
 def test_a_mosaic_has_each_image_at_its_place():
     tiles = np.random.default_rng(0).integers(0, 255, (2, 3, 4, 64, 3), np.uint8)
-    picture, tops, lefts = mosaic(tiles)
-    assert picture.shape == (2 * 4 + 2, 3 * 64 + 2 * 2, 3)
-    assert np.array_equal(picture[6:10, 66:130], tiles[1, 1])
-    assert (picture[4:6] == 255).all()
+    image, tops, lefts = mosaic(tiles)
+    assert image.shape == (2 * 4 + 2, 3 * 64 + 2 * 2, 3)
+    assert np.array_equal(image[6:10, 66:130], tiles[1, 1])
+    assert (image[4:6] == 255).all()
     assert (tops.tolist(), lefts.tolist()) == ([2.0, 8.0], [32.0, 98.0, 164.0])
 
 
