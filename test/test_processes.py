@@ -25,8 +25,11 @@ from dd_ros.processes import (
     started,
 )
 
-WAITS = "import time; print('here', flush=True); time.sleep(300)"
-STUBBORN = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITS}"
+SLEEPS = "import signal, time; signal.signal(signal.SIGINT, {}); print('here', flush=True); time.sleep(300)"
+WAITS = SLEEPS.format(
+    "signal.default_int_handler"
+)  # which a shell that starts tests in the background takes away
+STUBBORN = SLEEPS.format("signal.SIG_IGN")
 PARENT = (  # prints the number of a child that ignores SIGINT, and ends at once
     "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE);"
     "child.stdout.readline(); print(child.pid, flush=True)"

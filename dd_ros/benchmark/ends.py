@@ -54,8 +54,8 @@ class End(NamedTuple):
 
     Attributes:
         plan: what it got.
-        status: exit status; None where it had to be killed.
-        seconds: from the signal to the end.
+        status: exit status; None where it had to be killed, or did not come to the plan's phase.
+        seconds: from the signal to the end, or spent in waiting for the phase.
         log: all it said.
     """
 
@@ -97,7 +97,7 @@ def ends(checkpoint: str | Path, count: int, *, seed: int = 0, device: str = "cp
     """Start nodes, signal them, and tell how each ended.
 
     Raises:
-        InputError: no ROS here, or a node or the camera did not come to work.
+        InputError: no ROS here, or a checkpoint that cannot be used.
     """
     try:
         from dd_ros.ros.operator import Operator
@@ -126,13 +126,16 @@ def ends(checkpoint: str | Path, count: int, *, seed: int = 0, device: str = "cp
 
 def _end(process: Process, plan: Plan, node: Remote, dim: int) -> End:
     """Wait for the phase and the moment of the signal, send it, and see what comes."""
-    limit = time.monotonic() + PATIENCE
+    begun = time.monotonic()
     reached = {"start": lambda: catches(process, signal.SIGTERM), "configure": node.there}.get(
         plan.phase, lambda: bool(node.predictions)
     )
     while not reached():
-        if process.status is not None or time.monotonic() > limit:
-            raise InputError(f"{process.name} did not come to {plan.phase}: {process.last_words()}")
+        spent = time.monotonic() - begun
+        if process.status is not None or spent > PATIENCE:
+            process.send(signal.SIGABRT)  # a node that hangs says where each of its threads is
+            process.wait(PATIENCE)
+            return End(plan, None, spent, process.log.read_text(errors="replace"))
         time.sleep(POLL)
     if plan.phase == "asked":
         node.ask(CANDIDATES, dim)
@@ -170,7 +173,7 @@ def main() -> int:
     except InputError as error:
         print(f"ends: {error}", file=sys.stderr)
         return 2
-    working = [end.seconds for end in found if end.plan.phase not in STARTING]
+    working = [end.seconds for end in found if end.plan.phase not in STARTING and end.status is not None]
     clean = sum(end.clean for end in found)
     print(f"{clean} of {len(found)} clean; a working node took at most {max(working, default=0.0):.2f} s")
     return 0 if clean == len(found) else 1
