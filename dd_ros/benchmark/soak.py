@@ -9,6 +9,7 @@ has to predict from it, the very frames that a predictor in this process makes o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import signal
@@ -37,11 +38,13 @@ TOLD = (
     "cut images", "garbage images", "odd encodings", "commands of NaN", "absurd commands", "short commands",
     "no commands", "bad plans", "slow subscriber",
 )  # fmt: skip
+KILL = "node killed"
 # What is done to them from here: the methods of these names.
 DONE = (
-    "large requests", "frozen subscriber", "busy machine", "node killed", "lifecycle", "parameters", "clock changes",
+    "large requests", "frozen subscriber", "busy machine", KILL, "lifecycle", "parameters", "clock changes",
 )  # fmt: skip
 FAULTS = (*TOLD, *DONE)
+KILL_ROUNDS = 10  # the node is killed in every tenth round only: memory that grows shows in long lives
 ROLES = ("camera", "commander", "subscriber")
 FAULT_SPAN = (0.5, 2.0)  # s that a fault lasts
 REFILLED = 4  # predictions after which the context holds good frames only
@@ -86,13 +89,15 @@ class Soak:
         self._node = self._begin_life()
 
     def run(self, seconds: float, faults: Sequence[str] = FAULTS) -> None:
-        """The start, then faults until the time is over, each once before one comes again."""
+        """The start, then rounds of faults until the time is over, each fault once in a round (killing: see KILL_ROUNDS)."""
         end = time.monotonic() + seconds
         self._phase(START)
-        while time.monotonic() < end:
-            for fault in self._chance.sample(faults, len(faults)):
-                if time.monotonic() < end:
-                    self._phase(fault)
+        for number in itertools.count():
+            due = [fault for fault in faults if fault != KILL or number % KILL_ROUNDS == 0]
+            for fault in self._chance.sample(due or faults, len(due or faults)):
+                if time.monotonic() >= end:
+                    return
+                self._phase(fault)
 
     def _phase(self, fault: str) -> None:
         phase = Phase(fault)
@@ -104,7 +109,7 @@ class Soak:
         elif fault in DONE:
             getattr(self, "_" + fault.replace(" ", "_"))(seconds)
         self._operator.tell("")
-        if fault in (START, "node killed"):  # loading is no recovery
+        if fault in (START, KILL):  # loading is no recovery
             self._until(lambda: bool(self._remote.predictions) or self._node.status is not None)
         if self._recovers() and self._until(self._remote.set("seed", SEED).done):
             self._compare()
