@@ -16,10 +16,10 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.diffusion.rollout import rollout
+from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.graphs import Runner, Work
-from dd_ros.model.autoencoder import Reference, to_uint8
+from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.observer import Observations, Observer
 from dd_ros.pipeline import Pipeline
@@ -28,9 +28,27 @@ from dd_ros.predictions import Frames, bounded, least_uncertainty
 ALL, LAST = slice(None), slice(-1, None)
 RUN_COST = 16  # what a recorded run costs beside its rollouts, in rollouts (measured on an H200)
 MOST_SHAPES = 8  # whose recordings are kept
-# Frames [N, c, H, W, 3] and uncertainty [N, c].
-Decoded = tuple[NDArray[np.uint8] | None, NDArray[np.float32]]
-Denoised = tuple[Tensor, Tensor]  # latents [N, c, ...] and uncertainty [N, c]
+Denoised = tuple[Tensor, Tensor]  # latents [N, c, ...] and numbers [N, c, 1 + D]: uncertainty, then read-outs
+
+
+class Decoded(NamedTuple):
+    """A chunk of N rollouts on the host.
+
+    Attributes:
+        frames: uint8 RGB [N, c, H, W, 3]; None where none are wanted.
+        uncertainty: float32 [N, c], as ``predictions.Chunk`` has it but for its bounds.
+        readouts: float32 [N, c, D], normalised.
+        latents: float32 [N, c, ...]; None where they are not wanted.
+    """
+
+    frames: NDArray[np.uint8] | None
+    uncertainty: NDArray[np.float32]
+    readouts: NDArray[np.float32]
+    latents: NDArray[np.float32] | None
+
+
+def nothing() -> None:
+    """What is not wanted."""
 
 
 class Shape(NamedTuple):
@@ -146,7 +164,7 @@ class Engine:
 
     def chunks(
         self, actions: NDArray[np.float32], *, noise: Tensor, context: Context, schedule: Schedule,
-        frames: Frames | None, batch: int,
+        frames: Frames | None, latents: bool, batch: int,
     ) -> Iterator[Decoded]:  # fmt: skip
         """The chunks of N rollouts from one context, each as soon as it is decoded.
 
@@ -156,6 +174,7 @@ class Engine:
             context: what they start from.
             schedule: denoising steps.
             frames: which frames are decoded; ``last`` is that of the last chunk.
+            latents: whether latents are wanted, too.
             batch: rollouts at once where work is recorded, at least N.
         """
         self.drain()
@@ -168,12 +187,13 @@ class Engine:
         recorded = self._take(shape, schedule)
         try:
             denoised = recorded.denoise(inputs)
-            decode = partial(self._begin_decoding, recorded, context.observations.reference)
-            for index, (images, uncertainty) in enumerate(
-                self._decoded(denoised, decode, schedule.chunks(steps), frames)
-            ):
+            decode = partial(
+                self._begin_decoding, recorded, context.observations.reference, latents_wanted=latents
+            )
+            for index, chunk in enumerate(self._decoded(denoised, decode, schedule.chunks(steps), frames)):
                 part = slice(index * schedule.chunk_frames, (index + 1) * schedule.chunk_frames)
-                yield None if images is None else images[:n], bounded(uncertainty[:n], least[:, part])
+                found = Decoded(*(None if item is None else item[:n] for item in chunk))
+                yield found._replace(uncertainty=bounded(found.uncertainty, least[:, part]))
         finally:
             self._give_back(shape, recorded)
 
@@ -198,18 +218,23 @@ class Engine:
         yield from (finished() for finished in waiting)
 
     def _begin_decoding(
-        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None
-    ) -> Callable[[], Decoded]:
-        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
-        latents, uncertainty = chunk
-        bring_uncertainty = self._runner.recorder.fetch(uncertainty)
-        if shown is None:
-            return lambda: (None, bring_uncertainty())
-        wanted = latents[:, shown]
-        inputs = [wanted, *reference]
-        work = self._decoder(recorded, inputs)
-        bring_frames = self._runner.recorder.fetch(self._runner.run(work, inputs))
-        return lambda: (bring_frames(), bring_uncertainty())
+        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None, *, latents_wanted: bool
+    ) -> Callable[[], Decoded]:  # fmt: skip
+        """A chunk on its way to the host, with those frames of it that are ``shown``."""
+        latents, numbers = chunk
+        fetch = self._runner.recorder.fetch
+        bring_numbers = fetch(numbers)
+        bring_latents = fetch(latents.float()) if latents_wanted else nothing
+        bring_frames: Callable[[], NDArray[np.uint8] | None] = nothing
+        if shown is not None:
+            inputs = [latents[:, shown], *reference]
+            bring_frames = fetch(self._runner.run(self._decoder(recorded, inputs), inputs))
+
+        def finished() -> Decoded:
+            told = bring_numbers()
+            return Decoded(bring_frames(), told[..., 0], told[..., 1:], bring_latents())
+
+        return finished
 
     def _decoder(self, recorded: Rollout, inputs: Sequence[Tensor]) -> Work[Tensor]:
         """Recorded decoding of latents and a reference like ``inputs``."""
@@ -240,7 +265,22 @@ class Engine:
             noise=noise.expand(len(actions), -1, -1, -1, -1),
             schedule=schedule,
         )
-        yield from ((chunk.latents, chunk.uncertainty) for chunk in chunks)
+        yield from ((chunk.latents, self._numbers(chunk)) for chunk in chunks)
+
+    def _numbers(self, chunk: RolloutChunk) -> Tensor:
+        """Uncertainty and read-outs of a chunk, float32 [N, c, 1 + D]."""
+        uncertainty, readout = chunk.uncertainty[..., None].float(), self.model.readout
+        if readout is None:
+            return uncertainty
+        return torch.cat([uncertainty, readout(chunk.latents)], dim=-1)
+
+    def encode(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Latent [c, h, w] and normalised read-outs [D] of one image [H, W, 3]; what is observed stays as it is."""
+        with self._runner.inference():
+            latent, _ = self.model.autoencoder.encode(to_model_range(self._runner.to_device(image[None])))
+            readout = self.model.readout
+            numbers = latent.new_zeros(0) if readout is None else readout(latent)[0]
+            return latent[0].float().cpu().numpy(), numbers.float().cpu().numpy()
 
     def _take(self, shape: Shape, schedule: Schedule) -> Rollout:
         """A recorded rollout that nobody uses, or a new one."""

@@ -266,14 +266,15 @@ class Predictor:
         return found.reshape(*scaled.shape[:-2], *shape)
 
     def rollouts(
-        self, actions: ArrayLike, *, frames: Frames | None = "all", context: Context | None = None,
-        at_once: int = ROLLOUTS_AT_ONCE,
+        self, actions: ArrayLike, *, frames: Frames | None = "all", latents: bool = False,
+        context: Context | None = None, at_once: int = ROLLOUTS_AT_ONCE,
     ) -> Iterator[Rollouts]:  # fmt: skip
         """Rollouts of many action sequences, in parts of bounded memory.
 
         Args:
             actions: [N, K, A], as for ``predict``; N at least 1.
             frames: which frames are decoded.
+            latents: whether ``Rollouts.latents`` are wanted.
             context: what to start from; None: what has been observed.
             at_once: action sequences of a part; the noise is the same for all.
 
@@ -284,22 +285,25 @@ class Predictor:
             InputError: as ``predict``.
         """
         start = context or self._present_context()
-        parts = self.rollouts_by_chunk(actions, frames=frames, context=start, at_once=at_once)
+        parts = self.rollouts_by_chunk(
+            actions, frames=frames, latents=latents, context=start, at_once=at_once
+        )
         yield from (part for part in parts if part is not None)
 
     def rollouts_by_chunk(
-        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int
-    ) -> Iterator[Rollouts | None]:
+        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int, latents: bool = False
+    ) -> Iterator[Rollouts | None]:  # fmt: skip
         """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         if scaled.ndim != 3 or not len(scaled):
             shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
             raise InputError(f"actions: expected shape {shape}, got {list(scaled.shape)}")
-        yield from self._parts(scaled, context=context, frames=frames, at_once=at_once)
+        yield from self._parts(scaled, context=context, frames=frames, at_once=at_once, latents=latents)
 
     def _parts(
-        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int
-    ) -> Iterator[Rollouts | None]:
+        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int,
+        latents: bool = False,
+    ) -> Iterator[Rollouts | None]:  # fmt: skip
         schedule, noise = self.schedule, self._noise()
         count = schedule.chunks(self.horizon)
         batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
@@ -308,14 +312,17 @@ class Predictor:
             part = actions[first : first + at_once]
             chunks: list[Decoded] = []
             for chunk in self._engine.chunks(
-                part, noise=noise, context=context, schedule=schedule, frames=frames, batch=batch
-            ):
+                part, noise=noise, context=context, schedule=schedule, frames=frames, latents=latents, batch=batch
+            ):  # fmt: skip
                 chunks.append(chunk)
                 if len(chunks) < count:
                     yield None
-            decoded = [images for images, _ in chunks if images is not None]
-            uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
-            yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)
+            yield Rollouts(
+                frames=joined([chunk.frames for chunk in chunks]),
+                uncertainty=np.concatenate([chunk.uncertainty for chunk in chunks], axis=1),
+                readouts=self._in_units(np.concatenate([chunk.readouts for chunk in chunks], axis=1)),
+                latents=joined([chunk.latents for chunk in chunks]),
+            )
 
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
@@ -325,13 +332,14 @@ class Predictor:
         size, count = schedule.chunk_frames, schedule.chunks(self.horizon)
         chunks = self._engine.chunks(
             rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, frames="all",
-            batch=len(rollouts),
+            latents=False, batch=len(rollouts),
         )  # fmt: skip
-        for index, (images, uncertainty) in enumerate(chunks):
-            frames = cast(NDArray[np.uint8], images)
+        for index, chunk in enumerate(chunks):
+            frames, readouts = cast(NDArray[np.uint8], chunk.frames), self._in_units(chunk.readouts)
             yield Chunk(
                 index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
-                uncertainty.reshape(*lead, size),
+                chunk.uncertainty.reshape(*lead, size),
+                None if readouts is None else readouts.reshape(*lead, *readouts.shape[1:]),
             )  # fmt: skip
 
     def _present_context(self) -> Context:
@@ -339,6 +347,30 @@ class Predictor:
         if self._stamp_ns is None:
             raise InputError("predict: nothing observed yet; call observe first")
         return Context(self._stamp_ns, self._action, self._engine.observer.observations)
+
+    def encode(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The latent of one image, and what is read off it; what has been observed stays as it is.
+
+        Args:
+            image: uint8 RGB [any height, any width, 3].
+
+        Returns:
+            float32 [c, h, w], and float32 [D] as ``Rollouts.readouts`` has it for a predicted frame.
+
+        Raises:
+            InputError: wrong image.
+        """
+        check_image(image)
+        self._engine.drain()
+        latent, numbers = self._engine.encode(resize(image, self.width, self.height))
+        return latent, self._in_units(numbers)
+
+    def _in_units(self, readouts: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Normalised read-outs [..., D] in their own units; None for a checkpoint that reads none."""
+        spec = self.config.readouts
+        if spec is None:
+            return None
+        return readouts * np.asarray(spec.std, np.float32) + np.asarray(spec.mean, np.float32)
 
     def _noise(self) -> Tensor:
         """Standard normal [1, K, c, h, w], the same for all rollouts of a call."""
@@ -348,3 +380,9 @@ class Predictor:
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return normalised(actions, shape, mean=self._mean, std=self._std)
+
+
+def joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Those parts [N, c, ...] that there are, as one [N, K, ...]; None where there are none."""
+    found = [part for part in parts if part is not None]
+    return np.concatenate(found, axis=1) if found else None
