@@ -199,6 +199,56 @@ def finetune(
 @checkpoint_option(required=True)
 @bag_options
 @click.option(
+    "--topic", "topics", multiple=True, required=True,
+    help="Topic with the numbers to read off images, with its fields, such as /joint_states.position[0:7]; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--out", type=PATH, help="Checkpoint folder to write; default: the checkpoint itself gets the head."
+)
+@topic_options("; default the checkpoint's")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0.05),
+    default=10.0,
+    show_default=True,
+    help="Time for predicting the windows and fitting the head; looking through the bags comes before.",
+)
+@device_option
+@click.option("--seed", default=0, show_default=True, help="Seed of windows, noise and weights.")
+def readout(
+    checkpoint: str,
+    bags: list[Path],
+    topics: tuple[str, ...],
+    out: Path | None,
+    image_topic: str | None,
+    action_topics: tuple[str, ...],
+    max_minutes: float,
+    device: str,
+    seed: int,
+) -> None:
+    """Let a checkpoint read recorded numbers, such as poses or joints, off the frames it predicts.
+
+    Example: dd_ros readout --checkpoint my_robot --bags logs --topic /joint_states.position[0:7]
+    """
+    from dd_ros_training.readout import readout as run
+
+    run(
+        checkpoint,
+        bags,
+        topics=topics,
+        out=out,
+        image_topic=image_topic,
+        action_topics=action_topics,
+        max_minutes=max_minutes,
+        device=device,
+        seed=seed,
+    )
+
+
+@main.command()
+@checkpoint_option(required=True)
+@bag_options
+@click.option(
     "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
 )
 @click.option("--plots", type=PATH, help="Folder for curves and images.")

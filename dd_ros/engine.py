@@ -274,13 +274,13 @@ class Engine:
             return uncertainty
         return torch.cat([uncertainty, readout(chunk.latents)], dim=-1)
 
-    def encode(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Latent [c, h, w] and normalised read-outs [D] of one image [H, W, 3]; what is observed stays as it is."""
+    def encode(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Latents [N, c, h, w] and normalised read-outs [N, D] of images [N, H, W, 3]; what is observed stays as it is."""
         with self._runner.inference():
-            latent, _ = self.model.autoencoder.encode(to_model_range(self._runner.to_device(image[None])))
+            latents, _ = self.model.autoencoder.encode(to_model_range(self._runner.to_device(images)))
             readout = self.model.readout
-            numbers = latent.new_zeros(0) if readout is None else readout(latent)[0]
-            return latent[0].float().cpu().numpy(), numbers.float().cpu().numpy()
+            numbers = latents.new_zeros(len(latents), 0) if readout is None else readout(latents)
+            return latents.float().cpu().numpy(), numbers.float().cpu().numpy()
 
     def _take(self, shape: Shape, schedule: Schedule) -> Rollout:
         """A recorded rollout that nobody uses, or a new one."""

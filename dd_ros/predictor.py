@@ -348,22 +348,27 @@ class Predictor:
             raise InputError("predict: nothing observed yet; call observe first")
         return Context(self._stamp_ns, self._action, self._engine.observer.observations)
 
-    def encode(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """The latent of one image, and what is read off it; what has been observed stays as it is.
+    def encode(
+        self, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Latents of images, and what is read off them; what has been observed stays as it is.
 
         Args:
-            image: uint8 RGB [any height, any width, 3].
+            images: N of uint8 RGB [any height, any width, 3].
 
         Returns:
-            float32 [c, h, w], and float32 [D] as ``Rollouts.readouts`` has it for a predicted frame.
+            float32 [N, c, h, w], and float32 [N, D] as ``Rollouts.readouts`` has it for predicted frames.
 
         Raises:
-            InputError: wrong image.
+            InputError: wrong images.
         """
-        check_image(image)
+        for image in images:
+            check_image(image)
         self._engine.drain()
-        latent, numbers = self._engine.encode(resize(image, self.width, self.height))
-        return latent, self._in_units(numbers)
+        latents, numbers = self._engine.encode(
+            np.stack([resize(image, self.width, self.height) for image in images])
+        )
+        return latents, self._in_units(numbers)
 
     def _in_units(self, readouts: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Normalised read-outs [..., D] in their own units; None for a checkpoint that reads none."""
