@@ -31,7 +31,6 @@ from dd_ros.report import Report
 from dd_ros.resources import CARD, find_checkpoint
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
-from dd_ros_training.train import say
 
 HEADING = "## Read-outs"
 LOOKING = 0.6  # of the time: predicting; the rest goes into fitting, but for a little
@@ -114,7 +113,8 @@ def readout(
         length = config.context_frames + config.horizon
         if not any(len(episode) >= length for episode in validation):
             training, validation = split_validation(training, length)
-        say(problems)
+        for problem in problems:
+            click.echo(problem, err=True)
         check_values(training, wanted, config)
         spec = described(training, wanted, sources=chosen.actions)
         place = resolve_device(device)
