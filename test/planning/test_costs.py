@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_sum_weighs_its_terms(predictor: Predictor, candidates: Candidates) ->
     assert candidates.rollouts.frames is not None
     for frames, actions in zip(candidates.rollouts.frames, ACTIONS.astype(float), strict=True):
         pixels = np.mean((frames.astype(float) / 255 - GOAL / 255) ** 2)
-        jerks = [0.0, *(np.mean((b - a) ** 2) for a, b in zip(actions, actions[1:], strict=False))]
+        jerks = [0.0, *(np.mean((b - a) ** 2) for a, b in itertools.pairwise(actions))]
         slow.append(2 * pixels + 0.1 * np.mean(jerks) + np.mean(actions**2))
     assert np.allclose(cost(candidates), slow)
     assert cost.frames == "all"
@@ -114,7 +115,8 @@ def test_no_number_is_the_worst(candidates: Candidates) -> None:
 def test_nothing_is_decoded_for_costs_that_read_no_frames(predictor: Predictor) -> None:
     cost = make_cost("readouts + 0.1*uncertainty", goal=Goal(state=np.zeros(3)), predictor=predictor)
     (rollouts,) = predictor.rollouts(ACTIONS, frames=cost.frames, latents=cost.latents)
-    assert rollouts.frames is None and rollouts.latents is None
+    assert rollouts.frames is None
+    assert rollouts.latents is None
     assert np.isfinite(cost(Candidates(ACTIONS, rollouts))).all()
 
 

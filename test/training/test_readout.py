@@ -52,7 +52,8 @@ def made(bags: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_it_reads_true_frames_of_held_back_bags(made: Path) -> None:
     spec = read_config(made).readouts
-    assert spec is not None and spec.names == ("position[0]", "position[1]")
+    assert spec is not None
+    assert spec.names == ("position[0]", "position[1]")
     assert len(spec.errors) == 9  # true frames, and eight predicted steps
     # Half the spread is what a network with random weights, which sees through a random encoder, must beat.
     assert all(error < 0.5 * std for error, std in zip(spec.errors[0], spec.std, strict=True))
@@ -64,12 +65,14 @@ def test_a_predictor_reads_what_the_errors_promise(made: Path, bags: Path) -> No
     predictor = Predictor.load(made, device="cpu")
     _, read = predictor.encode(frame[None])
     spec = predictor.config.readouts
-    assert read is not None and spec is not None
+    assert read is not None
+    assert spec is not None
     assert np.abs(read[0] - (30, 5)).max() < 4 * max(spec.errors[0])
     predictor.observe(frame, 0, [0.0, 0.0])
     (rollouts,) = predictor.rollouts(np.zeros((3, 8, 2)), frames=None, latents=True)
     chunks = list(predictor.predict_chunks(np.zeros((8, 2))))
-    assert rollouts.readouts is not None and rollouts.readouts.shape == (3, 8, 2)
+    assert rollouts.readouts is not None
+    assert rollouts.readouts.shape == (3, 8, 2)
     assert [chunk.readouts.shape for chunk in chunks if chunk.readouts is not None] == [(2, 2)] * 4
 
 
@@ -80,7 +83,8 @@ def test_what_it_reads_of_predictions_is_read_off_their_latents(made: Path) -> N
     predictor.observe(np.zeros((32, 48, 3), np.uint8), 0, [0.0, 0.0])
     (rollouts,) = predictor.rollouts(np.zeros((2, 8, 2)), frames=None, latents=True)
     spec, head = predictor.config.readouts, predictor.model.readout
-    assert spec is not None and head is not None
+    assert spec is not None
+    assert head is not None
     with torch.inference_mode():
         slow = [
             [head(torch.from_numpy(latent)[None])[0].numpy() * spec.std + spec.mean for latent in latents]
@@ -100,7 +104,8 @@ def test_nothing_else_changes(made: Path, tiny_checkpoint: Path) -> None:
 def test_again_replaces_the_head_and_its_section(made: Path, bags: Path) -> None:
     readout(str(made), [bags], topics=["/place.position[1:2]"], max_minutes=0.05, device="cpu")
     spec = read_config(made).readouts
-    assert spec is not None and spec.names == ("position[1]",)
+    assert spec is not None
+    assert spec.names == ("position[1]",)
     assert (made / "README.md").read_text().count(HEADING) == 1
     assert Predictor.load(made, device="cpu").model.readout is not None
 
@@ -115,7 +120,8 @@ def test_a_section_in_the_middle_of_a_card_goes_to_its_end() -> None:
     once = with_section("# name\n\ntext\n", spec, 10.0)
     later = once + "\n## More\n\nmore\n"
     again = with_section(later, spec, 10.0)
-    assert again.count(HEADING) == 1 and again.index("## More") < again.index(HEADING)
+    assert again.count(HEADING) == 1
+    assert again.index("## More") < again.index(HEADING)
     assert "| a | 1 | 0.5 | 0.75 |" in again
 
 
