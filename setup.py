@@ -81,6 +81,7 @@ setup(
         "console_scripts": [
             "dd_ros = dd_ros.cli:main",
             "bag_player = dd_ros.ros.programs:bag_player",
+            "planner = dd_ros.ros.programs:planner",
             "predictor = dd_ros.ros.programs:predictor",
             "pusht_robot = dd_ros.ros.programs:pusht_robot",
             "recorder = dd_ros.ros.programs:recorder",

@@ -88,9 +88,10 @@ class PredictionClient:
     Args:
         name: full name of the node.
         node: node to live in, which somebody spins in another thread; None makes one with a thread of its own.
+        predictions: whether to listen to the stream; without, ``latest`` stays None.
     """
 
-    def __init__(self, name: str = "/predictor", *, node: Node | None = None):
+    def __init__(self, name: str = "/predictor", *, node: Node | None = None, predictions: bool = True):
         self._executor: SingleThreadedExecutor | None = None
         self._changed = threading.Condition()
         self._chunks: list[PredictedVideo] = []
@@ -102,7 +103,11 @@ class PredictionClient:
             node = rclpy.create_node("prediction_client", context=self._context)
         self.node, self.name = node, name
         self._rollouts = node.create_client(PredictRollouts, f"{name}/predict_rollouts")
-        self._subscription = node.create_subscription(PredictedVideo, f"{name}/prediction", self._take, WHOLE)
+        self._subscription = (
+            node.create_subscription(PredictedVideo, f"{name}/prediction", self._take, WHOLE)
+            if predictions
+            else None
+        )
         if self._own:
             self._executor = SingleThreadedExecutor(context=self._context)
             self._executor.add_node(node)
@@ -125,7 +130,8 @@ class PredictionClient:
     def close(self) -> None:
         """Leave ROS, or the node that this lives in."""
         if self._executor is None:
-            self.node.destroy_subscription(self._subscription)
+            if self._subscription is not None:
+                self.node.destroy_subscription(self._subscription)
             self.node.destroy_client(self._rollouts)
             return
         self._executor.shutdown()

@@ -17,6 +17,10 @@ def bag_player() -> NoReturn:
     _run("dd_ros.ros.demo.player")
 
 
+def planner() -> NoReturn:
+    _run("dd_ros.ros.planner")
+
+
 def pusht_robot() -> NoReturn:
     _run("dd_ros.ros.demo.robot")
 
