@@ -80,6 +80,11 @@ class World:
         """Pose of the block: x, y, angle in rad."""
         return np.array([*self._env.block.position, self._env.block.angle])
 
+    @property
+    def state(self) -> Vector:
+        """Places of pusher and block, and the block's angle: pusher x, y, block x, y, angle in rad."""
+        return np.concatenate([self.pusher, self.block])
+
     def step(self, command: Vector) -> None:
         """Let the pusher go towards ``command`` [2] for one step; ``touched`` tells of contact."""
         self._env.step(np.asarray(command, dtype=float))
