@@ -87,7 +87,7 @@ class EpisodeWriter:
         self._joints(self._command, stamp_ns, JOINTS, position)
 
     def state(self, stamp_ns: int, state: NDArray[np.float64]) -> None:
-        """Write a true state: pusher x, y, block x, y, angle in rad [5]."""
+        """Write a true state: pusher x, y, block x, y, angle in rad, and what more ``Table`` has in it."""
         self._joints(self._state, stamp_ns, STATE_NAMES, [*state[:4], np.cos(state[4]), np.sin(state[4])])
 
     def _joints(self, topic: Any, stamp_ns: int, names: Sequence[str], position: ArrayLike) -> None:
