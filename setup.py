@@ -83,6 +83,8 @@ setup(
             "bag_player = dd_ros.ros.programs:bag_player",
             "planner = dd_ros.ros.programs:planner",
             "predictor = dd_ros.ros.programs:predictor",
+            "plan_recorder = dd_ros.ros.programs:plan_recorder",
+            "pusht_table = dd_ros.ros.programs:pusht_table",
             "pusht_robot = dd_ros.ros.programs:pusht_robot",
             "recorder = dd_ros.ros.programs:recorder",
         ]

@@ -25,6 +25,14 @@ def pusht_robot() -> NoReturn:
     _run("dd_ros.ros.demo.robot")
 
 
+def pusht_table() -> NoReturn:
+    _run("dd_ros.ros.demo.table")
+
+
+def plan_recorder() -> NoReturn:
+    _run("dd_ros.ros.demo.plan_recorder")
+
+
 def recorder() -> NoReturn:
     _run("dd_ros.ros.demo.recorder")
 
