@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from dd_ros.data.images import decode_rgb
-from dd_ros.demo.goals import distance, reached
+from dd_ros.demo.goals import away, reached
 from dd_ros.demo.simulate import IMAGE_TOPIC, PLAN_TOPIC, RATE_HZ, STATE_TOPIC
 from dd_ros.errors import InputError
 from dd_ros.evaluation.video import side_by_side, tile, write_video
@@ -50,7 +50,8 @@ class Moment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A goal that is over: whether it was reached, after how many steps, and how far it was at first and in the end."""
+    """A goal that is over: whether it was reached, after how many steps, and how far it was at first and in the end, as
+    distance of pusher and block together (units) and turn of the block (rad)."""
 
     reached: bool
     steps: int
@@ -147,11 +148,12 @@ class PlanRecorder(Node):
         if self._goal is None:
             return
         state = state_of(message.position)
-        self._last = distance(state, self._goal)
+        places, _, turn = away(state, self._goal)
+        self._last = float(places), float(turn)
         if self._steps == 0:
             self._first = self._last
         self._steps += 1
-        self._latched = self._latched or reached(state, self._goal)
+        self._latched = self._latched or bool(reached(state, self._goal)[0])
 
     def _plan(self, message: ActionSequence) -> None:
         if message.count > 1:  # one action alone holds the robot still

@@ -25,7 +25,7 @@ from std_msgs.msg import Float64MultiArray
 from dd_ros.data.commands import Commands
 from dd_ros.data.images import rgb_to_image
 from dd_ros.data.plans import sequence_actions, sequence_stamps
-from dd_ros.demo.goals import next_goal, reached
+from dd_ros.demo.goals import reached
 from dd_ros.demo.pusht import World
 from dd_ros.demo.simulate import (
     CAMERA_FRAME,
@@ -38,6 +38,7 @@ from dd_ros.demo.simulate import (
     STATE_TOPIC,
     STEP_NS,
 )
+from dd_ros.demo.tasks import next_goal
 from dd_ros.errors import InputError
 from dd_ros.ros.demo.threaded import RELIABLE, ThreadedNode, run_node
 from dd_ros.ros.messages import header_at
@@ -122,7 +123,7 @@ class PushtTable(ThreadedNode):
 
     def _see_to_goal(self, stamp: int) -> None:
         """The next goal where this one is reached or given up; a block that is lost is put back first."""
-        done = self._goal is not None and reached(self._world.state, self._goal)
+        done = self._goal is not None and bool(reached(self._world.state, self._goal)[0])
         self._left -= 1
         if self._goal is not None and not done and self._left > 0:
             return
