@@ -99,6 +99,7 @@ class Engine:
     Attributes:
         observer: what has been observed of one stream.
         batches: rollouts at once that are recorded, without those that do not fit into memory.
+        replays: whether work is recorded, for its shape and schedule, which takes seconds.
     """
 
     def __init__(self, config: CheckpointConfig, model: Model, *, dtype: torch.dtype, batches: Sequence[int]):
@@ -106,7 +107,7 @@ class Engine:
         self.device = next(model.parameters()).device
         self.batches = tuple(sorted({1, *batches}))
         self._runner = Runner(self.device, dtype)
-        self._replays = self._runner.recorder.replays
+        self.replays = self._runner.recorder.replays
         self.observer = Observer(model, self._runner, config.context_frames)
         self._pipeline = Pipeline()
         self._rollouts: OrderedDict[Shape, list[Rollout]] = OrderedDict()
@@ -124,7 +125,7 @@ class Engine:
         Raises:
             InputError: not even the smallest fits into memory.
         """
-        if not self._replays:
+        if not self.replays:
             return count
         while self.batches:
             size = min(self.batches, key=lambda size: -(-count // size) * (size + RUN_COST))
@@ -136,7 +137,7 @@ class Engine:
 
     def reserve(self, *, steps: int, schedule: Schedule) -> None:
         """Record rollouts of all ``batches`` now instead of when they are first asked for, beside one for the stream."""
-        if not self._replays:
+        if not self.replays:
             return
         stream = Shape(1, steps, schedule.model_dump_json())
         busy = self._take(stream, schedule)
@@ -164,22 +165,23 @@ class Engine:
 
     def chunks(
         self, actions: NDArray[np.float32], *, noise: Tensor, context: Context, schedule: Schedule,
-        frames: Frames | None, latents: bool, batch: int,
+        count: int, frames: Frames | None, latents: bool, batch: int,
     ) -> Iterator[Decoded]:  # fmt: skip
-        """The chunks of N rollouts from one context, each as soon as it is decoded.
+        """The first chunks of N rollouts from one context, each as soon as it is decoded.
 
         Args:
             actions: [N, K, A], normalised.
             noise: [1, K, c, h, w], the same for all rollouts.
             context: what they start from.
             schedule: denoising steps.
-            frames: which frames are decoded; ``last`` is that of the last chunk.
+            count: how many chunks; what is recorded for the whole horizon is left before its end.
+            frames: which frames are decoded; ``last`` is that of the last of these chunks.
             latents: whether latents are wanted, too.
             batch: rollouts at once where work is recorded, at least N.
         """
         self.drain()
         n, steps = actions.shape[:2]
-        batch = batch if self._replays else n
+        batch = batch if self.replays else n
         padded = np.concatenate([actions, np.repeat(actions[-1:], batch - n, axis=0)])
         inputs = [*context.observations.tensors(), self._runner.to_device(padded), noise]
         least = least_uncertainty(context.action, actions)
@@ -190,7 +192,7 @@ class Engine:
             decode = partial(
                 self._begin_decoding, recorded, context.observations.reference, latents_wanted=latents
             )
-            for index, chunk in enumerate(self._decoded(denoised, decode, schedule.chunks(steps), frames)):
+            for index, chunk in enumerate(self._decoded(denoised, decode, count, frames)):
                 part = slice(index * schedule.chunk_frames, (index + 1) * schedule.chunk_frames)
                 found = Decoded(*(None if item is None else item[:n] for item in chunk))
                 yield found._replace(uncertainty=bounded(found.uncertainty, least[:, part]))
@@ -205,7 +207,7 @@ class Engine:
         frames: Frames | None,
     ) -> Iterator[Decoded]:
         """Chunks on the host. On a GPU the next one is under way before one is waited for."""
-        if frames == "all" and not self._replays:
+        if frames == "all" and not self.replays:
             yield from self._pipeline.map(lambda chunk: decode(chunk, ALL)(), denoised, count)
             return
         rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
@@ -213,7 +215,7 @@ class Engine:
         # Not one chunk more is asked for: a clean pass over the last one would be for nobody.
         for shown, chunk in zip([rest] * (count - 1) + [last], denoised, strict=False):
             waiting.append(decode(chunk, shown))
-            if len(waiting) > self._replays:
+            if len(waiting) > self.replays:
                 yield waiting.popleft()()
         yield from (finished() for finished in waiting)
 

@@ -7,7 +7,7 @@ evaluation, the benchmark and the trainer's images all use this class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from dd_ros.model.autoencoder import CELL
 from dd_ros.predictions import BATCHES, Chunk, Frames, Rollouts
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
+SIZES_ON_CPU = (1, 2, 4)  # of parts that other work may come between: more at once are hardly faster there
 
 
 class Predictor:
@@ -123,6 +124,17 @@ class Predictor:
     def stamp_ns(self) -> int | None:
         """Stamp of the last observed frame in nanoseconds; None before the first."""
         return self._stamp_ns
+
+    @property
+    def records(self) -> bool:
+        """Whether work is recorded for its schedule: another one takes seconds when it is first used."""
+        return self._engine.replays
+
+    @property
+    def part_sizes(self) -> tuple[int, ...]:
+        """Rollouts at once that suit the device, rising, where other work is to come between their chunks."""
+        sizes = self._engine.batches if self.records else SIZES_ON_CPU
+        return tuple(size for size in sizes if size <= ROLLOUTS_AT_ONCE)
 
     def seed(self, seed: int) -> None:
         """Restart the sampling noise from ``seed``."""
@@ -235,6 +247,10 @@ class Predictor:
         self._action = scaled
         self._engine.observer.observe(self._observed, scaled, first=first)
 
+    def settle(self) -> None:
+        """Wait for what a rollout that was left between two chunks still does in the background."""
+        self._engine.drain()
+
     def context(self) -> Context:
         """What has been observed so far, to predict from it later, when more may have been observed.
 
@@ -291,28 +307,40 @@ class Predictor:
         yield from (part for part in parts if part is not None)
 
     def rollouts_by_chunk(
-        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int, latents: bool = False
+        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int | Callable[[], int],
+        latents: bool = False, schedule: Schedule | None = None, horizon: int | None = None,
     ) -> Iterator[Rollouts | None]:  # fmt: skip
-        """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
+        """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things.
+
+        Args:
+            actions, frames, context, latents: as there.
+            at_once: action sequences of a part, or what is asked for that before each.
+            schedule: denoising steps, for this call only; None: the predictor's.
+            horizon: frames of whole chunks that are predicted, the first ones; None: all. They are the same ones either way.
+        """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         if scaled.ndim != 3 or not len(scaled):
             shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
             raise InputError(f"actions: expected shape {shape}, got {list(scaled.shape)}")
-        yield from self._parts(scaled, context=context, frames=frames, at_once=at_once, latents=latents)
+        yield from self._parts(
+            scaled, context=context, frames=frames, at_once=at_once, latents=latents, schedule=schedule, horizon=horizon
+        )  # fmt: skip
 
     def _parts(
-        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int,
-        latents: bool = False,
+        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None,
+        at_once: int | Callable[[], int], latents: bool = False, schedule: Schedule | None = None,
+        horizon: int | None = None,
     ) -> Iterator[Rollouts | None]:  # fmt: skip
-        schedule, noise = self.schedule, self._noise()
-        count = schedule.chunks(self.horizon)
-        batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
-        at_once = min(at_once, batch)
-        for first in range(0, len(actions), at_once):
-            part = actions[first : first + at_once]
+        noise = self._noise()
+        schedule, count = self._made(schedule, horizon)
+        while len(actions):
+            wanted = min(at_once if isinstance(at_once, int) else at_once(), len(actions))
+            batch = self._engine.batch_for(wanted, steps=self.horizon, schedule=schedule)
+            part, actions = np.split(actions, [min(wanted, batch)])
             chunks: list[Decoded] = []
             for chunk in self._engine.chunks(
-                part, noise=noise, context=context, schedule=schedule, frames=frames, latents=latents, batch=batch
+                part, noise=noise, context=context, schedule=schedule, count=count, frames=frames, latents=latents,
+                batch=batch,
             ):  # fmt: skip
                 chunks.append(chunk)
                 if len(chunks) < count:
@@ -324,15 +352,34 @@ class Predictor:
                 latents=joined([chunk.latents for chunk in chunks]),
             )
 
-    def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
-        """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
+    def _made(self, schedule: Schedule | None, horizon: int | None) -> tuple[Schedule, int]:
+        """The schedule of a call, and the number of chunks; InputError for one that does not fit."""
+        found = schedule or self.schedule
+        frames = self.horizon if horizon is None else horizon
+        count = found.chunks(frames)
+        if found.chunk_frames != self.chunk_frames or not 1 <= frames <= self.horizon:
+            raise InputError(
+                f"expected chunks of {self.chunk_frames} frames and a horizon of 1 to {self.horizon} frames, got chunks of "
+                f"{found.chunk_frames} and {frames} frames"
+            )
+        return found, count
+
+    def predict_chunks(
+        self, actions: ArrayLike, *, schedule: Schedule | None = None, horizon: int | None = None
+    ) -> Iterator[Chunk]:
+        """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once.
+
+        Args:
+            actions: as for ``predict``, of the whole horizon.
+            schedule, horizon: as of ``rollouts_by_chunk``.
+        """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         lead, rollouts = scaled.shape[:-2], scaled.reshape(-1, *scaled.shape[-2:])
-        schedule = self.schedule
-        size, count = schedule.chunk_frames, schedule.chunks(self.horizon)
+        schedule, count = self._made(schedule, horizon)
+        size = schedule.chunk_frames
         chunks = self._engine.chunks(
-            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, frames="all",
-            latents=False, batch=len(rollouts),
+            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, count=count,
+            frames="all", latents=False, batch=len(rollouts),
         )  # fmt: skip
         for index, chunk in enumerate(chunks):
             frames, readouts = cast(NDArray[np.uint8], chunk.frames), self._in_units(chunk.readouts)

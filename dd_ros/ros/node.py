@@ -12,6 +12,7 @@ import gc
 import time
 import warnings
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any
 
 from dd_ros_msgs.srv import PredictRollouts
@@ -25,12 +26,14 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 from dd_ros.data.commands import Commands
+from dd_ros.data.plans import to_ns
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
+from dd_ros.live.requests import Allowance, Job, Piece
 from dd_ros.live.settings import PredictorParameters, violation
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Job, Worker
+from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
 from dd_ros.ros.guard import Guard, reason_of
@@ -38,7 +41,7 @@ from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
-from dd_ros.ros.rollouts import answer
+from dd_ros.ros.rollouts import answer, checked
 from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import namesakes
 
@@ -56,7 +59,7 @@ class PredictorNode(ManagedNode):
     def __init__(self, **kwargs: Any):
         super().__init__("predictor", **kwargs)
         self.settings = declare(self, PredictorParameters)
-        for name in ("device", "image_transport"):
+        for name in ("device", "image_transport", "keep"):
             reason = violation(PredictorParameters, name, getattr(self.settings, name))
             if reason:
                 raise InputError(reason)
@@ -130,6 +133,7 @@ class PredictorNode(ManagedNode):
             problems=self.problems,
             statistics=self.statistics,
             settings=self.settings,
+            now_ns=self._now_ns,
         )
         self.worker.start()
         self.inputs = Inputs(
@@ -153,6 +157,9 @@ class PredictorNode(ManagedNode):
             self.outputs = None
         self.predictor = None
         gc.collect()  # a graphics card's memory must be free for whoever is configured next
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
 
     def _log(self, level: Level, text: str) -> None:
         if level is Level.OK:  # one line of code per severity: rclpy ties them together
@@ -200,6 +207,7 @@ class PredictorNode(ManagedNode):
             checkpoint="" if predictor is None else predictor.config.name,
             topics={} if self.inputs is None else self.inputs.topics(),
             dropped=0 if self.worker is None else self.worker.mailbox.dropped,
+            waiting=0 if self.worker is None else len(self.worker.requests),
         )
         statuses = diagnostic_statuses(condition, self.statistics, self.problems)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
@@ -263,39 +271,57 @@ class PredictorNode(ManagedNode):
         return answered
 
     def _have_worker_answer(self, request: PredictRollouts.Request) -> Future[PredictRollouts.Response]:
-        """The answer to come."""
+        """The answer to come; a request that cannot be answered well is refused here and now.
+
+        Raises:
+            InputError: what is wrong with the request, or what its deadline would have to be.
+        """
         worker, predictor = self.worker, self.predictor
         if worker is None or predictor is None:
             raise InputError(f"expected an active node, got {self.phase}")
+        due_ns = to_ns(request.deadline)
+        allowance = Allowance(worker.requests, worker.rungs(), now_ns=self._now_ns, due_ns=due_ns)
+        asked = checked(request, predictor, max_candidates=self.settings.max_candidates)
+        plan = allowance.plan(len(asked.actions), asked.frames)
         future: Future[PredictRollouts.Response] = Future()
+        response = PredictRollouts.Response()
 
         def finish(result: PredictRollouts.Response) -> None:
             future.set_result(result)
             self._responding.trigger()
 
-        def work() -> Generator[None, None, None]:
-            now = self.get_clock().now().nanoseconds
+        def work() -> Generator[Piece, None, None]:
             try:
-                result = yield from answer(
-                    request, predictor, frame_id=worker.frame_id, now_ns=now,
-                    max_candidates=self.settings.max_candidates,
+                yield from answer(
+                    request, predictor, allowance=allowance, asked=asked, response=response,
+                    frame_id=worker.frame_id, now_ns=self._now_ns(),
                 )  # fmt: skip
+            except InputError as error:
+                finish(refusal(str(error)))
             except Exception as error:  # a client waits: it is always answered
-                finish(PredictRollouts.Response(success=False, message=reason_of(error)))
+                finish(refusal(reason_of(error)))
                 raise
-            finish(result)
+            else:
+                finish(response)
 
-        def cancelled() -> None:
-            finish(PredictRollouts.Response(success=False, message="the node was deactivated"))
+        def expired() -> None:
+            late = "deadline: expected time for at least one candidate, got none before it passed"
+            finish(response if response.candidates else refusal(late))
 
-        worker.begin(Job(work(), cancelled))
+        cancelled = partial(finish, refusal("the node was deactivated"))
+        job = allowance.job = Job(work(), cancelled, due_ns, expired, left_ms=plan.work_ms)
+        worker.begin(job)
         return future
+
+
+def refusal(why: str) -> PredictRollouts.Response:
+    return PredictRollouts.Response(success=False, message=why)
 
 
 def rollouts_refused(error: Exception) -> Future[PredictRollouts.Response]:
     """The answer to a request that did not get as far as the worker."""
     future: Future[PredictRollouts.Response] = Future()
-    future.set_result(PredictRollouts.Response(success=False, message=reason_of(error)))
+    future.set_result(refusal(reason_of(error)))
     return future
 
 

@@ -46,11 +46,7 @@ class Publishers:
         self.settings = settings
         self.camera_info: CameraInfo | None = None
         self._node, self._statistics = node, statistics
-        self._checkpoint, self._step_ns, self._horizon = (
-            predictor.config.name,
-            predictor.step_ns,
-            predictor.horizon,
-        )
+        self._checkpoint, self._step_ns = predictor.config.name, predictor.step_ns
         chunks = predictor.horizon // predictor.chunk_frames
         reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -108,7 +104,7 @@ class Publishers:
             self._publish_lead(prediction, chunk)
         if self._preview.get_subscription_count():
             self._frames.extend(chunk.frames)
-            if len(self._frames) == self._horizon:
+            if chunk.index == chunk.count - 1:
                 header = header_at(prediction.stamp_ns, prediction.frame_id)
                 image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
                 self._preview.publish(rgb_to_image(image, header, Image))
@@ -116,7 +112,7 @@ class Publishers:
     def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
         """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""
         wanted = round(self.settings.preview_lead * 1e9 / self._step_ns)
-        index = min(max(wanted, 1), self._horizon) - chunk.first_step
+        index = min(max(wanted, 1), chunk.count * len(chunk.frames)) - chunk.first_step
         if not 0 <= index < len(chunk.frames):
             return
         target = prediction.stamp_ns + (chunk.first_step + index) * self._step_ns

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import NamedTuple
 
 import numpy as np
 from dd_ros_msgs.msg import ActionSequence
@@ -16,34 +17,36 @@ from dd_ros.data.images import decode_rgb
 from dd_ros.data.plans import sequence_actions, sequence_stamps
 from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
+from dd_ros.live.requests import Allowance, Piece, decoded
 from dd_ros.predictions import Chunk, Frames, Rollouts
-from dd_ros.predictor import ROLLOUTS_AT_ONCE, Predictor
-from dd_ros.ros.messages import predicted_video
-
-# Rollouts at once on a CPU: the camera and stop signals wait for a chunk of them at most; more are hardly faster there.
-AT_ONCE_ON_CPU = 4
+from dd_ros.predictor import Predictor
+from dd_ros.ros.messages import header_at, predicted_video, to_time
 
 
-def answer(
-    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
-) -> Generator[None, None, PredictRollouts.Response]:
-    """Work at the response to a request, chunk by chunk; a bad one gets ``success`` False and the reason.
+class Asked(NamedTuple):
+    """A request that was found good.
 
-    All candidates start from what was observed when the work begins, whatever is observed between two.
+    Attributes:
+        stamp_ns: stamp of the observed image that its actions are taken from.
+        actions: float32 [N, K, A], one for each model step after that image.
+        goal: as ``_goal`` gives it.
+        frames: which predicted frames have to be decoded.
+        odd: what is odd about it, or empty.
     """
-    try:
-        return (
-            yield from _rollouts(
-                request, predictor, frame_id=frame_id, now_ns=now_ns, max_candidates=max_candidates
-            )
-        )
-    except InputError as error:
-        return PredictRollouts.Response(success=False, message=str(error))
+
+    stamp_ns: int
+    actions: NDArray[np.float32]
+    goal: NDArray[np.float64] | None
+    frames: Frames | None
+    odd: str
 
 
-def _rollouts(
-    request: PredictRollouts.Request, predictor: Predictor, *, frame_id: str, now_ns: int, max_candidates: int
-) -> Generator[None, None, PredictRollouts.Response]:
+def checked(request: PredictRollouts.Request, predictor: Predictor, *, max_candidates: int) -> Asked:
+    """What a request asks for, from the newest observed image on.
+
+    Raises:
+        InputError: what is wrong with it, or that nothing has been observed yet.
+    """
     count = len(request.candidates)
     if not 1 <= count <= max_candidates:
         raise InputError(f"candidates: expected 1 to {max_candidates} action sequences, got {count}")
@@ -51,39 +54,79 @@ def _rollouts(
     if stamp is None:
         raise InputError("predict_rollouts: expected an observed image with its action first, got none yet")
     goal = _goal(request.goal, predictor)
-    actions = np.stack(
+    actions = _actions(request, predictor, stamp)
+    wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
+    return Asked(stamp, actions, goal, wanted, unlike_training(actions, predictor))
+
+
+def answer(
+    request: PredictRollouts.Request, predictor: Predictor, *, allowance: Allowance, asked: Asked,
+    response: PredictRollouts.Response, frame_id: str, now_ns: int,
+) -> Generator[Piece, None, None]:  # fmt: skip
+    """Work at the response to a request, chunk by chunk; yields what is next. Other work may come between, and observations.
+
+    All candidates start from what was observed when the work begins. The response always holds all of what is done.
+
+    Args:
+        request, predictor: as they are.
+        allowance: what it may take.
+        asked: what ``checked`` made of the request.
+        response: is filled in.
+        frame_id: the camera's.
+        now_ns: frames for times before this one are marked late.
+
+    Raises:
+        InputError: the request is no longer good, or its deadline cannot be kept; ``success`` is False then.
+    """
+    stamp, actions = predictor.stamp_ns, asked.actions
+    if stamp is None:
+        raise InputError("predict_rollouts: expected an observed image with its action first, got none yet")
+    if stamp != asked.stamp_ns:
+        actions = _actions(request, predictor, stamp)
+    plan = allowance.plan(len(actions), asked.frames)
+    rung, rows = plan.rung, allowance.rows(plan, 0)
+    response.message, response.header, response.schedule = asked.odd, header_at(stamp, frame_id), rung.steps
+    response.target_stamps = [to_time(stamp + k * predictor.step_ns) for k in range(1, rung.frames + 1)]
+    pieces = predictor.rollouts_by_chunk(
+        actions[: plan.candidates], frames=asked.frames, context=predictor.context(), at_once=lambda: rows,
+        schedule=rung.schedule, horizon=rung.frames,
+    )  # fmt: skip
+    chunk = done = 0
+    while True:
+        yield Piece(rows, rung.units(chunk, decoded(rung, chunk, asked.frames)), begins=chunk == 0)
+        part = next(pieces)
+        if part is None:
+            chunk += 1
+            continue
+        for row, uncertainty in enumerate(part.uncertainty):
+            response.uncertainty.extend(uncertainty.tolist())
+            if asked.goal is not None and part.frames is not None:
+                response.costs.append(float(np.mean(np.square(part.frames[row, -1] / 255.0 - asked.goal))))
+            if request.return_frames:
+                response.futures.append(
+                    predicted_video(
+                        whole(part, row), actions[done + row, : rung.frames], stamp_ns=stamp, step_ns=predictor.step_ns,
+                        now_ns=now_ns, frame_id=frame_id, checkpoint=predictor.config.name,
+                    )
+                )  # fmt: skip
+        chunk, done = 0, done + len(part.uncertainty)
+        response.candidates, response.success = done, True
+        response.reduced = allowance.reduced(plan._replace(candidates=done), len(actions))
+        if not allowance.goes_on(plan, done, asked.frames):
+            return
+        rows = allowance.rows(plan, done)
+
+
+def _actions(
+    request: PredictRollouts.Request, predictor: Predictor, stamp_ns: int
+) -> NDArray[np.float32]:  # fmt: skip
+    """Actions of all candidates, float32 [N, K, A], as ``candidate_actions``."""
+    return np.stack(
         [
-            candidate_actions(c, predictor, stamp, name=f"candidates[{i}]")
-            for i, c in enumerate(request.candidates)
+            candidate_actions(candidate, predictor, stamp_ns, name=f"candidates[{index}]")
+            for index, candidate in enumerate(request.candidates)
         ]
     )
-    warning = unlike_training(actions, predictor)
-    wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
-    pieces = predictor.rollouts_by_chunk(
-        actions, frames=wanted, context=predictor.context(),
-        at_once=AT_ONCE_ON_CPU if predictor.device.type == "cpu" else ROLLOUTS_AT_ONCE,
-    )  # fmt: skip
-    response, done = PredictRollouts.Response(success=True, message=warning), 0
-    for piece in pieces:
-        if piece is None:
-            yield
-            continue
-        if goal is not None and piece.frames is not None:
-            response.costs.extend(
-                float(np.mean(np.square(last / 255.0 - goal))) for last in piece.frames[:, -1]
-            )
-        if request.return_frames:
-            response.futures += [
-                predicted_video(
-                    whole(piece, row), actions[done + row], stamp_ns=stamp, step_ns=predictor.step_ns,
-                    now_ns=now_ns, frame_id=frame_id, checkpoint=predictor.config.name,
-                )
-                for row in range(len(piece.uncertainty))
-            ]  # fmt: skip
-        done += len(piece.uncertainty)
-        if done < count:
-            yield
-    return response
 
 
 def whole(rollouts: Rollouts, row: int) -> Chunk:
