@@ -281,7 +281,7 @@ class PredictorNode(ManagedNode):
             raise InputError(f"expected an active node, got {self.phase}")
         due_ns = to_ns(request.deadline)
         allowance = Allowance(worker.requests, worker.rungs(), now_ns=self._now_ns, due_ns=due_ns)
-        asked = checked(request, predictor, max_candidates=self.settings.max_candidates)
+        asked = checked(request, predictor, max_candidates=self.settings.max_candidates, camera=worker.camera)
         plan = allowance.plan(len(asked.actions), asked.frames)
         future: Future[PredictRollouts.Response] = Future()
         response = PredictRollouts.Response()
