@@ -80,6 +80,7 @@ class Worker:
         now_ns: the clock of stamps and deadlines.
 
     Attributes:
+        camera: width and height of the newest image; None before the first.
         requests: what is worked at beside the stream.
         device_error: what a GPU said when it failed; from then on nothing is observed or predicted. Else empty.
     """
