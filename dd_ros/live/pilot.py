@@ -30,7 +30,7 @@ from dd_ros.planning.solvers import Settings
 
 DELAY_NS = 1_000_000
 REMEMBERED = 20  # plans whose duration is remembered, for how long the next may take
-AT_FIRST = 1.0  # s that the first plan may take
+AT_FIRST = 0.4  # of the horizon: what the first plan may take
 SPARE = 0.05  # s between the end of a plan and its first command
 LEAST_FREE = 4  # steps that must be left to plan
 RETRY = 0.5  # s after a plan that failed
@@ -129,7 +129,8 @@ class Pilot:
         self._task, self._rate, self._commands = task, rate, commands
         self._now_ns, self._take, self._fail = now_ns, take, fail
         self._random = np.random.default_rng(seed)
-        self._took: deque[float] = deque([AT_FIRST], maxlen=REMEMBERED)
+        at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
+        self._took: deque[float] = deque([at_first], maxlen=REMEMBERED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
         self._warm: Plan | None = None
@@ -206,7 +207,7 @@ class Pilot:
             held = self._commands.at(self._now_ns())
             if held is None:
                 raise InputError("action: expected an executed command before the first plan, got none yet")
-            self._rated(held[None, None], first_ns=0, seconds=AT_FIRST)
+            self._rated(held[None, None], first_ns=0, seconds=self._took[0])
         assert self._stamp_ns is not None
         steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns
         return self._stamp_ns + max(0, steps) * self._task.step_ns

@@ -185,7 +185,9 @@ class PlannerNode(ManagedNode):
         return Rated(found.costs, found.stamp_ns)
 
     def _take_plan(self, plan: Plan) -> None:
-        """Publish a plan; called from the pilot's thread."""
+        """Publish a plan, unless its goal is gone; called from the pilot's thread."""
+        if self._goal is None:
+            return
         message = ActionSequence(header=header_at(plan.first_ns, ""))
         message.step = 1.0 / self._config.streams.rate_hz if self._config else 0.0
         message.count, message.dim = plan.actions.shape
