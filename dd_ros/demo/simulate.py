@@ -23,7 +23,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
-from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, HardPusher, Robot
+from dd_ros.demo.behaviours import BEHAVIOURS, REPLAYS, Player
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ
 from dd_ros.errors import InputError
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
@@ -112,7 +113,7 @@ def _zstd() -> Any:
 
 def write_episode(
     path: Path,
-    robot: Robot | HardPusher,
+    robot: Player,
     *,
     steps: int,
     start_ns: int = FIRST_STAMP_NS,
@@ -138,20 +139,22 @@ def write_episode(
 @click.option("--steps", default=200, show_default=True, help="Images per bag, 10 a second.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first episode.")
 @click.option(
-    "--hard-pushes", is_flag=True, help="Hard pushes from beside the block, instead of the robot at work."
-)
+    "--behaviour", type=click.Choice(list(BEHAVIOURS)), default="robot", show_default=True,
+    help="Who pushes: the robot at work, hard pushes from beside the block, a weak random policy, an expert that plans "
+    f"on the true simulator with {REPLAYS} noisy replays of each of its episodes, or all of them by turns.",
+)  # fmt: skip
 @click.option(
     "--state", "with_state", is_flag=True, help=f"Add the true places of pusher and block: {STATE_TOPIC}."
 )
-def main(out: Path, episodes: int, steps: int, seed: int, hard_pushes: bool, with_state: bool) -> None:
+def main(out: Path, episodes: int, steps: int, seed: int, behaviour: str, with_state: bool) -> None:
     """Write episodes of the simulated PushT robot as rosbag2 bags."""
     out.mkdir(parents=True, exist_ok=True)
-    robot = HardPusher if hard_pushes else Robot
+    players = BEHAVIOURS[behaviour](seed)
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9
             bag = out / f"episode_{number:06d}"
-            write_episode(bag, robot(seed + number), steps=steps, start_ns=start, with_state=with_state)
+            write_episode(bag, next(players), steps=steps, start_ns=start, with_state=with_state)
 
 
 if __name__ == "__main__":

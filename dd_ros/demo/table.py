@@ -8,6 +8,8 @@ gone after a hundredth of a second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pymunk
 from gym_pusht.envs.pusht import PushTEnv
@@ -123,12 +125,13 @@ class Table:
         self._env.block.each_arbiter(note)
         return [mark for found in reversed(marks) for mark in found]
 
-    def rollouts(self, state: Vector, commands: Vector) -> Vector:
+    def rollouts(self, state: Vector, commands: Vector, look: Callable[[], None] | None = None) -> Vector:
         """What each of several sequences of commands leads to from ``state``; the table is left at the last of it.
 
         Args:
             state: [7] or [5].
             commands: where the pusher shall go, [N, K, 2].
+            look: called at the end of each sequence, to take a picture for example.
 
         Returns:
             States after each command, [N, K, 7].
@@ -139,6 +142,8 @@ class Table:
             for step, command in enumerate(sequence):
                 self.step(command)
                 found[step] = self.state
+            if look is not None:
+                look()
         return states
 
 

@@ -63,7 +63,18 @@ def test_the_generator_writes_numbered_bags_of_different_episodes(tmp_path: Path
 
 
 def test_the_generator_writes_hard_pushes_when_asked(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path), "--episodes", "1", "--steps", "12", "--seed", "3", "--hard-pushes"]
+    arguments = [
+        "--out",
+        str(tmp_path),
+        "--episodes",
+        "1",
+        "--steps",
+        "12",
+        "--seed",
+        "3",
+        "--behaviour",
+        "hard-pushes",
+    ]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     (pushed,) = read_episodes(tmp_path / "episode_000000", STREAMS)
