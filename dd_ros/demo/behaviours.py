@@ -14,7 +14,7 @@ import numpy as np
 
 from dd_ros.demo.goals import pose_cost, reached, search
 from dd_ros.demo.pusht import BESIDE, CENTRE, MARGIN, OUTLINE, HardPusher, Robot, World, to_world
-from dd_ros.demo.table import REACH, WORLD, Table, Vector, targets
+from dd_ros.demo.table import REACH, WORLD, Table, Vector, pusher_of, targets
 from dd_ros.planning.solvers import Settings, Solution, shifted
 
 REPLAYS = 3  # noisy ones of each episode of the expert
@@ -110,7 +110,7 @@ class Expert:
             settings=self.SETTINGS, rng=self._rng,
             mean=None if self._last is None else shifted(self._last.actions, self.EXECUTED),
         )  # fmt: skip
-        self._ahead = list(targets(state, self._last.actions)[: self.EXECUTED])
+        self._ahead = list(targets(pusher_of(state), self._last.actions)[: self.EXECUTED])
         self._plans += 1
 
     def _choose_goal(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dd_ros.demo.camera import Camera
-from dd_ros.demo.table import Table, Vector, targets
+from dd_ros.demo.table import Table, Vector, pusher_of, targets
 from dd_ros.planning.solvers import Actions, Settings, Solution, solve
 
 NEAR, TURN = 20.0, np.pi / 9  # units, rad
@@ -91,7 +91,7 @@ def search(
 
     def costs(actions: Actions) -> Vector:
         found: list[float] = []
-        table.rollouts(state, targets(state, actions), lambda: found.append(cost(table)))
+        table.rollouts(state, targets(pusher_of(state), actions), lambda: found.append(cost(table)))
         return np.array(found)
 
     return solve(

@@ -33,7 +33,8 @@ PLAN_TOPIC = "/pusher/plan"
 CAMERA_FRAME = "camera"
 JOINTS = ("x", "y")
 STATE_TOPIC, STATE_TYPE = "/pusht/state", COMMAND_TYPE
-# Units of the table; the angle as cosine and sine, which do not jump.
+# Positions in units of the table, the angle as cosine and sine, which do not jump. Of the velocities, in units
+# per second, only the pusher's are ever more than nothing.
 STATE_NAMES = ("pusher_x", "pusher_y", "block_x", "block_y", "block_cos", "block_sin")
 STEP_NS = round(1e9 / RATE_HZ)
 # From the image to the moment its successor's command acts.
@@ -88,14 +89,16 @@ class EpisodeWriter:
         self._joints(self._command, stamp_ns, JOINTS, position)
 
     def state(self, stamp_ns: int, state: NDArray[np.float64]) -> None:
-        """Write a true state: pusher x, y, block x, y, angle in rad, and what more ``Table`` has in it."""
-        self._joints(self._state, stamp_ns, STATE_NAMES, [*state[:4], np.cos(state[4]), np.sin(state[4])])
+        """Write a true state [7]: places, angle and the pusher's velocity, see ``Table``."""
+        position = [*state[:4], np.cos(state[4]), np.sin(state[4])]
+        self._joints(self._state, stamp_ns, STATE_NAMES, position, velocity=[*state[5:7], 0.0, 0.0, 0.0, 0.0])
 
-    def _joints(self, topic: Any, stamp_ns: int, names: Sequence[str], position: ArrayLike) -> None:
-        none = np.zeros(0)
+    def _joints(
+        self, topic: Any, stamp_ns: int, names: Sequence[str], position: ArrayLike, velocity: ArrayLike = ()
+    ) -> None:
         message = self._types.types[COMMAND_TYPE](
-            header=self._header(stamp_ns, ""), name=list(names), velocity=none, effort=none,
-            position=np.asarray(position, dtype=float),
+            header=self._header(stamp_ns, ""), name=list(names), position=np.asarray(position, dtype=float),
+            velocity=np.asarray(velocity, dtype=float), effort=np.zeros(0),
         )  # fmt: skip
         self._bag.write(topic, stamp_ns, self._types.serialize_cdr(message, COMMAND_TYPE))
 

@@ -9,7 +9,7 @@ import pytest
 from dd_ros.demo.camera import Camera
 from dd_ros.demo.goals import BLURS, NEAR, TURN, away, block_cost, pixel_cost, pose_cost, reached, search
 from dd_ros.demo.pusht import CENTRE, World, to_world
-from dd_ros.demo.table import Table, Vector, targets
+from dd_ros.demo.table import Table, Vector, pusher_of, targets
 from dd_ros.planning.solvers import Settings
 
 GOAL = np.array([100.0, 120.0, 250.0, 260.0, 3.0])
@@ -85,7 +85,7 @@ def test_the_search_brings_pusher_and_block_to_the_goal() -> None:
             table=Table(), state=start, cost=pose_cost(goal), horizon=10,
             settings=Settings(samples=48, iterations=6, repeat=5), rng=np.random.default_rng(seed),
         )  # fmt: skip
-        end = Table().rollouts(start, targets(start, found.actions)[None])[0, -1]
+        end = Table().rollouts(start, targets(pusher_of(start), found.actions)[None])[0, -1]
         both, _, turn = away(end, goal)
         np.testing.assert_allclose(found.cost, both / NEAR + turn / TURN, rtol=1e-6)
         got.append(bool(reached(end, goal)[0]))
