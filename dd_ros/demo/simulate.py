@@ -23,7 +23,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
-from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ, HardPusher, Robot
+from dd_ros.demo.behaviours import BEHAVIOURS, REPLAYS, Player
+from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ
 from dd_ros.errors import InputError
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
@@ -32,7 +33,8 @@ PLAN_TOPIC = "/pusher/plan"
 CAMERA_FRAME = "camera"
 JOINTS = ("x", "y")
 STATE_TOPIC, STATE_TYPE = "/pusht/state", COMMAND_TYPE
-# Units of the table; the angle as cosine and sine, which do not jump.
+# Positions in units of the table, the angle as cosine and sine, which do not jump. Of the velocities, in units
+# per second, only the pusher's are ever more than nothing.
 STATE_NAMES = ("pusher_x", "pusher_y", "block_x", "block_y", "block_cos", "block_sin")
 STEP_NS = round(1e9 / RATE_HZ)
 # From the image to the moment its successor's command acts.
@@ -87,14 +89,16 @@ class EpisodeWriter:
         self._joints(self._command, stamp_ns, JOINTS, position)
 
     def state(self, stamp_ns: int, state: NDArray[np.float64]) -> None:
-        """Write a true state: pusher x, y, block x, y, angle in rad, and what more ``Table`` has in it."""
-        self._joints(self._state, stamp_ns, STATE_NAMES, [*state[:4], np.cos(state[4]), np.sin(state[4])])
+        """Write a true state [7]: places, angle and the pusher's velocity, see ``Table``."""
+        position = [*state[:4], np.cos(state[4]), np.sin(state[4])]
+        self._joints(self._state, stamp_ns, STATE_NAMES, position, velocity=[*state[5:7], 0.0, 0.0, 0.0, 0.0])
 
-    def _joints(self, topic: Any, stamp_ns: int, names: Sequence[str], position: ArrayLike) -> None:
-        none = np.zeros(0)
+    def _joints(
+        self, topic: Any, stamp_ns: int, names: Sequence[str], position: ArrayLike, velocity: ArrayLike = ()
+    ) -> None:
         message = self._types.types[COMMAND_TYPE](
-            header=self._header(stamp_ns, ""), name=list(names), velocity=none, effort=none,
-            position=np.asarray(position, dtype=float),
+            header=self._header(stamp_ns, ""), name=list(names), position=np.asarray(position, dtype=float),
+            velocity=np.asarray(velocity, dtype=float), effort=np.zeros(0),
         )  # fmt: skip
         self._bag.write(topic, stamp_ns, self._types.serialize_cdr(message, COMMAND_TYPE))
 
@@ -112,7 +116,7 @@ def _zstd() -> Any:
 
 def write_episode(
     path: Path,
-    robot: Robot | HardPusher,
+    robot: Player,
     *,
     steps: int,
     start_ns: int = FIRST_STAMP_NS,
@@ -138,20 +142,22 @@ def write_episode(
 @click.option("--steps", default=200, show_default=True, help="Images per bag, 10 a second.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first episode.")
 @click.option(
-    "--hard-pushes", is_flag=True, help="Hard pushes from beside the block, instead of the robot at work."
-)
+    "--behaviour", type=click.Choice(list(BEHAVIOURS)), default="robot", show_default=True,
+    help="Who pushes: the robot at work, hard pushes from beside the block, a weak random policy, an expert that plans "
+    f"on the true simulator with {REPLAYS} noisy replays of each of its episodes, or all of them by turns.",
+)  # fmt: skip
 @click.option(
     "--state", "with_state", is_flag=True, help=f"Add the true places of pusher and block: {STATE_TOPIC}."
 )
-def main(out: Path, episodes: int, steps: int, seed: int, hard_pushes: bool, with_state: bool) -> None:
+def main(out: Path, episodes: int, steps: int, seed: int, behaviour: str, with_state: bool) -> None:
     """Write episodes of the simulated PushT robot as rosbag2 bags."""
     out.mkdir(parents=True, exist_ok=True)
-    robot = HardPusher if hard_pushes else Robot
+    players = BEHAVIOURS[behaviour](seed)
     with click.progressbar(range(episodes), label="episodes") as numbers:
         for number in numbers:
             start = FIRST_STAMP_NS + number * 3600 * 10**9
             bag = out / f"episode_{number:06d}"
-            write_episode(bag, robot(seed + number), steps=steps, start_ns=start, with_state=with_state)
+            write_episode(bag, next(players), steps=steps, start_ns=start, with_state=with_state)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ gone after a hundredth of a second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pymunk
 from gym_pusht.envs.pusht import PushTEnv
@@ -123,12 +125,13 @@ class Table:
         self._env.block.each_arbiter(note)
         return [mark for found in reversed(marks) for mark in found]
 
-    def rollouts(self, state: Vector, commands: Vector) -> Vector:
+    def rollouts(self, state: Vector, commands: Vector, look: Callable[[], None] | None = None) -> Vector:
         """What each of several sequences of commands leads to from ``state``; the table is left at the last of it.
 
         Args:
             state: [7] or [5].
             commands: where the pusher shall go, [N, K, 2].
+            look: called at the end of each sequence, to take a picture for example.
 
         Returns:
             States after each command, [N, K, 7].
@@ -139,24 +142,30 @@ class Table:
             for step, command in enumerate(sequence):
                 self.step(command)
                 found[step] = self.state
+            if look is not None:
+                look()
         return states
 
 
-def targets(state: Vector, actions: Vector) -> Vector:
+def pusher_of(state: Vector) -> Vector:
+    """Place and velocity of the pusher, x, y, u, v, out of a state [7] or [5]."""
+    return np.concatenate([state[:2], state[5:7] if len(state) > 5 else REST])
+
+
+def targets(pusher: Vector, actions: Vector) -> Vector:
     """Commands that relative actions amount to: the target is REACH times the action away from the pusher.
 
     The block does not hold up the pusher, so that its way is known beforehand.
 
     Args:
-        state: [7] or [5].
+        pusher: its place and velocity now: x, y, u, v.
         actions: relative actions, [..., K, 2]; those beyond -1 or 1 count as -1 or 1.
 
     Returns:
         Where the pusher shall go, [..., K, 2], on the table.
     """
     actions = np.clip(np.asarray(actions, dtype=float), -1.0, 1.0)
-    place = np.broadcast_to(state[:2], actions[..., 0, :].shape)
-    speed = np.broadcast_to(state[5:7] if len(state) > 5 else REST, place.shape)
+    place, speed = (np.broadcast_to(part, actions[..., 0, :].shape) for part in (pusher[:2], pusher[2:]))
     commands = np.empty_like(actions)
     for step in range(actions.shape[-2]):
         commands[..., step, :] = target = np.clip(place + REACH * actions[..., step, :], 0.0, WORLD)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dd_ros.demo.camera import Camera
 from dd_ros.demo.pusht import World
-from dd_ros.demo.table import REACH, WORLD, Table, Vector, targets
+from dd_ros.demo.table import REACH, WORLD, Table, Vector, pusher_of, targets
 
 SIZE = 96
 STEPS = 150
@@ -144,7 +144,7 @@ def test_a_rollout_from_the_middle_of_a_push_is_close_to_what_happens() -> None:
 @given(state=states, seed=st.integers(0, 1000))
 def test_relative_actions_are_relative_to_where_the_pusher_will_be(state: Vector, seed: int) -> None:
     actions = np.random.default_rng(seed).uniform(-1.3, 1.3, (6, 2))
-    commands = targets(state, actions)
+    commands = targets(pusher_of(state), actions)
     assert commands.shape == (6, 2)
     table = Table()
     table.place(state)
@@ -157,6 +157,6 @@ def test_relative_actions_are_relative_to_where_the_pusher_will_be(state: Vector
 def test_many_sequences_of_relative_actions_are_converted_at_once() -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (4, 3, 7, 2))
     state = Table().state
-    together = targets(state, actions)
+    together = targets(pusher_of(state), actions)
     assert together.shape == actions.shape
-    np.testing.assert_array_equal(together[2, 1], targets(state, actions[2, 1]))
+    np.testing.assert_array_equal(together[2, 1], targets(pusher_of(state), actions[2, 1]))
