@@ -15,14 +15,16 @@ from typing import Any
 import click
 import numpy as np
 
+from dd_ros.benchmark.planning.predicted import Predicted
 from dd_ros.benchmark.planning.protocol import run
-from dd_ros.benchmark.planning.rows import ROWS, Search, rows
+from dd_ros.benchmark.planning.rows import ROWS, Row, Search, rows
 from dd_ros.benchmark.planning.tasks import Drawn, draw, read_demonstrations
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.demo.goals import reached
 from dd_ros.evaluation.evaluate import write_json
 from dd_ros.planning.solvers import CEM, ICEM
+from dd_ros.predictor import Predictor
 
 SOLVERS = {"cem": CEM, "icem": ICEM}
 CONTEXT = 2  # frames that a task has before its start, at least as many as any row needs
@@ -65,6 +67,13 @@ def counts(drawn: Sequence[Drawn]) -> dict[str, int]:
     required=True,
     help="Demonstrations, with --state.",
 )
+@click.option("--checkpoint", help="Adds a row that acts on the predictions of this checkpoint.")
+@click.option(
+    "--cost",
+    default="readouts:least",
+    show_default=True,
+    help="By which it rates them, against the goal's picture.",
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
 )
@@ -99,7 +108,7 @@ def counts(drawn: Sequence[Drawn]) -> dict[str, int]:
     help="Steps of a plan that are run.",
 )
 def main(
-    bags: tuple[Path, ...], json_path: Path, table: Path | None, names: tuple[str, ...], offsets: tuple[int, ...],
+    bags: tuple[Path, ...], checkpoint: str | None, cost: str, json_path: Path, table: Path | None, names: tuple[str, ...], offsets: tuple[int, ...],
     seeds: int, starts: int, first_seed: int, solver: str, samples: int, iterations: int, elites: int, repeat: int,
     horizon: int, executed: int,
 ) -> None:  # fmt: skip
@@ -107,7 +116,11 @@ def main(
     settings = replace(SOLVERS[solver], samples=samples, iterations=iterations, elites=elites, repeat=repeat)
     search = Search(settings, horizon, executed)
     demonstrations = read_demonstrations(find_bags(bags))
-    chosen = names or ("no-op", "random", "demonstration", "oracle", "oracle-block")
+    chosen = names or (() if checkpoint else ("no-op", "random", "demonstration", "oracle", "oracle-block"))
+    players: list[Row] = rows(chosen, search)
+    if checkpoint:
+        predictor = Predictor.load(checkpoint)
+        players.append(Predicted(f"{predictor.config.name}, {cost}", predictor, cost, search))
     results: list[dict[str, Any]] = []
     for offset in offsets:
         drawn = [
@@ -117,7 +130,7 @@ def main(
             for seed in range(first_seed, first_seed + seeds)
         ]
         results.append({"offset": offset, **counts(drawn), "rows": []})
-        for row in rows(chosen, search):
+        for row in players:
             results[-1]["rows"].append(run(row, drawn, executed=executed, told=click.echo))
             # After each row, since the next may take an hour.
             write_json(json_path, {"solver": solver, **asdict(search), "results": results})
