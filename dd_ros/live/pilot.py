@@ -33,6 +33,7 @@ REMEMBERED = 20  # plans whose duration is remembered, for how long the next may
 AT_FIRST = 0.4  # of the horizon: what the first plan may take
 SPARE = 0.05  # s between the end of a plan and its first command
 LEAST_FREE = 4  # steps that must be left to plan
+CALMER = 0.8  # by which patience is less after each plan that came
 RETRY = 0.5  # s after a plan that failed
 
 Actions = NDArray[np.float32]
@@ -131,6 +132,7 @@ class Pilot:
         self._random = np.random.default_rng(seed)
         at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
         self._took: deque[float] = deque([at_first], maxlen=REMEMBERED)
+        self._patience = 0.0  # s that a plan may take at least, after some that had too little time
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
         self._warm: Plan | None = None
@@ -154,9 +156,11 @@ class Pilot:
                 if not self._stopping.is_set():
                     self._take(plan)
                 pause = self._task.period - (time.monotonic() - began)
+                self._patience *= CALMER
             except InputError as error:
                 self._warm = None
                 self._fail(str(error))
+                self._patience = 2.0 * max(self._patience, statistics.median(self._took))
                 pause = RETRY
             except Exception as error:  # the thread must outlive whatever one plan brings
                 self._warm = None
@@ -214,9 +218,12 @@ class Pilot:
 
     def _fixed(self, stamp: int) -> int:
         """Steps after ``stamp`` whose commands act before a plan begun now is ready."""
-        ready = (self._now_ns() - stamp) / 1e9 + statistics.median(self._took) + SPARE
-        fixed = max(1, math.ceil(1e9 * ready / self._task.step_ns))
-        most = self._task.horizon - LEAST_FREE
+        begins = (self._now_ns() - stamp) / 1e9 + SPARE
+        ready = begins + statistics.median(self._took)
+        fixed, most = max(1, math.ceil(1e9 * ready / self._task.step_ns)), self._task.horizon - LEAST_FREE
+        if self._patience:
+            patient = math.ceil(1e9 * (begins + self._patience) / self._task.step_ns)
+            fixed = max(fixed, min(patient, most))
         if fixed > most:
             raise InputError(
                 f"plan: expected one within {(most - 1) * self._task.step_ns / 1e9:.1f} s, which leaves {LEAST_FREE} steps of "

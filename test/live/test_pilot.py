@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -29,17 +31,21 @@ class Table:
         self.asked: list[np.ndarray] = []
         self.most = 10_000
         self.failures: list[str] = []
+        self.plans: list[Plan] = []
+        self.least_seconds = 0.0  # that a rating takes
         bounds = Bounds(
             low=np.full(2, -4.0, np.float32), high=np.full(2, 4.0, np.float32),
             change=None if change is None else np.full(2, change, np.float32),
         )  # fmt: skip
         task = Task(step_ns=STEP, horizon=horizon, bounds=bounds, settings=settings, period=0.0)
         self.pilot = Pilot(
-            task, rate=self.rate, commands=self.commands, now_ns=lambda: self.now, take=lambda plan: None,
+            task, rate=self.rate, commands=self.commands, now_ns=lambda: self.now, take=self.plans.append,
             fail=self.failures.append, seed=0,
         )  # fmt: skip
 
     def rate(self, candidates: np.ndarray, *, first_ns: int, seconds: float) -> Rated:
+        if len(candidates) > 1 and seconds < self.least_seconds:
+            raise InputError("deadline: expected more time")
         self.asked.append(candidates)
         costs = np.square(candidates[: self.most, -1] - TARGET).sum(axis=-1)
         return Rated(costs, self.now - (self.now - START) % STEP)
@@ -143,3 +149,14 @@ def test_its_thread_goes_on_after_a_failure_and_says_why() -> None:
     table.pilot.stop()
     assert table.failures
     assert "expected an executed command" in table.failures[0]
+
+
+def test_plans_that_had_too_little_time_get_more(table: Table) -> None:
+    table.least_seconds = 0.9
+    table.pilot.start()
+    end = time.monotonic() + 60.0
+    while not table.plans and time.monotonic() < end:
+        time.sleep(0.01)
+    table.pilot.stop()
+    assert "deadline: expected more time" in table.failures
+    assert table.plans[0].fixed >= 9
