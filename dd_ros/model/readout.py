@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTH = 64
+WIDTH = 32
 GLANCES = 16  # places that are looked at
 
 
