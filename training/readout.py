@@ -37,9 +37,9 @@ LOOKING = 0.6  # of the time: predicting; the rest goes into fitting, but for a 
 FITTING = 0.3
 HELD_BACK = 0.25  # of the time for predicting
 LEAST_WINDOWS = 4
-BATCH = 256  # frames of a step
-LEARNING_RATE, DECAY = 2e-3, 0.02
-MOST_STEPS = 6000
+BATCH = 64  # frames of a step
+LEARNING_RATE, DECAY = 4e-3, 0.02
+MOST_STEPS = 20_000
 WARM_STEPS = 100
 
 
