@@ -2,14 +2,14 @@
 """Requests beside the live stream: whose turn it is, what is promised, and what a deadline leaves time for.
 
 ROS does not tell a service who calls. So requests take turns, all alike: each works at a *part*, some candidates over the
-whole horizon, and then waits for the others. A small request is not stuck behind a big one.
+whole horizon. One turn goes to the request that waits longest, the next to the one with the least work left: a small request
+is not stuck behind a big one, and a big one gets half of the time however many small ones come.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
 
 
 class Requests:
-    """The jobs that are not done, in the order of their turns. Thread safe.
+    """The jobs that are not done, in the order in which they came. Thread safe.
 
     Args:
         speed: what things take; the inference thread tells it.
@@ -85,7 +85,9 @@ class Requests:
         self.share, self.latency_ms = 1.0, 0.0
         self.gap_ms: float | None = None
         self._speed, self._sizes, self._clock = speed, tuple(sizes), clock
-        self._jobs: deque[Job] = deque()
+        self._jobs: list[Job] = []
+        self._turn: Job | None = None  # whose it is
+        self._oldest = False  # whether it was that of the oldest
         self._lock = threading.Lock()
         self._seen, self._measured, self._ended = -RECENT, 1.0, -RECENT
 
@@ -108,27 +110,35 @@ class Requests:
             self._jobs.append(job)
 
     def first(self) -> Job | None:
-        """Whose turn it is."""
+        """Whose turn it is; None where nobody waits."""
         with self._lock:
-            return self._jobs[0] if self._jobs else None
+            if self._turn is None and self._jobs:
+                self._oldest = not self._oldest
+                least = min(self._jobs, key=lambda job: job.left_ms)
+                self._turn = self._jobs[0] if self._oldest else least
+            return self._turn
 
-    def pass_on(self, job: Job) -> None:
-        """A job has done its part: the others come first."""
+    def pass_on(self) -> None:
+        """Whoever had its turn has done a part."""
         with self._lock:
-            if self._jobs and self._jobs[0] is job:
-                self._jobs.rotate(-1)
+            self._turn = None
 
     def remove(self, job: Job) -> None:
+        """A job is done."""
         with self._lock:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        self._jobs.remove(job)
+        if self._turn is job:
+            self._turn = None
 
     def take_expired(self, now_ns: int) -> list[Job]:
         """The jobs whose time has come, which are no longer in the queue."""
         with self._lock:
             over = [job for job in self._jobs if 0 < job.due_ns <= now_ns]
             for job in over:
-                self._jobs.remove(job)
+                self._drop(job)
         return over
 
     def ran(self, piece: Piece, milliseconds: float) -> None:
@@ -170,7 +180,10 @@ class Requests:
             others = [job.left_ms for job in self._jobs if job is not but]
         share = self._measured if self._clock() - self._seen < RECENT else self.share
         share = 1.0 if self.gap_ms is None else max(share, SHARE)
-        return self.latency_ms + (work_ms + sum(min(left, work_ms) for left in others)) / share
+        before = work_ms + sum(left for left in others if left <= work_ms)
+        return (
+            self.latency_ms + (before + min(before, sum(left for left in others if left > work_ms))) / share
+        )
 
     def _needed(self, rung: Rung, count: int, frames: Frames | None, but: Job | None) -> tuple[float, float]:
         """Work of so many candidates, and how long it takes beside all else, in ms."""

@@ -223,7 +223,7 @@ class Worker:
             self.requests.ran(piece, took)
             self._sharing.worked(took)
         if job.next is not None and job.next.begins:
-            self.requests.pass_on(job)
+            self.requests.pass_on()
 
     def _expire(self) -> None:
         """Requests whose deadline has passed are answered with what there is."""

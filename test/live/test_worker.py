@@ -20,13 +20,15 @@ from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
+from dd_ros.live.ladder import Speed, rungs
 from dd_ros.live.problems import Problems
+from dd_ros.live.requests import MOST_JOBS, Allowance, Job, Requests
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import MOST_JOBS, Frame, Job, Prediction, Worker
+from dd_ros.live.worker import Frame, Prediction, Worker
 from dd_ros.predictions import Chunk
-from dd_ros.ros.messages import header_at, video_frames
-from dd_ros.ros.rollouts import answer
+from dd_ros.ros.messages import header_at, to_time, video_frames
+from dd_ros.ros.rollouts import Answer, answer, checked, refusal
 
 STEP = 100_000_000
 START = 1_700_000_000_000_000_000
@@ -213,19 +215,35 @@ def candidate(*rows: list[float], stamp: int = 0, step: float = 0.0) -> ActionSe
 
 
 def ask(
-    predictor: Predictor,
-    *candidates: ActionSequence,
-    between: Callable[[], object] = lambda: None,
-    **fields: object,
-) -> PredictRollouts.Response:
+    predictor: Predictor, *candidates: ActionSequence, between: Callable[[], object] = lambda: None,
+    speed: Speed | None = None, within_ms: float = 0.0, **fields: object,
+) -> PredictRollouts.Response:  # fmt: skip
+    """The answer to a request that nothing else is at work beside, with a deadline in ``within_ms`` by a clock that stands."""
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
-    pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            return end.value
-        between()
+    sent: list[PredictRollouts.Response] = []
+    result = Answer(sent.append)
+    allowance = Allowance(
+        Requests(speed or Speed(), predictor.part_sizes), rungs(predictor.schedule, predictor.horizon),
+        now_ns=lambda: START, due_ns=START + round(1e6 * within_ms) if within_ms else 0,
+    )  # fmt: skip
+    try:
+        asked = checked(request, predictor, max_candidates=8)
+        pieces = answer(
+            request,
+            predictor,
+            allowance=allowance,
+            asked=asked,
+            result=result,
+            frame_id="camera",
+            now_ns=START,
+        )
+        next(pieces)
+        for _ in pieces:
+            between()
+    except InputError as error:
+        return refusal(str(error))
+    result.give()
+    return sent[0]
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:
@@ -289,8 +307,45 @@ def test_stop_does_not_wait_for_a_command_that_may_come(predictor: Predictor) ->
 
 def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None:
     predictor.observe(pixels(0), START, [0.0, 0.0])
-    result = ask(predictor, candidate([0.0, 0.0]))
+    result = ask(predictor, candidate([0.0, 0.0]), candidate([1.0, 0.0]))
     assert (result.success, list(result.costs), result.futures) == (True, [], [])
+    assert (result.candidates, result.schedule, result.reduced) == (2, "2-1-1-1", False)
+    assert result.header == header_at(START, "camera")
+    assert result.target_stamps == [to_time(START + k * STEP) for k in range(1, 9)]
+    assert len(result.uncertainty) == 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("within_ms", "schedule", "frames", "candidates"),
+    [
+        (1e6, "2-1-1-1", 8, 7),
+        (105.0, "1-1-1-1", 8, 7),
+        (60.0, "1-1", 4, 7),
+        (36.0, "1-1", 4, 5),
+        (13.0, "1-1", 4, 1),
+    ],
+)
+def test_a_deadline_is_kept_by_steps_then_horizon_then_candidates(
+    predictor: Predictor, within_ms: float, schedule: str, frames: int, candidates: int
+) -> None:
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    rows = [candidate(list(row)) for row in np.random.default_rng(5).normal(size=(7, 2))]
+    speed = Speed()
+    for size in (1, 2, 4):
+        speed.ran("request", 5.0 * size, rows=size)  # ms of a pass
+    wanted = ask(predictor, *rows, return_frames=True)
+    predictor.seed(3)
+    found = ask(predictor, *rows, return_frames=True, speed=speed, within_ms=within_ms)
+    assert found.success, found.message
+    assert (found.schedule, len(found.target_stamps), found.candidates) == (schedule, frames, candidates)
+    assert found.reduced == (schedule != "2-1-1-1")
+    assert len(found.futures) == candidates
+    assert len(found.uncertainty) == candidates * frames
+    assert {len(future.target_stamps) for future in found.futures} == {frames}
+    assert wanted.candidates == 7
+    refused = ask(predictor, *rows, speed=speed, within_ms=5.0)
+    assert not refused.success
+    assert "ms or more from now, which one candidate over 4 frames takes here" in refused.message
 
 
 @pytest.mark.parametrize(
