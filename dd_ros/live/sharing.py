@@ -16,7 +16,7 @@ from dd_ros.live.requests import Requests
 
 SILENT = 1000.0  # ms without a prediction, beside two periods, after which requests have all the time
 GRACE = 0.25  # of a step, that an image may be late before its time is given to requests
-MOST_OWED = 1000.0  # ms that requests can be owed
+MOST_OWED = 1000.0  # ms that requests can be owed, or one piece
 
 
 class Sharing:
@@ -56,7 +56,7 @@ class Sharing:
             image: whether there is a new one.
         """
         due, now = self.ladder.due_in(wanted), self._clock()
-        self._owed = min(self._owed + SHARE * 1e3 * (now - self._counted), MOST_OWED)
+        self._owed = min(self._owed + SHARE * 1e3 * (now - self._counted), max(MOST_OWED, milliseconds))
         self._counted = now
         if self.ladder.began is None or due < -max(SILENT, 2.0 * self.ladder.period_ms(wanted)):
             self._requests.gap_ms, self._requests.share, self._requests.latency_ms = None, 1.0, 0.0
