@@ -49,6 +49,8 @@ class Job:
         due_ns: when it is of no use any more; 0: never.
         expired: called instead of what is left where that time has come.
         left_ms: work that is left, as estimated.
+        begun: whether it was asked for the first piece; what comes before that is short.
+        next: what it does next.
     """
 
     pieces: Generator[Piece | None, None, None]
@@ -56,6 +58,7 @@ class Job:
     due_ns: int = 0
     expired: Callable[[], None] = lambda: None
     left_ms: float = 0.0
+    begun: bool = False
     next: Piece | None = None
 
 
@@ -170,20 +173,25 @@ class Requests:
 
     def work_ms(self, rung: Rung, candidates: int, frames: Frames | None) -> float:
         """How long so many rollouts take where nothing comes between."""
-        rows = self.rows(rung, candidates)
+        rows = self.rows(rung, max(candidates, 1))
         units = sum(rung.units(chunk, decoded(rung, chunk, frames)) for chunk in range(rung.chunks))
         return ceil(candidates / rows) * units * self._speed.of("request", rows=rows)
 
     def done_in(self, work_ms: float, but: Job | None = None) -> float:
-        """Milliseconds until so much work of a new request, or of the job ``but``, is done, with all that takes turns with it."""
+        """Milliseconds until so much work of a new request, or of the job ``but``, is done, with all that takes turns with it.
+
+        A new one waits for the live prediction under way before that.
+        """
         with self._lock:
             others = [job.left_ms for job in self._jobs if job is not but]
-        share = self._measured if self._clock() - self._seen < RECENT else self.share
-        share = 1.0 if self.gap_ms is None else max(share, SHARE)
         before = work_ms + sum(left for left in others if left <= work_ms)
-        return (
-            self.latency_ms + (before + min(before, sum(left for left in others if left > work_ms))) / share
-        )
+        bigger = sum(left for left in others if left > work_ms)
+        return (self.latency_ms if but is None else 0.0) + (before + min(before, bigger)) / self.share_now()
+
+    def share_now(self) -> float:
+        """Part of the time that requests get: as measured of late, or as the stream leaves it."""
+        share = self._measured if self._clock() - self._seen < RECENT else self.share
+        return 1.0 if self.gap_ms is None else max(share, SHARE)
 
     def _needed(self, rung: Rung, count: int, frames: Frames | None, but: Job | None) -> tuple[float, float]:
         """Work of so many candidates, and how long it takes beside all else, in ms."""
@@ -266,23 +274,22 @@ class Allowance:
             self.job.left_ms = plan.work_ms
         return plan
 
-    def reduced(self, plan: Plan, candidates: int) -> bool:
-        """Whether a plan for so many candidates is less than was asked for."""
-        return plan.rung != self._rungs[0] or plan.candidates < candidates
+    def reduced(self, plan: Plan, done: int, candidates: int) -> bool:
+        """Whether so many done on the rung of a plan are less than the ``candidates`` that were asked for."""
+        return plan.rung != self._rungs[0] or done < candidates
 
-    def rows(self, plan: Plan, done: int) -> int:
-        """Candidates of the next part, where so many are done."""
-        return self._requests.rows(plan.rung, plan.candidates - done)
-
-    def goes_on(self, plan: Plan, done: int, frames: Frames | None) -> bool:
-        """Whether candidates are left and the next part of them would be there in time."""
+    def rows(self, plan: Plan, left: int, frames: Frames | None) -> int:
+        """How many of the candidates that are left to roll out next, whatever was planned; 0: no more would be there in time."""
+        time_ms, work = self._left_ms(), self._requests.work_ms(plan.rung, left, frames)
         if self.job is not None:
-            self.job.left_ms = plan.work_ms * (plan.candidates - done) / plan.candidates
-        left = self._left_ms()
-        if done >= plan.candidates or left is None:
-            return done < plan.candidates
-        part = self._requests.work_ms(plan.rung, self.rows(plan, done), frames)
-        return self._requests.done_in(part, self.job) <= left
+            self.job.left_ms = work if time_ms is None else min(work, time_ms * self._requests.share_now())
+        most = self._requests.rows(plan.rung, left)
+        while time_ms is not None and most and self._part_ms(plan, most, frames) > time_ms:
+            most //= 2
+        return most
+
+    def _part_ms(self, plan: Plan, rows: int, frames: Frames | None) -> float:
+        return self._requests.done_in(self._requests.work_ms(plan.rung, rows, frames), self.job)
 
     def _left_ms(self) -> float | None:
         return (self._due_ns - self._now_ns()) / 1e6 if self._due_ns else None

@@ -139,13 +139,13 @@ def answer(
     if stamp != asked.stamp_ns:
         actions = _actions(request, predictor, stamp)
     plan = allowance.plan(len(actions), asked.frames)
-    rung, rows = plan.rung, allowance.rows(plan, 0)
+    rung, rows = plan.rung, allowance.rows(plan, len(actions), asked.frames) or 1
     targets = [to_time(stamp + step * predictor.step_ns) for step in range(1, rung.frames + 1)]
     result.begin(
         message=asked.odd, header=header_at(stamp, frame_id), schedule=rung.steps, target_stamps=targets
     )
     pieces = predictor.rollouts_by_chunk(
-        actions[: plan.candidates], frames=asked.frames, context=predictor.context(), at_once=lambda: rows,
+        actions, frames=asked.frames, context=predictor.context(), at_once=lambda: rows,
         schedule=rung.schedule, horizon=rung.frames,
     )  # fmt: skip
     chunk = done = 0
@@ -168,12 +168,12 @@ def answer(
             ]  # fmt: skip
         chunk, done = 0, done + len(part.uncertainty)
         result.add(
-            len(part.uncertainty), reduced=allowance.reduced(plan._replace(candidates=done), len(actions)),
+            len(part.uncertainty), reduced=allowance.reduced(plan, done, len(actions)),
             costs=costs, uncertainty=part.uncertainty.ravel().tolist(), futures=futures,
         )  # fmt: skip
-        if not allowance.goes_on(plan, done, asked.frames):
+        rows = allowance.rows(plan, len(actions) - done, asked.frames)
+        if not rows:
             return
-        rows = allowance.rows(plan, done)
 
 
 def _actions(

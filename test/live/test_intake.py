@@ -75,7 +75,7 @@ class Side:
         self.problems = Problems(lambda level, text: self.said.append((level, text)))
         self.statistics, self.output = Statistics(), Messages(predictor)
         self.commands = Commands((predictor.action_dim,))
-        parameters = PredictorParameters(action_wait=0.0, **settings)
+        parameters = PredictorParameters(keep="all", action_wait=0.0, **settings)
         self.worker = Worker(
             predictor, self.commands, self.output, problems=self.problems, statistics=self.statistics,
             settings=parameters,

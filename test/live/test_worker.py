@@ -32,6 +32,7 @@ from dd_ros.ros.rollouts import Answer, answer, checked, refusal
 
 STEP = 100_000_000
 START = 1_700_000_000_000_000_000
+PASS = 5.0  # ms, of one rollout, in requests with a deadline
 
 
 class Collected:
@@ -90,7 +91,7 @@ def bench(predictor: Predictor) -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
     def make(**settings: object) -> Bench:
-        made.append(Bench(predictor, PredictorParameters(action_wait=0.0, **settings)))
+        made.append(Bench(predictor, PredictorParameters(**({"action_wait": 0.0, "keep": "all"} | settings))))
         made[-1].worker.start()
         return made[-1]
 
@@ -218,13 +219,14 @@ def ask(
     predictor: Predictor, *candidates: ActionSequence, between: Callable[[], object] = lambda: None,
     speed: Speed | None = None, within_ms: float = 0.0, **fields: object,
 ) -> PredictRollouts.Response:  # fmt: skip
-    """The answer to a request that nothing else is at work beside, with a deadline in ``within_ms`` by a clock that stands."""
+    """The answer to a request that nothing else is at work beside, with a deadline in ``within_ms`` where a pass takes PASS ms."""
+    now = START
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
     sent: list[PredictRollouts.Response] = []
     result = Answer(sent.append)
     allowance = Allowance(
         Requests(speed or Speed(), predictor.part_sizes), rungs(predictor.schedule, predictor.horizon),
-        now_ns=lambda: START, due_ns=START + round(1e6 * within_ms) if within_ms else 0,
+        now_ns=lambda: now, due_ns=START + round(1e6 * within_ms) if within_ms else 0,
     )  # fmt: skip
     try:
         asked = checked(request, predictor, max_candidates=8)
@@ -237,9 +239,10 @@ def ask(
             frame_id="camera",
             now_ns=START,
         )
-        next(pieces)
-        for _ in pieces:
-            between()
+        for index, piece in enumerate(pieces):
+            now += round(1e6 * PASS * piece.rows * piece.units)
+            if index:
+                between()
     except InputError as error:
         return refusal(str(error))
     result.give()
@@ -318,11 +321,12 @@ def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None
 @pytest.mark.parametrize(
     ("within_ms", "schedule", "frames", "candidates"),
     [
-        (1e6, "2-1-1-1", 8, 7),
-        (105.0, "1-1-1-1", 8, 7),
-        (60.0, "1-1", 4, 7),
-        (36.0, "1-1", 4, 5),
-        (13.0, "1-1", 4, 1),
+        (430.0, "2-1-1-1", 8, 7),
+        (400.0, "1-1-1-1", 8, 7),
+        (300.0, "1-1-1", 6, 7),
+        (200.0, "1-1", 4, 7),
+        (125.0, "1-1", 4, 6),
+        (30.0, "1-1", 4, 1),
     ],
 )
 def test_a_deadline_is_kept_by_steps_then_horizon_then_candidates(
@@ -332,18 +336,18 @@ def test_a_deadline_is_kept_by_steps_then_horizon_then_candidates(
     rows = [candidate(list(row)) for row in np.random.default_rng(5).normal(size=(7, 2))]
     speed = Speed()
     for size in (1, 2, 4):
-        speed.ran("request", 5.0 * size, rows=size)  # ms of a pass
+        speed.ran("request", PASS * size, rows=size)
     wanted = ask(predictor, *rows, return_frames=True)
     predictor.seed(3)
     found = ask(predictor, *rows, return_frames=True, speed=speed, within_ms=within_ms)
     assert found.success, found.message
     assert (found.schedule, len(found.target_stamps), found.candidates) == (schedule, frames, candidates)
-    assert found.reduced == (schedule != "2-1-1-1")
+    assert found.reduced == ((schedule, candidates) != ("2-1-1-1", 7))
     assert len(found.futures) == candidates
     assert len(found.uncertainty) == candidates * frames
     assert {len(future.target_stamps) for future in found.futures} == {frames}
     assert wanted.candidates == 7
-    refused = ask(predictor, *rows, speed=speed, within_ms=5.0)
+    refused = ask(predictor, *rows, speed=speed, within_ms=10.0)
     assert not refused.success
     assert "ms or more from now, which one candidate over 4 frames takes here" in refused.message
 

@@ -38,7 +38,7 @@ def slow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def slow(slow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
     log = tmp_path_factory.mktemp("slow_node") / "predictor.log"
-    with robot_with_predictor(log, *predictor_command(slow_checkpoint)) as robot:
+    with robot_with_predictor(log, *predictor_command(slow_checkpoint, keep="horizon")) as robot:
         yield robot
 
 
