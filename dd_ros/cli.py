@@ -101,14 +101,25 @@ def main() -> None:
 @click.option("--bag", type=PATH, help="Play this bag or LeRobot data set instead of the simulated robot.")
 @topic_options(" of the bag; default the checkpoint's")
 @checkpoint_option(default=None)
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="A planner solves the simulated table, acting on what is predicted for its candidates.",
+)
 def demo(
     seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
-    checkpoint: str | None,
+    checkpoint: str | None, plan: bool,
 ) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
     Example: dd_ros demo --seconds 30 --out out/demo
     """
+    if plan:
+        from dd_ros.ros.demo.plan_launcher import run as run_plan
+
+        if bag or image_topic or action_topics:
+            raise click.UsageError("--plan is for the simulated table: expected no --bag and no topics")
+        sys.exit(run_plan(seconds=seconds, out=out, checkpoint=checkpoint))
     from dd_ros.ros.demo.launcher import run
 
     status = run(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import CheckpointConfig, StreamSpec
 from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.numbers import beside
 from dd_ros.data.steps import Episode
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
@@ -45,6 +46,7 @@ class Scores:
         predictors: name -> metric -> rows [K].
         actions: name -> rows [K] of PSNR.
         uncertainty: rows [K], the error that the model expects of its frames for true actions.
+        readouts: rows [K, D], what is read off the frames predicted for true actions, less what was recorded.
         episodes: index of each window's episode.
         examples: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
     """
@@ -52,6 +54,7 @@ class Scores:
     predictors: dict[str, dict[str, list[Values]]] = field(default_factory=dict)
     actions: dict[str, list[Values]] = field(default_factory=dict)
     uncertainty: list[Values] = field(default_factory=list)
+    readouts: list[Values] = field(default_factory=list)
     episodes: list[int] = field(default_factory=list)
     examples: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
@@ -119,11 +122,12 @@ def evaluate(
         predictor = predictor.with_schedule(preset(schedule, predictor.chunk_frames, predictor.horizon))
     predictor.seed(seed)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
-    episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
+    found = find_bags([Path(bag) for bag in bags])
+    episodes, numbers = read_with_numbers(found, spec, predictor.config, Console(stderr=True))
     check_actions(episodes, predictor, spec)
     return evaluate_episodes(
-        predictor, episodes, json_path, plots=plots, stride=stride, max_windows=max_windows, seed=seed
-    )
+        predictor, episodes, json_path, plots=plots, stride=stride, max_windows=max_windows, seed=seed, numbers=numbers
+    )  # fmt: skip
 
 
 def evaluate_episodes(
@@ -135,11 +139,15 @@ def evaluate_episodes(
     stride: int = 8,
     max_windows: int | None = None,
     seed: int = 0,
+    numbers: Sequence[NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
-    """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint."""
+    """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint.
+
+    ``numbers`` [T, D] of each episode are what should be read off its frames.
+    """
     context, horizon = predictor.config.context_frames, predictor.horizon
     windows = make_windows(episodes, context=context, horizon=horizon, stride=stride, limit=max_windows)
-    scores = score(predictor, episodes, windows, seed=seed)
+    scores = score(predictor, episodes, windows, seed=seed, numbers=numbers)
     result = {
         "checkpoint": predictor.config.name,
         "fps": predictor.config.streams.rate_hz,
@@ -149,6 +157,7 @@ def evaluate_episodes(
         "passes": predictor.schedule.passes(predictor.horizon),
         "stride": stride,
         **figures(scores, [episode.name for episode in episodes], seed),
+        **({"readouts": readout_figures(scores, predictor.config)} if scores.readouts else {}),
         "device": str(predictor.device),
         "dtype": str(predictor.dtype).removeprefix("torch."),
         "seed": seed,
@@ -173,6 +182,31 @@ def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[E
     return episodes
 
 
+def read_with_numbers(
+    bags: Sequence[Path], spec: StreamSpec, config: CheckpointConfig, console: Console
+) -> tuple[list[Episode], list[NDArray[np.float32]] | None]:
+    """As ``read_all``, and the numbers [T, D] of each episode that the checkpoint reads off its frames.
+
+    None where it reads none, or where the bags lack them, which is said.
+    """
+    if config.readouts is None:
+        return read_all(bags, spec, console), None
+    wanted = beside(spec, config.readouts.sources, action_dim=config.action.dim)
+    try:
+        episodes = read_all(bags, wanted.streams, console)
+    except InputError as error:
+        console.print(
+            f"read-outs are not judged: {error}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return read_all(bags, spec, console), None
+    numbers = [episode.actions[:, list(wanted.numbers)] for episode in episodes]
+    return [replace(e, actions=e.actions[:, list(wanted.actions)]) for e in episodes], numbers
+
+
 def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: StreamSpec) -> None:
     """InputError unless the recorded commands have the checkpoint's dimension."""
     for episode in episodes:
@@ -185,8 +219,9 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
 
 
 def score(
-    predictor: Predictor, episodes: Sequence[RecordedEpisode], windows: Sequence[Window], *, seed: int
-) -> Scores:
+    predictor: Predictor, episodes: Sequence[RecordedEpisode], windows: Sequence[Window], *, seed: int,
+    numbers: Sequence[NDArray[np.float32]] | None = None,
+) -> Scores:  # fmt: skip
     """Run the model and the baselines on every window."""
     scores, context, horizon = Scores(), predictor.config.context_frames, predictor.horizon
     rng = np.random.default_rng(seed)
@@ -196,12 +231,15 @@ def score(
         clip = clip_of(episodes[window.episode], window, context=context, horizon=horizon)
         before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
         foreign = shuffled_actions(episodes, window, horizon=horizon, rng=rng)
-        predictions, expected = predict(predictor, clip, foreign)
+        predictions, expected, readouts = predict(predictor, clip, foreign)
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
         scores.add(true, last, {"model": predictions["true"], **guesses})
         scores.uncertainty.append(expected)
+        if numbers is not None and readouts is not None:
+            recorded = numbers[window.episode][window.last + 1 : window.last + 1 + horizon]
+            scores.readouts.append(readouts.astype(np.float64) - recorded)
         scores.episodes.append(window.episode)
         if number in example_windows:
             scores.examples.append((last, true, predictions["true"]))
@@ -210,10 +248,10 @@ def score(
 
 def predict(
     predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]
-) -> tuple[dict[str, Images], Values]:
+) -> tuple[dict[str, Images], Values, NDArray[np.float32] | None]:
     """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call.
 
-    And the uncertainty [K] of that for the true ones.
+    And the uncertainty [K] of that for the true ones, and the read-outs [K, D], if there are any.
     """
     predictor.reset()
     seen = len(clip) - predictor.horizon
@@ -230,7 +268,8 @@ def predict(
     chunks = list(predictor.predict_chunks(candidates))
     images = np.concatenate([chunk.frames for chunk in chunks], axis=1)
     uncertainty = np.concatenate([chunk.uncertainty[0] for chunk in chunks])
-    return dict(zip(ACTIONS, images, strict=True)), uncertainty
+    read = [chunk.readouts[0] for chunk in chunks if chunk.readouts is not None]
+    return dict(zip(ACTIONS, images, strict=True)), uncertainty, np.concatenate(read) if read else None
 
 
 def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
@@ -269,6 +308,14 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
             for index in np.unique(groups)
         ],
     }
+
+
+def readout_figures(scores: Scores, config: CheckpointConfig) -> dict[str, Any]:
+    """RMS error of each number per step [K][D], with its name and its deviation over training."""
+    assert config.readouts is not None
+    rows = np.sqrt(np.square(np.stack(scores.readouts)).mean(axis=0))
+    spec = config.readouts
+    return {"names": list(spec.names), "deviation": list(spec.std), "rmse": jsonable(rows)}
 
 
 def uncertainty_figures(expected: Values, psnr: Values) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Worker:
         now_ns: the clock of stamps and deadlines.
 
     Attributes:
+        camera: width and height of the newest image; None before the first.
         requests: what is worked at beside the stream.
         device_error: what a GPU said when it failed; from then on nothing is observed or predicted. Else empty.
     """
@@ -106,7 +107,7 @@ class Worker:
         self._sharing = Sharing(self._new_ladder(), self.requests, step_ms=predictor.step_ns / 1e6)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._size: tuple[int, int] | None = None
+        self.camera: tuple[int, int] | None = None
         self._new = False  # whether something was observed since the last prediction
         self._predicted_ns: int | None = None
         self._pace, self._step = Pace(predictor.step_ns / 1e6), 0
@@ -259,9 +260,9 @@ class Worker:
         return True
 
     def _note_size(self, width: int, height: int) -> None:
-        if self._size not in (None, (width, height)):
+        if self.camera not in (None, (width, height)):
             before, model = (
-                f"{self._size[0]}x{self._size[1]}",
+                f"{self.camera[0]}x{self.camera[1]}",
                 f"{self._predictor.width}x{self._predictor.height}",
             )
             self._problems.report(
@@ -271,7 +272,7 @@ class Worker:
             )
         else:
             self._problems.solved("image size")
-        self._size = (width, height)
+        self.camera = (width, height)
 
     def _due(self) -> bool:
         """Whether the rate limit allows a prediction from the newest frame."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From predictions to actions: costs, solvers and the planner. No ROS here."""
+"""Choosing actions by what they are predicted to lead to."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dd_ros.data.images import check_image, resize
 from dd_ros.errors import InputError, one_line
@@ -117,6 +118,35 @@ class Cost:
         return np.nan_to_num(np.asarray(total, np.float64), nan=np.inf, posinf=np.inf)
 
 
+def candidates_of(actions: ArrayLike, rollouts: Rollouts, predictor: Predictor) -> Candidates:
+    """What a cost reads of the rollouts of ``actions`` [N, K, A], in the robot's units; the rollouts may be shorter."""
+    spec = predictor.config.action
+    scaled = (np.asarray(actions, np.float32) - np.asarray(spec.mean, np.float32)) / np.asarray(
+        spec.std, np.float32
+    )
+    return Candidates(scaled[:, : rollouts.uncertainty.shape[1]], rollouts)
+
+
+def rate(predictor: Predictor, actions: ArrayLike, cost: Cost, **rollouts: Any) -> Values:
+    """Costs [N] of candidates from what ``predictor`` has observed.
+
+    Args:
+        predictor: which has observed something.
+        actions: [N, K, A], in the robot's units.
+        cost: what to rate them by.
+        rollouts: more arguments of ``Predictor.rollouts``, such as the context to start from.
+
+    Raises:
+        InputError: as ``Predictor.rollouts``.
+    """
+    found, done, candidates = [], 0, np.asarray(actions, np.float32)
+    for part in predictor.rollouts(candidates, frames=cost.frames, latents=cost.latents, **rollouts):
+        own = candidates[done : done + len(part.uncertainty)]
+        found.append(cost(candidates_of(own, part, predictor)))
+        done += len(own)
+    return np.concatenate(found)
+
+
 def make_cost(text: str, *, goal: Goal, predictor: Predictor) -> Cost:
     """The cost that ``text`` names, as said at the top of this file.
 
@@ -197,11 +227,12 @@ def features(goal: Goal, predictor: Predictor) -> StepCost:
 
 def latents(goal: Goal, predictor: Predictor) -> StepCost:
     """Mean squared error of the latent to the goal image's; nothing is decoded."""
-    (wanted,), _ = predictor.encode(goal_image(goal, predictor, "latents")[None])
+    image = goal_image(goal, predictor, "latents")
+    wanted = cache(lambda: predictor.encode(image[None])[0][0])  # by the thread that predicts
 
     def of(candidates: Candidates) -> Values:
         assert candidates.rollouts.latents is not None
-        return np.square(candidates.rollouts.latents - wanted).mean(axis=(2, 3, 4), dtype=np.float64)
+        return np.square(candidates.rollouts.latents - wanted()).mean(axis=(2, 3, 4), dtype=np.float64)
 
     return StepCost(of, reads=frozenset({"latents"}))
 
@@ -214,27 +245,33 @@ def readouts(goal: Goal, predictor: Predictor) -> StepCost:
         raise InputError(
             f"cost readouts: checkpoint {predictor.config.name} reads nothing off its frames; see dd_ros readout --help"
         )
+    std = np.asarray(spec.std)
     if goal.state is not None:
-        wanted = np.asarray(goal.state, np.float64)
-        if wanted.shape != (len(spec.names),):
+        state = np.asarray(goal.state, np.float64)
+        if state.shape != (len(spec.names),):
             raise InputError(
-                f"goal state: expected {len(spec.names)} values ({', '.join(spec.names)}), got {wanted.size}"
+                f"goal state: expected {len(spec.names)} values ({', '.join(spec.names)}), got {state.size}"
             )
-        if np.isinf(wanted).any() or np.isnan(wanted).all():
+        if np.isinf(state).any() or np.isnan(state).all():
             raise InputError("goal state: expected finite numbers, or NaN for any value, but not all NaN")
-    elif goal.image is not None:
-        _, found = predictor.encode(goal.image[None])
-        assert found is not None
-        wanted = found[0].astype(np.float64)
-    else:
+    elif goal.image is None:
         raise InputError("cost readouts: expected a goal state or a goal image, got neither")
-    counted = ~np.isnan(wanted)
-    wanted, std = wanted[counted], np.asarray(spec.std)[counted]
+    image = None if goal.image is None else goal_image(goal, predictor, "readouts")
+
+    @cache
+    def wanted() -> Values:  # by the thread that predicts
+        if goal.state is not None:
+            return np.asarray(goal.state, np.float64)
+        assert image is not None
+        _, found = predictor.encode(image[None])
+        assert found is not None
+        return found[0].astype(np.float64)
 
     def of(candidates: Candidates) -> Values:
         found = candidates.rollouts.readouts
         assert found is not None
-        return np.square((found[..., counted] - wanted) / std).mean(axis=-1)
+        counted = ~np.isnan(wanted())
+        return np.square((found[..., counted] - wanted()[counted]) / std[counted]).mean(axis=-1)
 
     return StepCost(of)
 

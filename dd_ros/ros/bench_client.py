@@ -48,7 +48,7 @@ class Client:
         self._node = rclpy.create_node("bench_client")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._client = self._node.create_client(
+        self._client: Any = self._node.create_client(
             PredictRollouts, "/predictor/predict_rollouts", qos_profile=QoSProfile(depth=OPEN)
         )
         rows = np.random.default_rng(0).normal(size=(candidates, dim)).astype(np.float32)

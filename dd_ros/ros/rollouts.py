@@ -19,9 +19,12 @@ from dd_ros.data.plans import sequence_actions, sequence_stamps
 from dd_ros.data.trained import TrainedRange
 from dd_ros.errors import InputError
 from dd_ros.live.requests import Allowance, Piece, decoded
+from dd_ros.planning.costs import Cost, Goal, candidates_of, make_cost
 from dd_ros.predictions import Chunk, Frames, Rollouts
 from dd_ros.predictor import Predictor
 from dd_ros.ros.messages import header_at, predicted_video, to_time
+
+SAME_SHAPE = 0.02  # by which width to height may differ, since sides are rounded
 
 
 class Asked(NamedTuple):
@@ -30,14 +33,14 @@ class Asked(NamedTuple):
     Attributes:
         stamp_ns: stamp of the observed image that its actions are taken from.
         actions: float32 [N, K, A], one for each model step after that image.
-        goal: as ``_goal`` gives it.
+        cost: what to rate them by, or None.
         frames: which predicted frames have to be decoded.
         odd: what is odd about it, or empty.
     """
 
     stamp_ns: int
     actions: NDArray[np.float32]
-    goal: NDArray[np.float64] | None
+    cost: Cost | None
     frames: Frames | None
     odd: str
 
@@ -96,8 +99,15 @@ def refusal(why: str) -> PredictRollouts.Response:
     return PredictRollouts.Response(success=False, message=why)
 
 
-def checked(request: PredictRollouts.Request, predictor: Predictor, *, max_candidates: int) -> Asked:
-    """What a request asks for, from the newest observed image on.
+def checked(
+    request: PredictRollouts.Request, predictor: Predictor, *, max_candidates: int, camera: tuple[int, int] | None
+) -> Asked:  # fmt: skip
+    """What a request asks for, from the newest observed image on; runs no network.
+
+    Args:
+        request, predictor: as they are.
+        max_candidates: more are refused.
+        camera: width and height of the newest image, if known.
 
     Raises:
         InputError: what is wrong with it, or that nothing has been observed yet.
@@ -108,10 +118,10 @@ def checked(request: PredictRollouts.Request, predictor: Predictor, *, max_candi
     stamp = predictor.stamp_ns
     if stamp is None:
         raise InputError("predict_rollouts: expected an observed image with its action first, got none yet")
-    goal = _goal(request.goal, predictor)
+    cost = _cost(request, predictor, camera)
     actions = _actions(request, predictor, stamp)
-    wanted: Frames | None = "all" if request.return_frames else "last" if goal is not None else None
-    return Asked(stamp, actions, goal, wanted, unlike_training(actions, predictor))
+    wanted: Frames | None = "all" if request.return_frames else cost.frames if cost else None
+    return Asked(stamp, actions, cost, wanted, unlike_training(actions, predictor))
 
 
 def answer(
@@ -140,12 +150,14 @@ def answer(
         actions = _actions(request, predictor, stamp)
     plan = allowance.plan(len(actions), asked.frames)
     rung, rows = plan.rung, allowance.rows(plan, len(actions), asked.frames) or 1
+    readouts, latents = predictor.config.readouts, asked.cost is not None and asked.cost.latents
     targets = [to_time(stamp + step * predictor.step_ns) for step in range(1, rung.frames + 1)]
     result.begin(
-        message=asked.odd, header=header_at(stamp, frame_id), schedule=rung.steps, target_stamps=targets
-    )
+        message=asked.odd, header=header_at(stamp, frame_id), schedule=rung.steps, target_stamps=targets,
+        readout_names=list(readouts.names) if readouts else [],
+    )  # fmt: skip
     pieces = predictor.rollouts_by_chunk(
-        actions, frames=asked.frames, context=predictor.context(), at_once=lambda: rows,
+        actions, frames=asked.frames, latents=latents, context=predictor.context(), at_once=lambda: rows,
         schedule=rung.schedule, horizon=rung.frames,
     )  # fmt: skip
     chunk = done = 0
@@ -155,21 +167,20 @@ def answer(
         if part is None:
             chunk += 1
             continue
-        costs, futures = [], []
-        if asked.goal is not None and part.frames is not None:
-            costs = [float(np.mean(np.square(last / 255.0 - asked.goal))) for last in part.frames[:, -1]]
-        if request.return_frames:
-            futures = [
-                predicted_video(
-                    whole(part, row), actions[done + row, : rung.frames], stamp_ns=stamp, step_ns=predictor.step_ns,
-                    now_ns=now_ns, frame_id=frame_id, checkpoint=predictor.config.name,
-                )
-                for row in range(len(part.uncertainty))
-            ]  # fmt: skip
-        chunk, done = 0, done + len(part.uncertainty)
+        own = actions[done : done + len(part.uncertainty), : rung.frames]
+        futures = [
+            predicted_video(
+                whole(part, row), own[row], stamp_ns=stamp, step_ns=predictor.step_ns, now_ns=now_ns, frame_id=frame_id,
+                checkpoint=predictor.config.name,
+            )
+            for row in range(len(own) if request.return_frames else 0)
+        ]  # fmt: skip
+        chunk, done = 0, done + len(own)
         result.add(
-            len(part.uncertainty), reduced=allowance.reduced(plan, done, len(actions)),
-            costs=costs, uncertainty=part.uncertainty.ravel().tolist(), futures=futures,
+            len(own), reduced=allowance.reduced(plan, done, len(actions)), futures=futures,
+            costs=asked.cost(candidates_of(own, part, predictor)).tolist() if asked.cost else [],
+            uncertainty=part.uncertainty.ravel().tolist(),
+            readouts=[] if part.readouts is None else part.readouts.ravel().tolist(),
         )  # fmt: skip
         rows = allowance.rows(plan, len(actions) - done, asked.frames)
         if not rows:
@@ -233,12 +244,38 @@ def unlike_training(actions: NDArray[np.float32], predictor: Predictor) -> str:
     return far[0] + more if far else ""
 
 
-def _goal(image: Image, predictor: Predictor) -> NDArray[np.float64] | None:
-    """Goal image at the model's size, 0 to 1; None for an empty one."""
+def _cost(
+    request: PredictRollouts.Request, predictor: Predictor, camera: tuple[int, int] | None
+) -> Cost | None:  # fmt: skip
+    """What a request wants its candidates rated by; None where it does not."""
+    image = _goal_image(request.goal, predictor, camera)
+    text = request.cost or ("pixels" if image is not None else "")
+    if not text:
+        if len(request.goal_state):
+            raise InputError("goal state: expected a cost that reads it, such as readouts, got none")
+        return None
+    state = np.asarray(request.goal_state, np.float64) if len(request.goal_state) else None
+    return make_cost(text, goal=Goal(image, state), predictor=predictor)
+
+
+def _goal_image(
+    image: Image, predictor: Predictor, camera: tuple[int, int] | None
+) -> NDArray[np.uint8] | None:  # fmt: skip
+    """Goal image at the model's size; None for an empty one.
+
+    Raises:
+        InputError: it does not decode, or has neither the camera's shape nor the model's: it would not show the same place.
+    """
     if image.height == 0 and image.width == 0 and not image.data:
         return None
     try:
         pixels = decode_rgb(image, predictor.width, predictor.height)
     except InputError as error:
         raise InputError(f"goal: {error}") from error
-    return pixels / 255.0
+    shapes = [(predictor.width, predictor.height), *([camera] if camera else [])]
+    if all(abs(image.width * height / (image.height * width) - 1.0) > SAME_SHAPE for width, height in shapes):
+        wanted = " or ".join(f"{width}x{height}" for width, height in dict.fromkeys(shapes))
+        raise InputError(
+            f"goal: expected an image of the camera's shape ({wanted}), got {image.width}x{image.height}"
+        )
+    return pixels

@@ -76,7 +76,7 @@ class RolloutService:
         worker, predictor = self._active()
         due_ns = to_ns(request.deadline)
         allowance = Allowance(worker.requests, worker.rungs(), now_ns=self._now_ns, due_ns=due_ns)
-        asked = checked(request, predictor, max_candidates=self._max_candidates)
+        asked = checked(request, predictor, max_candidates=self._max_candidates, camera=worker.camera)
         plan = allowance.plan(len(asked.actions), asked.frames)
         future: Future[PredictRollouts.Response] = Future()
 

@@ -35,7 +35,7 @@ def test_numbers_of_another_topic_follow_the_action(tmp_path: Path) -> None:
 
 
 def test_one_topic_may_give_both(tmp_path: Path) -> None:
-    source = ActionSource(topic="/action", fields=("position[1:2]",), dim=1)
+    source = ActionSource(topic="/action", type=JOINTS, fields=("position[1:2]",), dim=1)
     found = beside(SPEC, [source, POSE], action_dim=2)
     messages = sorted(robot_messages(10) + pose_messages(10), key=lambda message: message[2])
     (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), found.streams)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from asking import PASS, answered
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
 from sensor_msgs.msg import Image
@@ -20,19 +21,17 @@ from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
-from dd_ros.live.ladder import Speed, rungs
+from dd_ros.live.ladder import Speed
 from dd_ros.live.problems import Problems
-from dd_ros.live.requests import MOST_JOBS, Allowance, Job, Requests
+from dd_ros.live.requests import MOST_JOBS, Job
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Prediction, Worker
 from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import header_at, to_time, video_frames
-from dd_ros.ros.rollouts import Answer, answer, checked, refusal
 
 STEP = 100_000_000
 START = 1_700_000_000_000_000_000
-PASS = 5.0  # ms, of one rollout, in requests with a deadline
 
 
 class Collected:
@@ -219,34 +218,11 @@ def ask(
     predictor: Predictor, *candidates: ActionSequence, between: Callable[[], object] = lambda: None,
     speed: Speed | None = None, within_ms: float = 0.0, **fields: object,
 ) -> PredictRollouts.Response:  # fmt: skip
-    """The answer to a request that nothing else is at work beside, with a deadline in ``within_ms`` where a pass takes PASS ms."""
-    now = START
+    """The answer to a request of these candidates, with a deadline in so many ms or none."""
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
-    sent: list[PredictRollouts.Response] = []
-    result = Answer(sent.append)
-    allowance = Allowance(
-        Requests(speed or Speed(), predictor.part_sizes), rungs(predictor.schedule, predictor.horizon),
-        now_ns=lambda: now, due_ns=START + round(1e6 * within_ms) if within_ms else 0,
-    )  # fmt: skip
-    try:
-        asked = checked(request, predictor, max_candidates=8)
-        pieces = answer(
-            request,
-            predictor,
-            allowance=allowance,
-            asked=asked,
-            result=result,
-            frame_id="camera",
-            now_ns=START,
-        )
-        for index, piece in enumerate(pieces):
-            now += round(1e6 * PASS * piece.rows * piece.units)
-            if index:
-                between()
-    except InputError as error:
-        return refusal(str(error))
-    result.give()
-    return sent[0]
+    if within_ms:
+        request.deadline = to_time(START + round(1e6 * within_ms))
+    return answered(request, predictor, now_ns=START, between=between, speed=speed)
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:

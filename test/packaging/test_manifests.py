@@ -180,6 +180,12 @@ def test_nothing_but_training_needs_what_training_needs() -> None:
         assert "lightning" not in {name.partition(".")[0] for name in imports(path)}, path
 
 
+def test_the_search_for_actions_needs_numpy_alone() -> None:
+    names = imports(ROOT / "dd_ros/planning/solvers.py")
+    others = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert others == {"numpy", "numpy.typing", "dd_ros.errors"}
+
+
 def test_the_way_from_bytes_to_frames_needs_neither_ros_nor_torch() -> None:
     files = list(ROOT.glob("dd_ros/data/**/*.py"))
     for path in files:
