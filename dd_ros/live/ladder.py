@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from dd_ros.config import Schedule
 
 SHORTEST = 0.5  # of the horizon: shorter futures tell candidates less apart than fewer candidates would
-SHARE = 0.2  # of the time that requests get at least while the stream goes on
+SHARE = 0.3  # of the time that requests get at least while the stream goes on
 REMEMBERED = 32  # runs of a kind
 KINDS = 32  # of runs that are remembered
 HEADROOM = 0.85  # of the time there is, that a rung must fit into to be climbed to; and of a deadline

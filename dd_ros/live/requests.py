@@ -2,14 +2,14 @@
 """Requests beside the live stream: whose turn it is, what is promised, and what a deadline leaves time for.
 
 ROS does not tell a service who calls. So requests take turns, all alike: each works at a *part*, some candidates over the
-whole horizon, and then waits for the others. A small request is not stuck behind a big one.
+whole horizon. One turn goes to the request that waits longest, the next to the one with the least work left: a small request
+is not stuck behind a big one, and a big one gets half of the time however many small ones come.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -49,6 +49,8 @@ class Job:
         due_ns: when it is of no use any more; 0: never.
         expired: called instead of what is left where that time has come.
         left_ms: work that is left, as estimated.
+        begun: whether it was asked for the first piece; what comes before that is short.
+        next: what it does next.
     """
 
     pieces: Generator[Piece | None, None, None]
@@ -56,6 +58,7 @@ class Job:
     due_ns: int = 0
     expired: Callable[[], None] = lambda: None
     left_ms: float = 0.0
+    begun: bool = False
     next: Piece | None = None
 
 
@@ -68,7 +71,7 @@ class Plan(NamedTuple):
 
 
 class Requests:
-    """The jobs that are not done, in the order of their turns. Thread safe.
+    """The jobs that are not done, in the order in which they came. Thread safe.
 
     Args:
         speed: what things take; the inference thread tells it.
@@ -85,7 +88,9 @@ class Requests:
         self.share, self.latency_ms = 1.0, 0.0
         self.gap_ms: float | None = None
         self._speed, self._sizes, self._clock = speed, tuple(sizes), clock
-        self._jobs: deque[Job] = deque()
+        self._jobs: list[Job] = []
+        self._turn: Job | None = None  # whose it is
+        self._oldest = False  # whether it was that of the oldest
         self._lock = threading.Lock()
         self._seen, self._measured, self._ended = -RECENT, 1.0, -RECENT
 
@@ -108,27 +113,35 @@ class Requests:
             self._jobs.append(job)
 
     def first(self) -> Job | None:
-        """Whose turn it is."""
+        """Whose turn it is; None where nobody waits."""
         with self._lock:
-            return self._jobs[0] if self._jobs else None
+            if self._turn is None and self._jobs:
+                self._oldest = not self._oldest
+                least = min(self._jobs, key=lambda job: job.left_ms)
+                self._turn = self._jobs[0] if self._oldest else least
+            return self._turn
 
-    def pass_on(self, job: Job) -> None:
-        """A job has done its part: the others come first."""
+    def pass_on(self) -> None:
+        """Whoever had its turn has done a part."""
         with self._lock:
-            if self._jobs and self._jobs[0] is job:
-                self._jobs.rotate(-1)
+            self._turn = None
 
     def remove(self, job: Job) -> None:
+        """A job is done."""
         with self._lock:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        self._jobs.remove(job)
+        if self._turn is job:
+            self._turn = None
 
     def take_expired(self, now_ns: int) -> list[Job]:
         """The jobs whose time has come, which are no longer in the queue."""
         with self._lock:
             over = [job for job in self._jobs if 0 < job.due_ns <= now_ns]
             for job in over:
-                self._jobs.remove(job)
+                self._drop(job)
         return over
 
     def ran(self, piece: Piece, milliseconds: float) -> None:
@@ -160,17 +173,25 @@ class Requests:
 
     def work_ms(self, rung: Rung, candidates: int, frames: Frames | None) -> float:
         """How long so many rollouts take where nothing comes between."""
-        rows = self.rows(rung, candidates)
+        rows = self.rows(rung, max(candidates, 1))
         units = sum(rung.units(chunk, decoded(rung, chunk, frames)) for chunk in range(rung.chunks))
         return ceil(candidates / rows) * units * self._speed.of("request", rows=rows)
 
     def done_in(self, work_ms: float, but: Job | None = None) -> float:
-        """Milliseconds until so much work of a new request, or of the job ``but``, is done, with all that takes turns with it."""
+        """Milliseconds until so much work of a new request, or of the job ``but``, is done, with all that takes turns with it.
+
+        A new one waits for the live prediction under way before that.
+        """
         with self._lock:
             others = [job.left_ms for job in self._jobs if job is not but]
+        before = work_ms + sum(left for left in others if left <= work_ms)
+        bigger = sum(left for left in others if left > work_ms)
+        return (self.latency_ms if but is None else 0.0) + (before + min(before, bigger)) / self.share_now()
+
+    def share_now(self) -> float:
+        """Part of the time that requests get: as measured of late, or as the stream leaves it."""
         share = self._measured if self._clock() - self._seen < RECENT else self.share
-        share = 1.0 if self.gap_ms is None else max(share, SHARE)
-        return self.latency_ms + (work_ms + sum(min(left, work_ms) for left in others)) / share
+        return 1.0 if self.gap_ms is None else max(share, SHARE)
 
     def _needed(self, rung: Rung, count: int, frames: Frames | None, but: Job | None) -> tuple[float, float]:
         """Work of so many candidates, and how long it takes beside all else, in ms."""
@@ -253,23 +274,22 @@ class Allowance:
             self.job.left_ms = plan.work_ms
         return plan
 
-    def reduced(self, plan: Plan, candidates: int) -> bool:
-        """Whether a plan for so many candidates is less than was asked for."""
-        return plan.rung != self._rungs[0] or plan.candidates < candidates
+    def reduced(self, plan: Plan, done: int, candidates: int) -> bool:
+        """Whether so many done on the rung of a plan are less than the ``candidates`` that were asked for."""
+        return plan.rung != self._rungs[0] or done < candidates
 
-    def rows(self, plan: Plan, done: int) -> int:
-        """Candidates of the next part, where so many are done."""
-        return self._requests.rows(plan.rung, plan.candidates - done)
-
-    def goes_on(self, plan: Plan, done: int, frames: Frames | None) -> bool:
-        """Whether candidates are left and the next part of them would be there in time."""
+    def rows(self, plan: Plan, left: int, frames: Frames | None) -> int:
+        """How many of the candidates that are left to roll out next, whatever was planned; 0: no more would be there in time."""
+        time_ms, work = self._left_ms(), self._requests.work_ms(plan.rung, left, frames)
         if self.job is not None:
-            self.job.left_ms = plan.work_ms * (plan.candidates - done) / plan.candidates
-        left = self._left_ms()
-        if done >= plan.candidates or left is None:
-            return done < plan.candidates
-        part = self._requests.work_ms(plan.rung, self.rows(plan, done), frames)
-        return self._requests.done_in(part, self.job) <= left
+            self.job.left_ms = work if time_ms is None else min(work, time_ms * self._requests.share_now())
+        most = self._requests.rows(plan.rung, left)
+        while time_ms is not None and most and self._part_ms(plan, most, frames) > time_ms:
+            most //= 2
+        return most
+
+    def _part_ms(self, plan: Plan, rows: int, frames: Frames | None) -> float:
+        return self._requests.done_in(self._requests.work_ms(plan.rung, rows, frames), self.job)
 
     def _left_ms(self) -> float | None:
         return (self._due_ns - self._now_ns()) / 1e6 if self._due_ns else None

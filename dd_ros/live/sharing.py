@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from dd_ros.live.ladder import SHARE, Rung, StreamLadder, Wanted
 from dd_ros.live.requests import Requests
 
 SILENT = 1000.0  # ms without a prediction, beside two periods, after which requests have all the time
 GRACE = 0.25  # of a step, that an image may be late before its time is given to requests
-MOST_OWED = 1000.0  # ms that requests can be owed
+MOST_OWED = 1000.0  # ms that requests can be owed, or one piece
+
+Next = Literal["stream", "request"]
 
 
 class Sharing:
@@ -43,34 +46,34 @@ class Sharing:
         self._tell(least, wanted)
         return rung
 
-    def stream_is_due(self, wanted: Wanted) -> bool:
-        """Whether a new image is predicted from at once even though requests have time to work."""
-        return not self.ladder.paced(wanted) or self.ladder.due_in(wanted) <= 0.0
-
-    def fits(self, milliseconds: float, wanted: Wanted, *, image: bool) -> bool:
-        """Whether a piece of a request may begin now.
+    def next(self, piece_ms: float | None, wanted: Wanted, *, image: bool) -> Next | None:
+        """Who goes on now; None: wait for an image.
 
         Args:
-            milliseconds: how long it takes.
+            piece_ms: how long the next piece of a request takes; None where none waits.
             wanted: what the stream should be.
             image: whether there is a new one.
         """
         due, now = self.ladder.due_in(wanted), self._clock()
-        self._owed = min(self._owed + SHARE * 1e3 * (now - self._counted), MOST_OWED)
+        stream: Next | None = "stream" if image else None
+        if piece_ms is None:
+            self._owed, self._counted = 0.0, now
+            return stream
+        self._owed = min(self._owed + SHARE * 1e3 * (now - self._counted), max(MOST_OWED, piece_ms))
         self._counted = now
         if self.ladder.began is None or due < -max(SILENT, 2.0 * self.ladder.period_ms(wanted)):
             self._requests.gap_ms, self._requests.share, self._requests.latency_ms = None, 1.0, 0.0
-            return True
+            return stream or "request"
+        if 0.0 < piece_ms <= self._owed:
+            return "request"
+        if image and (due <= 0.0 or piece_ms == 0.0 or not self.ladder.paced(wanted)):
+            return "stream"
         late = due < -GRACE * self._step_ms and not image
-        return late or milliseconds <= max(due, self._owed)
+        return "request" if late or piece_ms <= due else stream
 
     def worked(self, milliseconds: float) -> None:
         """A piece of a request took that long."""
         self._owed = max(0.0, self._owed - milliseconds)
-
-    def nobody_waits(self) -> None:
-        """Requests are owed nothing for the time in which there are none."""
-        self._owed, self._counted = 0.0, self._clock()
 
     def _tell(self, piece_ms: float, wanted: Wanted) -> None:
         """Tell requests what the stream leaves to them."""

@@ -188,18 +188,16 @@ class Worker:
         self._observe_all()
         if self._stopping.is_set():
             return False
-        job, wanted, fits = self.requests.first(), self._wanted(), False
-        if job is None:
-            self._sharing.nobody_waits()
-        else:
-            fits = self._sharing.fits(self.requests.piece_ms(job.next), wanted, image=self._new)
-        if self._new and (not fits or self._sharing.stream_is_due(wanted)):
+        job = self.requests.first()
+        piece_ms = None if job is None else self.requests.piece_ms(job.next)
+        begins = job is not None and not job.begun
+        turn = "request" if begins else self._sharing.next(piece_ms, self._wanted(), image=self._new)
+        if turn == "stream":
             self._new = False
             self._predict()
-            return True
-        if job is not None and fits:
+        elif turn == "request" and job is not None:
             self._work(job)
-        return fits
+        return turn is not None
 
     def _observe_all(self) -> None:
         began = time.perf_counter()
@@ -211,6 +209,7 @@ class Worker:
     def _work(self, job: Job) -> None:
         """One piece of a job."""
         piece, began = job.next, time.perf_counter()
+        job.begun = True
         try:
             job.next = next(job.pieces)
         except StopIteration:
@@ -224,7 +223,7 @@ class Worker:
             self.requests.ran(piece, took)
             self._sharing.worked(took)
         if job.next is not None and job.next.begins:
-            self.requests.pass_on(job)
+            self.requests.pass_on()
 
     def _expire(self) -> None:
         """Requests whose deadline has passed are answered with what there is."""

@@ -9,28 +9,20 @@ if __name__ == "__main__":  # before the imports that take seconds
     leave_at_once_when_signalled()
 
 import gc
-import time
 import warnings
-from collections.abc import Generator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from dd_ros_msgs.srv import PredictRollouts
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
-from rclpy.task import Future
 
 from dd_ros.data.commands import Commands
-from dd_ros.data.plans import to_ns
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
-from dd_ros.live.requests import Allowance, Job, Piece
 from dd_ros.live.settings import PredictorParameters, violation
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Worker
@@ -41,16 +33,12 @@ from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
-from dd_ros.ros.rollouts import answer, checked
+from dd_ros.ros.service import RolloutService
 from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import namesakes
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s
-# Requests and answers that ROS keeps; the default of 10 loses the rest without a word.
-REQUESTS = 256
-# After a refusal, which takes no time: a client of ROS's default depth keeps 10 answers, and loses those of a burst.
-REFUSAL_PAUSE = 0.001  # s
 
 
 class PredictorNode(ManagedNode):
@@ -69,7 +57,6 @@ class PredictorNode(ManagedNode):
         self.outputs: Publishers | None = None
         self.inputs: Inputs | None = None
         self.worker: Worker | None = None
-        self._responding = self.create_guard_condition(lambda: None)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.guard = guard = Guard(self.context, self.problems)
@@ -87,11 +74,7 @@ class PredictorNode(ManagedNode):
         self._jumps = self.get_clock().create_jump_callback(
             backward, post_callback=guard("image clock", self._clock_jumped)
         )
-        self._begin_rollouts = guard("prediction service", self._have_worker_answer, refused=rollouts_refused)
-        self.create_service(
-            PredictRollouts, "~/predict_rollouts", self._predict_rollouts, qos_profile=QoSProfile(depth=REQUESTS),
-            callback_group=ReentrantCallbackGroup(),
-        )  # fmt: skip
+        RolloutService(self, guard=guard, active=self._at_work, max_candidates=self.settings.max_candidates)
 
     def configure(self) -> None:
         """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
@@ -261,68 +244,10 @@ class PredictorNode(ManagedNode):
         if "seed" in changed:
             self.worker.submit(lambda: predictor.seed(settings.seed))
 
-    async def _predict_rollouts(
-        self, request: PredictRollouts.Request, response: PredictRollouts.Response
-    ) -> PredictRollouts.Response:
-        """Answer, always; the executor goes on meanwhile."""
-        answered: PredictRollouts.Response = await self._begin_rollouts(request)
-        if not answered.success:
-            time.sleep(REFUSAL_PAUSE)
-        return answered
-
-    def _have_worker_answer(self, request: PredictRollouts.Request) -> Future[PredictRollouts.Response]:
-        """The answer to come; a request that cannot be answered well is refused here and now.
-
-        Raises:
-            InputError: what is wrong with the request, or what its deadline would have to be.
-        """
-        worker, predictor = self.worker, self.predictor
-        if worker is None or predictor is None:
+    def _at_work(self) -> tuple[Worker, Predictor]:
+        if self.worker is None or self.predictor is None:
             raise InputError(f"expected an active node, got {self.phase}")
-        due_ns = to_ns(request.deadline)
-        allowance = Allowance(worker.requests, worker.rungs(), now_ns=self._now_ns, due_ns=due_ns)
-        asked = checked(request, predictor, max_candidates=self.settings.max_candidates, camera=worker.camera)
-        plan = allowance.plan(len(asked.actions), asked.frames)
-        future: Future[PredictRollouts.Response] = Future()
-        response = PredictRollouts.Response()
-
-        def finish(result: PredictRollouts.Response) -> None:
-            future.set_result(result)
-            self._responding.trigger()
-
-        def work() -> Generator[Piece, None, None]:
-            try:
-                yield from answer(
-                    request, predictor, allowance=allowance, asked=asked, response=response,
-                    frame_id=worker.frame_id, now_ns=self._now_ns(),
-                )  # fmt: skip
-            except InputError as error:
-                finish(refusal(str(error)))
-            except Exception as error:  # a client waits: it is always answered
-                finish(refusal(reason_of(error)))
-                raise
-            else:
-                finish(response)
-
-        def expired() -> None:
-            late = "deadline: expected time for at least one candidate, got none before it passed"
-            finish(response if response.candidates else refusal(late))
-
-        cancelled = partial(finish, refusal("the node was deactivated"))
-        job = allowance.job = Job(work(), cancelled, due_ns, expired, left_ms=plan.work_ms)
-        worker.begin(job)
-        return future
-
-
-def refusal(why: str) -> PredictRollouts.Response:
-    return PredictRollouts.Response(success=False, message=why)
-
-
-def rollouts_refused(error: Exception) -> Future[PredictRollouts.Response]:
-    """The answer to a request that did not get as far as the worker."""
-    future: Future[PredictRollouts.Response] = Future()
-    future.set_result(refusal(reason_of(error)))
-    return future
+        return self.worker, self.predictor
 
 
 def parameters_refused(error: Exception) -> SetParametersResult:

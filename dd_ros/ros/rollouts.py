@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from dd_ros_msgs.msg import ActionSequence
@@ -44,6 +45,60 @@ class Asked(NamedTuple):
     odd: str
 
 
+class Answer:
+    """The response to a request, as far as it is done; sent once, by the thread that is first.
+
+    Args:
+        deliver: sends it.
+    """
+
+    def __init__(self, deliver: Callable[[PredictRollouts.Response], None]):
+        self._response, self._deliver = PredictRollouts.Response(), deliver
+        self._sent, self._lock = False, threading.Lock()
+
+    def begin(self, **fields: Any) -> None:
+        """Set what is said of all candidates."""
+        with self._lock:
+            for name, value in fields.items():
+                setattr(self._response, name, value)
+
+    def add(self, candidates: int, *, reduced: bool, **values: Sequence[Any]) -> None:
+        """Append values of so many more candidates, by the names of their fields; nothing once it was sent.
+
+        Args:
+            candidates: how many.
+            reduced: whether the answer as it is now is less than was asked for.
+            values: field -> what to append.
+        """
+        with self._lock:
+            if self._sent:
+                return
+            for name, more in values.items():
+                getattr(self._response, name).extend(more)
+            self._response.candidates += candidates
+            self._response.success, self._response.reduced = True, reduced
+
+    def give(self) -> None:
+        """Send what there is."""
+        late = "deadline: expected time for at least one candidate, got none before it came"
+        self._send(lambda: self._response if self._response.candidates else refusal(late))
+
+    def refuse(self, why: str) -> None:
+        """Send a refusal."""
+        self._send(lambda: refusal(why))
+
+    def _send(self, response: Callable[[], PredictRollouts.Response]) -> None:
+        with self._lock:
+            if self._sent:
+                return
+            self._sent = True
+        self._deliver(response())
+
+
+def refusal(why: str) -> PredictRollouts.Response:
+    return PredictRollouts.Response(success=False, message=why)
+
+
 def checked(
     request: PredictRollouts.Request, predictor: Predictor, *, max_candidates: int, camera: tuple[int, int] | None
 ) -> Asked:  # fmt: skip
@@ -71,17 +126,17 @@ def checked(
 
 def answer(
     request: PredictRollouts.Request, predictor: Predictor, *, allowance: Allowance, asked: Asked,
-    response: PredictRollouts.Response, frame_id: str, now_ns: int,
+    result: Answer, frame_id: str, now_ns: int,
 ) -> Generator[Piece, None, None]:  # fmt: skip
     """Work at the response to a request, chunk by chunk; yields what is next. Other work may come between, and observations.
 
-    All candidates start from what was observed when the work begins. The response always holds all of what is done.
+    All candidates start from what was observed when the work begins.
 
     Args:
         request, predictor: as they are.
         allowance: what it may take.
         asked: what ``checked`` made of the request.
-        response: is filled in.
+        result: is filled in, part by part; sending it is the caller's.
         frame_id: the camera's.
         now_ns: frames for times before this one are marked late.
 
@@ -94,14 +149,16 @@ def answer(
     if stamp != asked.stamp_ns:
         actions = _actions(request, predictor, stamp)
     plan = allowance.plan(len(actions), asked.frames)
-    rung, rows = plan.rung, allowance.rows(plan, 0)
+    rung, rows = plan.rung, allowance.rows(plan, len(actions), asked.frames) or 1
     readouts, latents = predictor.config.readouts, asked.cost is not None and asked.cost.latents
-    response.readout_names = list(readouts.names) if readouts else []
-    response.message, response.header, response.schedule = asked.odd, header_at(stamp, frame_id), rung.steps
-    response.target_stamps = [to_time(stamp + k * predictor.step_ns) for k in range(1, rung.frames + 1)]
+    targets = [to_time(stamp + step * predictor.step_ns) for step in range(1, rung.frames + 1)]
+    result.begin(
+        message=asked.odd, header=header_at(stamp, frame_id), schedule=rung.steps, target_stamps=targets,
+        readout_names=list(readouts.names) if readouts else [],
+    )  # fmt: skip
     pieces = predictor.rollouts_by_chunk(
-        actions[: plan.candidates], frames=asked.frames, latents=latents, context=predictor.context(),
-        at_once=lambda: rows, schedule=rung.schedule, horizon=rung.frames,
+        actions, frames=asked.frames, latents=latents, context=predictor.context(), at_once=lambda: rows,
+        schedule=rung.schedule, horizon=rung.frames,
     )  # fmt: skip
     chunk = done = 0
     while True:
@@ -111,25 +168,23 @@ def answer(
             chunk += 1
             continue
         own = actions[done : done + len(part.uncertainty), : rung.frames]
-        response.uncertainty.extend(part.uncertainty.ravel().tolist())
-        if part.readouts is not None:
-            response.readouts.extend(part.readouts.ravel().tolist())
-        if asked.cost is not None:
-            response.costs.extend(asked.cost(candidates_of(own, part, predictor)).tolist())
-        if request.return_frames:
-            response.futures += [
-                predicted_video(
-                    whole(part, row), own[row], stamp_ns=stamp, step_ns=predictor.step_ns, now_ns=now_ns,
-                    frame_id=frame_id, checkpoint=predictor.config.name,
-                )
-                for row in range(len(own))
-            ]  # fmt: skip
-        chunk, done = 0, done + len(part.uncertainty)
-        response.candidates, response.success = done, True
-        response.reduced = allowance.reduced(plan._replace(candidates=done), len(actions))
-        if not allowance.goes_on(plan, done, asked.frames):
+        futures = [
+            predicted_video(
+                whole(part, row), own[row], stamp_ns=stamp, step_ns=predictor.step_ns, now_ns=now_ns, frame_id=frame_id,
+                checkpoint=predictor.config.name,
+            )
+            for row in range(len(own) if request.return_frames else 0)
+        ]  # fmt: skip
+        chunk, done = 0, done + len(own)
+        result.add(
+            len(own), reduced=allowance.reduced(plan, done, len(actions)), futures=futures,
+            costs=asked.cost(candidates_of(own, part, predictor)).tolist() if asked.cost else [],
+            uncertainty=part.uncertainty.ravel().tolist(),
+            readouts=[] if part.readouts is None else part.readouts.ravel().tolist(),
+        )  # fmt: skip
+        rows = allowance.rows(plan, len(actions) - done, asked.frames)
+        if not rows:
             return
-        rows = allowance.rows(plan, done)
 
 
 def _actions(
