@@ -69,6 +69,28 @@ device_option = click.option(
     help="Where to run.",
 )
 
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Seed of sampling noise, shuffled actions, bootstrap."
+)
+
+
+def window_options(command: F) -> F:
+    """--stride, --max-windows and --split: what is judged of the bags."""
+    options = (
+        click.option(
+            "--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between two windows."
+        ),
+        click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly."),
+        click.option(
+            "--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
+            help="Part of the bags; validation bags are those whose number % 6 is 4.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 horizon_option = click.option(
     "--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's."
 )
@@ -203,23 +225,9 @@ def finetune(
 )
 @click.option("--plots", type=PATH, help="Folder for curves and images.")
 @topic_options("; default the checkpoint's")
-@click.option(
-    "--stride",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Frames between two windows.",
-)
-@click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly.")
-@click.option("--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
-              help="Part of the bags; validation bags are those whose number % 6 is 4.")  # fmt: skip
+@window_options
 @device_option
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    help="Seed of sampling noise, shuffled actions, bootstrap.",
-)
+@seed_option
 @click.option("--schedule", help="Denoising steps, such as 2-1-1-1 or teacher; default the checkpoint's.")
 @horizon_option
 def evaluate(
@@ -249,6 +257,37 @@ def evaluate(
         seed=seed,
         schedule=schedule,
         horizon=horizon,
+    )
+
+
+@main.command()
+@checkpoint_option(required=True)
+@bag_options
+@topic_options("; default the checkpoint's")
+@window_options
+@device_option
+@seed_option
+def calibrate(
+    checkpoint: str, bags: list[Path], image_topic: str | None, action_topics: tuple[str, ...], stride: int,
+    max_windows: int | None, split: str, device: str, seed: int,
+) -> None:  # fmt: skip
+    """Learn from bags that a checkpoint was not trained on how far off its frames are, and write that into it.
+
+    Example: dd_ros calibrate --checkpoint my_robot --bags logs --split validation
+    """
+    from dd_ros.data.bags import find_bags
+    from dd_ros.data.split import select
+    from dd_ros.evaluation.calibrate import calibrate as run
+
+    run(
+        checkpoint,
+        select(find_bags(bags), split),
+        image_topic=image_topic,
+        action_topics=action_topics,
+        stride=stride,
+        max_windows=max_windows,
+        device=device,
+        seed=seed,
     )
 
 

@@ -315,7 +315,8 @@ class Predictor:
                     yield None
             decoded = [images for images, _ in chunks if images is not None]
             uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
-            yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)
+            images = np.concatenate(decoded, axis=1) if decoded else None
+            yield Rollouts(images, uncertainty, self.config.error_of(uncertainty))
 
     def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
         """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
@@ -328,11 +329,10 @@ class Predictor:
             batch=len(rollouts),
         )  # fmt: skip
         for index, (images, uncertainty) in enumerate(chunks):
-            frames = cast(NDArray[np.uint8], images)
-            yield Chunk(
-                index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
-                uncertainty.reshape(*lead, size),
-            )  # fmt: skip
+            first, frames = index * size + 1, cast(NDArray[np.uint8], images)
+            frames, uncertainty = frames.reshape(*lead, *frames.shape[1:]), uncertainty.reshape(*lead, size)
+            error = self.config.error_of(uncertainty, first)
+            yield Chunk(index, count, first, frames, uncertainty, error)
 
     def _present_context(self) -> Context:
         """What has been observed so far, shared with what comes; InputError before the first frame."""
