@@ -123,9 +123,16 @@ def main() -> None:
 @click.option("--bag", type=PATH, help="Play this bag or LeRobot data set instead of the simulated robot.")
 @topic_options(" of the bag; default the checkpoint's")
 @checkpoint_option(default=None)
+@click.option(
+    "--delay",
+    type=click.FloatRange(0.0),
+    default=0.0,
+    show_default=True,
+    help="Seconds by which images come late; the predictor makes up for it.",
+)
 def demo(
     seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
-    checkpoint: str | None,
+    checkpoint: str | None, delay: float,
 ) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
@@ -140,6 +147,7 @@ def demo(
         checkpoint=checkpoint,
         image_topic=image_topic,
         action_topics=action_topics,
+        delay=delay,
     )
     sys.exit(status)
 
