@@ -20,12 +20,8 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.metrics import rms
 
 Image = NDArray[np.uint8]
-WAITING = (
-    128  # messages of a screen that are kept, and camera frames before the first prediction tells the size
-)
-PATIENCE_NS = (
-    100_000_000  # after a camera frame's time, in which what was on a screen by then may yet be taken in
-)
+WAITING = 32  # messages of a screen that are kept, and camera frames that wait to be judged
+PATIENCE_NS = 100_000_000  # after its time a frame is judged: by then all that was on the screens is taken in
 
 
 class Screen:

@@ -22,14 +22,19 @@ from dd_ros.evaluation.metrics import psnr, rms
 MS = 1_000_000
 
 
-def recorded(frames: int, *, delay: int = 2, brighter: int = 1) -> Display:
+def brighter(number: int) -> np.ndarray:
+    """A prediction of frame ``number`` that is off by one grey level."""
+    return np.minimum(frame(number).astype(int) + 1, 255).astype(np.uint8)
+
+
+def recorded(frames: int, *, delay: int = 2) -> Display:
     """Every frame ``delay`` steps late, and a prediction of each that is too bright and 30 ms early."""
     display = Display()
     for number in range(frames):
         now = START + number * STEP
         if number >= delay:
             display.show_stale(now - 10 * MS, now - delay * STEP, message(frame(number - delay)))
-        display.show_predicted(now - 30 * MS, now, message(frame(number) + np.uint8(brighter)))
+        display.show_predicted(now - 30 * MS, now, message(brighter(number)))
         display.frame(now, message(frame(number)), now_ns=now + 5 * MS)
     display.frame(START + frames * STEP, message(frame(frames)), now_ns=START + (frames + 9) * STEP)
     return display
@@ -55,7 +60,7 @@ def test_moments_have_what_was_on_the_screens_by_then() -> None:
     for number, moment in zip(range(3, 10), display.moments, strict=False):
         np.testing.assert_array_equal(moment.true, frame(number))
         np.testing.assert_array_equal(moment.stale, frame(number - 3))
-        np.testing.assert_array_equal(moment.predicted, frame(number) + np.uint8(1))
+        np.testing.assert_array_equal(moment.predicted, brighter(number))
         assert (moment.age_ns, moment.ahead_ns) == (3 * STEP, 0)
         stale, predicted = display.errors[number - 3]
         assert stale == pytest.approx(float(rms(moment.true, moment.stale)))
