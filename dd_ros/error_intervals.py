@@ -20,18 +20,19 @@ LEVELS = (0.1, 0.5, 0.9)  # quantiles of the error: low, median and high
 LEAST_UNCERTAINTY = 1e-3  # below it a network claims more than 8 bits can show
 WHITE = 255.0  # grey levels: no frame is farther off
 
+Exponent = Annotated[float, Field(ge=0.0, le=10.0)]
 Factor = Annotated[float, Field(gt=0.0, le=1e6)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class ErrorIntervals(Settings):
-    """At lead step k the error is ``factors[k] * uncertainty ** exponents[k]``: low, median and high.
+    """At lead step k each quantile of the error is ``factors[k] * uncertainty ** exponents[k]``, at least the one below it.
 
     So intervals grow with the uncertainty and their ends never cross. They are about frames from the data that they were
     fitted to, of the checkpoint's own schedule, for the actions that were then taken.
 
     Attributes:
-        exponents: [K].
+        exponents: [K, 3], for low, median and high.
         factors: [K, 3], in grey levels.
         windows, episodes: what they were fitted to.
         coverage: share of frames within 80% intervals, each episode's by those of the other episodes alone; None where
@@ -39,7 +40,7 @@ class ErrorIntervals(Settings):
     """
 
     exponents: Annotated[
-        tuple[Annotated[float, Field(ge=0.0, le=100.0)], ...], Field(min_length=1, max_length=4096)
+        tuple[tuple[Exponent, Exponent, Exponent], ...], Field(min_length=1, max_length=4096)
     ]
     factors: tuple[tuple[Factor, Factor, Factor], ...]
     windows: Annotated[int, Field(gt=0)]
@@ -50,8 +51,6 @@ class ErrorIntervals(Settings):
     def _fits(self) -> ErrorIntervals:
         if len(self.factors) != len(self.exponents):
             raise ValueError(f"factors must have {len(self.exponents)} rows, got {len(self.factors)}")
-        if any(list(row) != sorted(row) for row in self.factors):
-            raise ValueError("each row of factors must rise from low to high")
         return self
 
     def of(self, uncertainty: NDArray[np.floating], *, first_step: int = 1) -> NDArray[np.float32] | None:
@@ -68,5 +67,6 @@ class ErrorIntervals(Settings):
         steps = slice(first_step - 1, first_step - 1 + uncertainty.shape[-1])
         if steps.stop > len(self.exponents):
             return None
-        size = np.maximum(uncertainty, LEAST_UNCERTAINTY) ** np.array(self.exponents[steps])
-        return np.minimum(size[..., None] * np.array(self.factors[steps]), WHITE).astype(np.float32)
+        size = np.maximum(uncertainty, LEAST_UNCERTAINTY)[..., None] ** np.array(self.exponents[steps])
+        ends = np.maximum.accumulate(size * np.array(self.factors[steps]), axis=-1)
+        return np.minimum(ends, WHITE).astype(np.float32)

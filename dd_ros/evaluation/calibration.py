@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.metrics import jsonable
 
 FEWEST_WINDOWS = 20  # that intervals are fitted to
+EXPONENTS = np.arange(41) / 20.0
 LEAST_ERROR = 0.1  # grey levels; rounding to 8 bits alone makes 0.3
 DROPPED = tuple(round(0.1 * tenth, 1) for tenth in range(10))  # shares of frames, the most uncertain first
 FIFTHS = 5
@@ -44,9 +46,9 @@ class Errors(NamedTuple):
 def calibrated(errors: Errors) -> ErrorIntervals:
     """Intervals that hold for 80% of frames such as those of ``errors``, step by step.
 
-    The exponent is the slope of log error over log uncertainty, at least 0. What is left is sorted, and low and high are the
-    values at those ranks between which a further window's lies with a probability of 80% or more (split conformal
-    prediction), if it is like these.
+    Each quantile is a line of log error over log uncertainty. Of the EXPONENTS, its slope is the one with the least loss of
+    quantile regression. Its height is such that low and high lie at those ranks between which a further window's error is
+    with a probability of 80% or more (conformal prediction), if it is like these.
 
     Raises:
         InputError: fewer than FEWEST_WINDOWS.
@@ -68,24 +70,28 @@ def _fitted(errors: Errors) -> ErrorIntervals:
     count = len(errors.error)
     x = np.log(np.maximum(errors.uncertainty, LEAST_UNCERTAINTY))
     y = np.log(np.maximum(errors.error, LEAST_ERROR))
-    away = x - x.mean(axis=0)
-    spread = (away**2).sum(axis=0)
-    slopes = (away * y).sum(axis=0) / np.where(spread > 1e-12, spread, np.inf)
-    exponents = _short(np.clip(slopes, 0.0, 100.0))
-    left = np.sort(y - exponents * x, axis=0)
-    low, high = floor(LEVELS[0] * (count + 1)) - 1, ceil(LEVELS[2] * (count + 1)) - 1
-    factors = _short(np.exp([left[low], np.median(left, axis=0), left[high]]))
+    heights = np.sort(y - EXPONENTS[:, None, None] * x, axis=1)  # [E, W, K]
+    ranks = (floor(LEVELS[0] * (count + 1)) - 1, ceil(LEVELS[2] * (count + 1)) - 1)
+    offsets = (heights[:, ranks[0]], np.median(heights, axis=1), heights[:, ranks[1]])
+    exponents, factors = [], []
+    for level, offset in zip(LEVELS, offsets, strict=True):
+        over = heights - offset[:, None]
+        loss = np.maximum(level * over, (level - 1.0) * over).mean(axis=1)
+        best = loss.round(9).argmin(axis=0)  # the least exponent where all do as well
+        exponents.append(EXPONENTS[best])
+        factors.append(np.exp(offset[best, np.arange(len(best))]))
     return ErrorIntervals(
-        exponents=tuple(exponents.tolist()),
-        factors=tuple((low, median, high) for low, median, high in factors.T.tolist()),
+        exponents=_triples(exponents),
+        factors=_triples(factors),
         windows=count,
         episodes=len(np.unique(errors.episodes)),
     )
 
 
-def _short(values: Values) -> Values:
-    """To four digits: people read them."""
-    return np.array([float(f"{value:.4g}") for value in values.ravel()]).reshape(values.shape)
+def _triples(values: Sequence[Values]) -> tuple[tuple[float, float, float], ...]:
+    """Three rows [K] -> K triples of four digits, as people read them."""
+    rows = ([float(f"{value:.4g}") for value in row] for row in values)
+    return tuple((low, median, high) for low, median, high in zip(*rows, strict=True))
 
 
 def left_out(errors: Errors) -> Intervals | None:
@@ -207,9 +213,9 @@ def in_a_line(figures: dict[str, Any]) -> str:
 def described(intervals: ErrorIntervals) -> str:
     """What a card says of them."""
     tested = (
-        "not tested, as there was one episode, or few windows"
+        "not tested, with one episode or few windows"
         if intervals.coverage is None
-        else f"each episode's by those of the others alone hold for {intervals.coverage:.1%} of its frames"
+        else f"tested on each episode with those of the others alone, they cover {intervals.coverage:.1%} of its frames"
     )
     return (
         f"80% intervals of the RMS error of each predicted frame, in grey levels, from {intervals.windows} windows of "
