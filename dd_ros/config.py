@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
 from dd_ros.settings import Settings
 from dd_ros.upgrades import FORMAT
@@ -290,6 +293,7 @@ class CheckpointConfig(Settings):
         horizon: predicted frames.
         context_frames: observed frames kept as context.
         readouts: recorded numbers that are read off latents; None where none are.
+        error_intervals: what the network's uncertainty means in grey levels, by ``dd_ros calibrate``; None: not calibrated.
     """
 
     format: int = FORMAT
@@ -302,6 +306,12 @@ class CheckpointConfig(Settings):
     horizon: Count
     context_frames: Count
     readouts: ReadoutSpec | None = None
+    error_intervals: ErrorIntervals | None = None
+
+    def error_of(self, uncertainty: NDArray[np.float32], first_step: int = 1) -> NDArray[np.float32] | None:
+        """Intervals of the error of frames as ``ErrorIntervals.of`` has them; None where there are none."""
+        known = self.error_intervals
+        return None if known is None else known.of(uncertainty, first_step=first_step)
 
     @model_validator(mode="after")
     def _memory(self) -> CheckpointConfig:

@@ -29,6 +29,8 @@ class Chunk(NamedTuple):
             at least what ``least_uncertainty`` says of actions that the network does not know.
         readouts: float32 [c, D] or [N, c, D], numbers read off the frames' latents, in their own units and in the order
             of the checkpoint's ``readouts.names``; None for a checkpoint that reads none.
+        error: float32 [c, 3] or [N, c, 3]; low, median and high of each frame's RMS error in grey levels, as
+            ``error_intervals`` says; None where the checkpoint is not calibrated, or not so far ahead.
     """
 
     index: int  # type: ignore[assignment]
@@ -37,6 +39,7 @@ class Chunk(NamedTuple):
     frames: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
     readouts: NDArray[np.float32] | None = None
+    error: NDArray[np.float32] | None = None
 
 
 class Rollouts(NamedTuple):
@@ -47,12 +50,14 @@ class Rollouts(NamedTuple):
         uncertainty: float32 [N, K], as ``Chunk.uncertainty``.
         readouts: float32 [N, K, D], as ``Chunk.readouts``.
         latents: float32 [N, K, c, h, w] where they were asked for, None without.
+        error: float32 [N, K, 3] or None, as ``Chunk.error``.
     """
 
     frames: NDArray[np.uint8] | None
     uncertainty: NDArray[np.float32]
     readouts: NDArray[np.float32] | None = None
     latents: NDArray[np.float32] | None = None
+    error: NDArray[np.float32] | None = None
 
 
 def least_uncertainty(observed: NDArray[np.float32], actions: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -345,11 +345,13 @@ class Predictor:
                 chunks.append(chunk)
                 if len(chunks) < count:
                     yield None
+            uncertainty = np.concatenate([chunk.uncertainty for chunk in chunks], axis=1)
             yield Rollouts(
                 frames=joined([chunk.frames for chunk in chunks]),
-                uncertainty=np.concatenate([chunk.uncertainty for chunk in chunks], axis=1),
+                uncertainty=uncertainty,
                 readouts=self._in_units(np.concatenate([chunk.readouts for chunk in chunks], axis=1)),
                 latents=joined([chunk.latents for chunk in chunks]),
+                error=self.config.error_of(uncertainty),
             )
 
     def _made(self, schedule: Schedule | None, horizon: int | None) -> tuple[Schedule, int]:
@@ -382,11 +384,13 @@ class Predictor:
             frames="all", latents=False, batch=len(rollouts),
         )  # fmt: skip
         for index, chunk in enumerate(chunks):
-            frames, readouts = cast(NDArray[np.uint8], chunk.frames), self._in_units(chunk.readouts)
+            first, readouts = index * size + 1, self._in_units(chunk.readouts)
+            frames = cast(NDArray[np.uint8], chunk.frames)
+            uncertainty = chunk.uncertainty.reshape(*lead, size)
             yield Chunk(
-                index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
-                chunk.uncertainty.reshape(*lead, size),
-                None if readouts is None else readouts.reshape(*lead, *readouts.shape[1:]),
+                index, count, first, frames.reshape(*lead, *frames.shape[1:]), uncertainty,
+                readouts=None if readouts is None else readouts.reshape(*lead, *readouts.shape[1:]),
+                error=self.config.error_of(uncertainty, first),
             )  # fmt: skip
 
     def _present_context(self) -> Context:

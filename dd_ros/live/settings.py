@@ -81,8 +81,9 @@ class PredictorParameters:
         0, "Seed of the sampling noise; setting it restarts the noise.", limits=(0, 2**31 - 1)
     )
     preview_lead: float = parameter(
-        0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon.", limits=(0.0, 60.0)
-    )
+        0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon. 0: the frame for now, which makes up "
+        "for a late camera and for the time that predicting takes (predictive display).", limits=(0.0, 60.0),
+    )  # fmt: skip
     hold_last_action: bool = parameter(
         True, "Hold the last action where no plan covers the horizon; off predicts only with a plan."
     )

@@ -23,9 +23,8 @@ from dd_ros.live.worker import Worker
 from dd_ros.resources import shared_file
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.topics import Input, variants
-from dd_ros.ros.transport import profile_variable
+from dd_ros.ros.transport import TRANSPORT_TYPES, profile_variable
 
-TRANSPORT_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 # Messages that name their joints, so that those of several publishers are told apart.
 NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
 # Commands come faster than images and each may matter for the image to come.

@@ -202,7 +202,8 @@ def _actions(
 def whole(rollouts: Rollouts, row: int) -> Chunk:
     """One of ``rollouts``, its frames decoded, as a single chunk."""
     assert rollouts.frames is not None
-    return Chunk(0, 1, 1, rollouts.frames[row], rollouts.uncertainty[row])
+    error = None if rollouts.error is None else rollouts.error[row]
+    return Chunk(0, 1, 1, rollouts.frames[row], rollouts.uncertainty[row], error=error)
 
 
 def candidate_actions(

@@ -125,7 +125,7 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "settings", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
+    "errors", "yaml_files", "settings", "upgrades", "error_intervals", "config", "resources", "report", "progress", "console", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
     "engine", "predictor", "evaluation", "planning", "demo", "live", "ros",
     "benchmark", "commands", "cli", "dd_ros_training",
