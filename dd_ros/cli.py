@@ -147,7 +147,9 @@ def demo(
         from dd_ros.ros.demo.plan_launcher import run as run_plan
 
         if bag or image_topic or action_topics or delay:
-            raise click.UsageError("--plan is for the simulated table: expected no --bag, no topics and no --delay")
+            raise click.UsageError(
+                "--plan is for the simulated table: expected no --bag, no topics and no --delay"
+            )
         sys.exit(run_plan(seconds=seconds, out=out, checkpoint=checkpoint))
     from dd_ros.ros.demo.launcher import run
 

@@ -194,8 +194,12 @@ class Engine:
             )
             for index, chunk in enumerate(self._decoded(denoised, decode, count, frames)):
                 part = slice(index * schedule.chunk_frames, (index + 1) * schedule.chunk_frames)
-                found = Decoded(*(None if item is None else item[:n] for item in chunk))
-                yield found._replace(uncertainty=bounded(found.uncertainty, least[:, part]))
+                yield Decoded(
+                    frames=None if chunk.frames is None else chunk.frames[:n],
+                    uncertainty=bounded(chunk.uncertainty[:n], least[:, part]),
+                    readouts=chunk.readouts[:n],
+                    latents=None if chunk.latents is None else chunk.latents[:n],
+                )
         finally:
             self._give_back(shape, recorded)
 

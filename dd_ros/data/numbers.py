@@ -52,11 +52,12 @@ def beside(streams: StreamSpec, sources: Sequence[ActionSource], *, action_dim: 
             )
         actions += range(at, at + source.dim)
         other = named.pop(source.topic, None)
+        at += source.dim
         if other is not None:
             source = both(source, other)
-            numbers[other.topic] = list(range(at + source.dim - other.dim, at + source.dim))
+            numbers[other.topic] = list(range(at, at + (other.dim or 0)))
+            at += other.dim or 0
         joined.append(source)
-        at += source.dim
     for source in named.values():
         numbers[source.topic] = list(range(at, at + (source.dim or 0)))
         joined.append(source)

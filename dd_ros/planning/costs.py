@@ -121,9 +121,8 @@ class Cost:
 def candidates_of(actions: ArrayLike, rollouts: Rollouts, predictor: Predictor) -> Candidates:
     """What a cost reads of the rollouts of ``actions`` [N, K, A], in the robot's units; the rollouts may be shorter."""
     spec = predictor.config.action
-    scaled = (np.asarray(actions, np.float32) - np.asarray(spec.mean, np.float32)) / np.asarray(
-        spec.std, np.float32
-    )
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    scaled: NDArray[np.float32] = (np.asarray(actions, np.float32) - mean) / std
     return Candidates(scaled[:, : rollouts.uncertainty.shape[1]], rollouts)
 
 

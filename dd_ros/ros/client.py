@@ -16,6 +16,7 @@ import rclpy
 from dd_ros_msgs.msg import ActionSequence, PredictedVideo
 from dd_ros_msgs.srv import PredictRollouts
 from numpy.typing import ArrayLike, NDArray
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -102,7 +103,7 @@ class PredictionClient:
             rclpy.init(context=self._context)
             node = rclpy.create_node("prediction_client", context=self._context)
         self.node, self.name = node, name
-        self._rollouts = node.create_client(PredictRollouts, f"{name}/predict_rollouts")
+        self._rollouts: Client[Any, Any] = node.create_client(PredictRollouts, f"{name}/predict_rollouts")
         self._subscription = (
             node.create_subscription(PredictedVideo, f"{name}/prediction", self._take, WHOLE)
             if predictions

@@ -24,6 +24,7 @@ from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
+from rclpy.time import Time
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
@@ -77,7 +78,7 @@ class PlanRecorder(Node):
         self.plans = 0
         self.values: dict[str, str] = {}
         self._moments: deque[Moment] = deque(maxlen=KEEP)
-        blank = np.zeros((SIDE, SIDE, 3), np.uint8)
+        blank: NDArray[np.uint8] = np.zeros((SIDE, SIDE, 3), np.uint8)
         self._predicted, self._goal_image = blank, blank
         self._goal: NDArray[np.float64] | None = None
         self._steps, self._first, self._last = 0, (0.0, 0.0), (0.0, 0.0)
@@ -90,7 +91,8 @@ class PlanRecorder(Node):
         self.create_subscription(PredictedVideo, "predictor/prediction", self._prediction, RELIABLE)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._began, self._planned_at = self._steady.now(), None
+        self._began = self._steady.now()
+        self._planned_at: Time | None = None
         self.create_timer(0.1, self._watch, clock=self._steady)
 
     def write(self) -> dict[str, Any]:
