@@ -18,6 +18,9 @@ from dd_ros.demo.table import REACH, WORLD, Table, Vector, pusher_of, targets
 from dd_ros.planning.solvers import Settings, Solution, shifted
 
 REPLAYS = 3  # noisy ones of each episode of the expert
+ELSEWHERE = 0.2  # of the expert's goals are just another place beside the block
+GOALS_TRIED = 12
+MOVED = 15.0  # units that the block has to move for a goal
 FAR = 100.0  # units from the block's centre, which the weak policy keeps within
 
 
@@ -70,13 +73,15 @@ class Weak:
 class Expert:
     """Brings pusher and block to one goal after another, planning on a simulator of its own.
 
+    Goals are what a hard push could do within the horizon, now and then just another place beside the block.
+
     Args:
         seed: decides everything that happens.
     """
 
-    SETTINGS = Settings(samples=64, iterations=8, elites=8, repeat=5)
+    SETTINGS = Settings(samples=48, iterations=6, elites=6, repeat=5)
     HORIZON, EXECUTED = 25, 15
-    PLANS = 5  # for a goal, before it is given up
+    PLANS = 3  # for a goal, before it is given up
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -85,7 +90,9 @@ class Expert:
         self._rng = np.random.default_rng([seed, 3])
         self._table = Table()
         self._ahead: list[Vector] = []
-        self._choose_goal()
+        self._last: Solution | None = None
+        self._plans = 0
+        self.goal = self._choose_goal()
 
     @property
     def over(self) -> bool:
@@ -94,8 +101,9 @@ class Expert:
 
     def step(self) -> Vector:
         """Let the next command act for one step, and return it [2]."""
-        if reached(self.world.state, self._goal)[0] or (not self._ahead and self._plans == self.PLANS):
-            self._choose_goal()
+        if reached(self.world.state, self.goal)[0] or (not self._ahead and self._plans == self.PLANS):
+            self.goal = self._choose_goal()
+            self._ahead, self._last, self._plans = [], None, 0
         if not self._ahead:
             self._plan()
         command = self._ahead.pop(0)
@@ -105,34 +113,45 @@ class Expert:
 
     def _plan(self) -> None:
         state = self.world.state
+        mean = None if self._last is None else shifted(self._last.actions, self.EXECUTED)
         self._last = search(
-            table=self._table, state=state, cost=pose_cost(self._goal), horizon=self.HORIZON,
-            settings=self.SETTINGS, rng=self._rng,
-            mean=None if self._last is None else shifted(self._last.actions, self.EXECUTED),
+            table=self._table, state=state, cost=pose_cost(self.goal), horizon=self.HORIZON,
+            settings=self.SETTINGS, rng=self._rng, mean=mean,
         )  # fmt: skip
         self._ahead = list(targets(pusher_of(state), self._last.actions)[: self.EXECUTED])
         self._plans += 1
 
-    def _choose_goal(self) -> None:
-        """The block some way off and turned, the pusher beside it."""
-        self._goal = goal_near(self.world.block, self._rng)
-        self._plans = 0
-        self._ahead = []
-        self._last: Solution | None = None
+    def _choose_goal(self) -> Vector:
+        if self._rng.random() > ELSEWHERE:
+            for _ in range(GOALS_TRIED):
+                end = self._pushed()
+                corners = to_world(OUTLINE, end[2:5])
+                moved = np.linalg.norm(end[2:4] - self.world.block[:2]) > MOVED
+                if moved and corners.min() > MARGIN and corners.max() < WORLD - MARGIN:
+                    return end[:5]
+        return np.concatenate([self._beside(), self.world.block])
 
+    def _pushed(self) -> Vector:
+        """Where a push with sudden turns leads to."""
+        self._table.place(self.world.state)
+        target, velocity = self.world.pusher, np.zeros(2)
+        for step in range(self.HORIZON):
+            if step % 8 == 0:
+                way = to_world(CENTRE, self._table.state[2:5]) - self._table.state[:2]
+                angle = np.arctan2(way[1], way[0]) + self._rng.normal(0.0, 0.6)
+                velocity = self._rng.uniform(6, 18) * np.array([np.cos(angle), np.sin(angle)])
+            target = np.clip(target + velocity, MARGIN, WORLD - MARGIN)
+            self._table.step(target)
+        return self._table.state
 
-def goal_near(block: Vector, rng: np.random.Generator) -> Vector:
-    """A random goal [5] for a block: some way off and turned, the pusher beside it, all of it on the table."""
-    while True:
-        pose = block + np.append(rng.normal(0.0, 70.0, 2), rng.normal(0.0, 0.7))
-        angle = rng.uniform(-np.pi, np.pi)
-        pusher = to_world(CENTRE, pose) + rng.uniform(BESIDE, BESIDE + 20) * np.array(
-            [np.cos(angle), np.sin(angle)]
-        )
-        corners = to_world(OUTLINE, pose)
-        inside = corners.min() > 45 and corners.max() < WORLD - 45
-        if inside and (np.clip(pusher, MARGIN, WORLD - MARGIN) == pusher).all():
-            return np.concatenate([pusher, pose])
+    def _beside(self) -> Vector:
+        """A place beside the block."""
+        centre = to_world(CENTRE, self.world.block)
+        while True:
+            angle = self._rng.uniform(-np.pi, np.pi)
+            place = centre + self._rng.uniform(BESIDE, BESIDE + 20) * np.array([np.cos(angle), np.sin(angle)])
+            if (np.clip(place, MARGIN, WORLD - MARGIN) == place).all():
+                return place
 
 
 class Replay:
@@ -147,7 +166,7 @@ class Replay:
         self.world = World(expert.seed)
         self._left = list(expert.commands)
         self._rng = np.random.default_rng([expert.seed, 4, number])
-        self._noise = np.zeros(2)
+        self._noise: Vector = np.zeros(2)
         self._strength = self._rng.uniform(3.0, 15.0)  # units
 
     @property

@@ -46,7 +46,7 @@ class Camera:
         self._size = size
         # Four bytes per pixel, of which the last means nothing: pygame draws faster on them.
         self._pixels = np.full((SIDE, SIDE, 4), 255, np.uint8)
-        self._screen = pygame.image.frombuffer(self._pixels, (SIDE, SIDE), "RGBX")
+        self._screen = pygame.image.frombuffer(self._pixels.data, (SIDE, SIDE), "RGBX")
         self._draw_goal()
         self._draw_walls()
         self._empty = self._pixels.copy()

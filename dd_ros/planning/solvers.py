@@ -195,9 +195,13 @@ class _Space:
             raise InputError(f"horizon: expected 1 or more actions, got {horizon}")
         least, most = (np.atleast_1d(np.asarray(bound, dtype=float)) for bound in (low, high))
         if least.ndim != 1 or least.shape != most.shape:
-            raise InputError(f"low, high: expected one bound per number of an action, got {low} and {high}")
+            raise InputError(
+                f"low, high: expected one bound per number of an action, got {low!r} and {high!r}"
+            )
         if not (np.isfinite(least).all() and np.isfinite(most).all() and (least <= most).all()):
-            raise InputError(f"low, high: expected finite bounds, low not above high, got {low} and {high}")
+            raise InputError(
+                f"low, high: expected finite bounds, low not above high, got {low!r} and {high!r}"
+            )
         least, most = _rounded(least, np.inf), _rounded(most, -np.inf)
         if previous is not None:
             previous = np.clip(_finite("previous", previous, least.shape), least, most)
