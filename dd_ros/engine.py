@@ -143,16 +143,22 @@ class Engine:
         busy = self._take(stream, schedule)
         for size in self.batches:
             self._fits(size, steps=steps, schedule=schedule, decoding=True)
+        self._record_decoders(busy, 1, schedule)  # a request of one may get this one
         self._give_back(stream, busy)
+
+    def _record_decoders(self, recorded: Rollout, size: int, schedule: Schedule) -> None:
+        """Record the decoding of so many rollouts' chunks, and of their last frames."""
+        latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
+        for count in (1, schedule.chunk_frames):
+            self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
 
     def _fits(self, size: int, *, steps: int, schedule: Schedule, decoding: bool = False) -> bool:
         """Record so many rollouts at once; where memory is too small for them, a warning, and never again."""
         shape = Shape(size, steps, schedule.model_dump_json())
         try:
             recorded = self._take(shape, schedule)
-            latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
-            for count in (1, schedule.chunk_frames) if decoding else ():
-                self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
+            if decoding:
+                self._record_decoders(recorded, size, schedule)
         except torch.cuda.OutOfMemoryError:
             self.batches = tuple(other for other in self.batches if other < size)
             torch.cuda.empty_cache()
