@@ -129,7 +129,8 @@ class Table:
     def rollouts(self, state: Vector, commands: Vector, look: Callable[[], None] | None = None) -> Vector:
         """What each of several sequences of commands leads to from ``state``; the table is left at the last of it.
 
-        Where the pusher is far from a block at rest it moves alone, which takes a tenth of the time.
+        Where the pusher is far from a block at rest it moves alone, which takes a tenth of the time. The solver may
+        then take contacts of one moment in another order, so that one sequence in twenty ends a little elsewhere.
 
         Args:
             state: [7] or [5].

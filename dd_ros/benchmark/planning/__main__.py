@@ -27,7 +27,7 @@ from dd_ros.planning.solvers import CEM, ICEM
 from dd_ros.predictor import Predictor
 
 SOLVERS = {"cem": CEM, "icem": ICEM}
-CONTEXT = 2  # frames that a task has before its start, at least as many as any row needs
+CONTEXT = 4  # frames that a task has up to its start, at least as many as any row needs
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
