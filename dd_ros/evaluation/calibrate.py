@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def _replace(path: Path, text: str) -> None:
         staging.write_text(text)
         staging.replace(path)
     except OSError as error:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):
+            staging.unlink()
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); copy the checkpoint to a folder of yours"
         ) from error
