@@ -23,6 +23,7 @@ SHORTEST = 0.5  # of the horizon: shorter futures tell candidates less apart tha
 SHARE = 0.3  # of the time that requests get at least while the stream goes on
 REMEMBERED = 32  # runs of a kind
 KINDS = 32  # of runs that are remembered
+STALE = 5.0  # s after which what requests took is believed no more where the stream is faster
 HEADROOM = 0.85  # of the time there is, that a rung must fit into to be climbed to; and of a deadline
 PACE = 0.95  # of a period: predictions that are paced rather come early than late
 HOLD, LONGEST_HOLD = 3.0, 60.0  # s that a better rung must fit for until it is climbed to
@@ -89,15 +90,25 @@ def at_most(schedule: Schedule, steps: int) -> Schedule:
 
 
 class Speed:
-    """How long work of each kind takes here, by what was lately run; of bounded size and thread safe."""
+    """How long work of each kind takes here, by what was lately run; of bounded size and thread safe.
 
-    def __init__(self) -> None:
+    Args:
+        clock: steady, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._requested = clock, -STALE
         self._runs: OrderedDict[tuple[Kind, int], deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def ran(self, kind: Kind, milliseconds: float, *, units: float = 1.0, rows: int = 1) -> None:
         """Work of so many units over ``rows`` rollouts at once took that long."""
         with self._lock:
+            if kind == "request":
+                if self._clock() - self._requested > STALE:
+                    for key in [key for key in self._runs if key[0] == kind]:
+                        del self._runs[key]
+                self._requested = self._clock()
             self._runs.setdefault((kind, rows), deque(maxlen=REMEMBERED)).append(milliseconds / units)
             self._runs.move_to_end((kind, rows))
             if len(self._runs) > KINDS:
@@ -107,15 +118,18 @@ class Speed:
         """Milliseconds per unit: the median, or ``careful`` what all but one of the last runs kept to.
 
         Of a number of rows that was never run it is taken from the nearest one, in proportion; of the first request from
-        the stream. 0 while nothing is known.
+        the stream. Where no request was run of late it is no more than the stream says: those that are refused for what was
+        slow once would never show that it is fast again. 0 while nothing is known.
         """
         with self._lock:
             known = [(key[1], list(runs)) for key, runs in self._runs.items() if key[0] == kind]
+            stale = kind == "request" and self._clock() - self._requested > STALE
         if not known:
             return rows * self.of("rest", careful=careful) if kind == "request" else 0.0
         nearest, runs = min(known, key=lambda item: abs(item[0] - rows))
         value = sorted(runs)[-min(2, len(runs))] if careful else statistics.median(runs)
-        return value * rows / nearest
+        found = value * rows / nearest
+        return min(found, rows * self.of("rest", careful=careful) or found) if stale else found
 
 
 class Wanted(NamedTuple):

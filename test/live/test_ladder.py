@@ -45,6 +45,19 @@ def test_work_is_counted_in_passes_and_decoding() -> None:
     assert Rung(teacher(8, steps=5, guidance=1.0), 1).units(0) == 11
 
 
+def test_requests_that_were_slow_once_are_tried_again() -> None:
+    now = [0.0]
+    speed = Speed(lambda: now[0])
+    for _ in range(REMEMBERED):
+        speed.ran("request", 900.0, rows=4)
+        speed.ran("rest", 10.0)
+    assert speed.of("request", rows=4) == 900.0
+    now[0] = 60.0  # all that came meanwhile was refused
+    assert speed.of("request", rows=4) == 40.0
+    speed.ran("request", 60.0, rows=4)
+    assert speed.of("request", rows=4) == 60.0
+
+
 def test_speed_is_what_was_lately_run_and_of_bounded_size() -> None:
     speed = Speed()
     assert speed.of("request", rows=4) == 0.0
