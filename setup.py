@@ -84,6 +84,7 @@ setup(
             "predictor = dd_ros.ros.programs:predictor",
             "pusht_robot = dd_ros.ros.programs:pusht_robot",
             "recorder = dd_ros.ros.programs:recorder",
+            "viewer = dd_ros.ros.programs:viewer",
         ]
     },
 )

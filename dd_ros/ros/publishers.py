@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from dd_ros_msgs.msg import PredictedVideo
@@ -11,6 +13,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float64, UInt64
 
 from dd_ros.data.images import rgb_to_image
 from dd_ros.live.settings import PredictorParameters
@@ -57,13 +60,18 @@ class Publishers:
         create = node.create_lifecycle_publisher
         self._prediction = create(PredictedVideo, "~/prediction", reliable)
         self._image = create(Image, "~/predicted_image", newest)
+        self._leads = {lead: create(Image, lead_topic(lead), newest) for lead in settings.image_leads}
         self._preview = create(Image, "~/preview", newest)
         self._camera_info = create(CameraInfo, "~/camera_info", newest)
+        # Numbers that any plot can show: the diagnostics hold theirs as text.
+        self._age = create(Float64, "~/age", newest)
+        self._missed = create(UInt64, "~/missed_chunks", newest)
         self._frames: list[NDArray[np.uint8]] = []
 
     def destroy(self) -> None:
         """Take the topics back."""
-        for publisher in (self._prediction, self._image, self._preview, self._camera_info):
+        images = (self._image, *self._leads.values(), self._preview)
+        for publisher in (self._prediction, *images, self._camera_info, self._age, self._missed):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def chunk(self, prediction: Prediction, chunk: Chunk) -> None:
@@ -99,13 +107,18 @@ class Publishers:
         self._statistics.add("missed_chunks", missed)
         if chunk.index == 0:
             self._statistics.sample("age", age_ns / 1e6)
+            if self._age.get_subscription_count():
+                self._age.publish(Float64(data=age_ns / 1e9))
+        if self._missed.get_subscription_count():
+            self._missed.publish(UInt64(data=self._statistics.counts["missed_chunks"]))
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
         if chunk.index == 0:
             self._frames = []
             self._pass_on_camera_info(prediction)
-        if self._image.get_subscription_count():
-            self._publish_lead(prediction, chunk)
+        for lead, publisher in ((self.settings.preview_lead, self._image), *self._leads.items()):
+            if publisher.get_subscription_count():
+                self._publish_lead(publisher, lead, prediction=prediction, chunk=chunk)
         if self._preview.get_subscription_count():
             self._frames.extend(chunk.frames)
             if len(self._frames) == self._horizon:
@@ -113,17 +126,16 @@ class Publishers:
                 image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
                 self._preview.publish(rgb_to_image(image, header, Image))
 
-    def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
-        """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""
-        wanted = round(self.settings.preview_lead * 1e9 / self._step_ns)
+    def _publish_lead(self, publisher: Any, lead: float, *, prediction: Prediction, chunk: Chunk) -> None:
+        """The frame ``lead`` seconds ahead, stamped with the time it is for; never one whose time is over."""
+        wanted = round(lead * 1e9 / self._step_ns)
         index = min(max(wanted, 1), self._horizon) - chunk.first_step
         if not 0 <= index < len(chunk.frames):
             return
         target = prediction.stamp_ns + (chunk.first_step + index) * self._step_ns
         if target > self._now():
-            self._image.publish(
-                rgb_to_image(chunk.frames[index], header_at(target, prediction.frame_id), Image)
-            )
+            header = header_at(target, prediction.frame_id)
+            publisher.publish(rgb_to_image(chunk.frames[index], header, Image))
         else:
             self._statistics.add("missed_images")
 
@@ -132,6 +144,11 @@ class Publishers:
             height, width, _ = prediction.observed.shape
             header = header_at(prediction.stamp_ns, prediction.frame_id)
             self._camera_info.publish(rescaled(self.camera_info, width=width, height=height, header=header))
+
+
+def lead_topic(seconds: float) -> str:
+    """Topic of the frames so many seconds ahead: ``~/predicted_image/lead_0_5s``."""
+    return f"~/predicted_image/lead_{seconds:g}s".replace(".", "_")
 
 
 def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:

@@ -127,7 +127,7 @@ def test_transport_profile_is_what_large_images_need() -> None:
 ROOMS = (
     "errors", "yaml_files", "settings", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
-    "engine", "predictor", "evaluation", "demo", "live", "ros",
+    "engine", "predictor", "evaluation", "demo", "live", "view", "ros",
     "benchmark", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a recording opens: images above, curves below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+WINDOW = 15.0  # s of the past that curves show while data come in
+
+
+def lead_name(seconds: float) -> str:
+    """Name of the entity with frames so many seconds ahead: ``lead_0.5s``."""
+    return f"lead_{round(seconds, 3):g}s"
+
+
+def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bool = False) -> Any:
+    """Layout of a recording as ``view.log.ViewLog`` writes it.
+
+    Args:
+        leads: names of the leads.
+        timeline: the one to open with.
+        live: whether to follow what comes, instead of playing all from the start, over and over.
+        candidates: whether there are candidates to show.
+    """
+    import rerun.blueprint as rrb
+
+    window = (
+        rrb.VisibleTimeRange(
+            timeline, start=rrb.TimeRangeBoundary.cursor_relative(seconds=-WINDOW),
+            end=rrb.TimeRangeBoundary.infinite(),
+        )
+        if live
+        else None
+    )  # fmt: skip
+
+    def image(entity: str, title: str) -> Any:
+        return rrb.Spatial2DView(origin=entity, name=title)
+
+    def curves(title: str, *entities: str) -> Any:
+        contents = [f"{entity}/**" for entity in entities]
+        return rrb.TimeSeriesView(origin="/", contents=contents, name=title, time_ranges=window)
+
+    ahead = {lead: f"{lead.removeprefix('lead_').removesuffix('s')} s ahead" for lead in leads}
+    log = rrb.TextLogView(origin="diagnostics", name="what the node says")
+    corner = (
+        rrb.Vertical(
+            image("candidates/last_frames", "candidates: where they lead, cost"),
+            rrb.BarChartView(origin="candidates/costs", name="costs"), row_shares=[3, 1],
+        )
+        if candidates
+        else log
+    )  # fmt: skip
+    return rrb.Blueprint(
+        rrb.Vertical(
+            rrb.Horizontal(
+                image("camera", "camera"),
+                *(image(f"predicted/{lead}", f"predicted {text}") for lead, text in ahead.items()),
+            ),
+            rrb.Horizontal(
+                corner, *(image(f"error/{lead}", f"error, {text}") for lead, text in ahead.items())
+            ),
+            rrb.Horizontal(
+                curves("PSNR (dB): predicted, copy of the last frame", "psnr"),
+                curves("uncertainty (1 is a guess)", "uncertainty"),
+                curves("commands and plan", "commands", "plan"),
+                rrb.Vertical(curves("age (ms)", "age_ms"), curves("missed", "missed")),
+            ),
+        ),
+        rrb.TimePanel(
+            state="collapsed", timeline=timeline, play_state="following" if live else "playing",
+            loop_mode="off" if live else "all",
+        ),
+        rrb.SelectionPanel(state="collapsed"),
+        rrb.BlueprintPanel(state="collapsed"),
+    )  # fmt: skip
