@@ -7,11 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 WINDOW = 15.0  # s of the past that curves show while data come in
+COLOURS = (
+    (31, 119, 180),
+    (255, 127, 14),
+    (44, 160, 44),
+    (214, 39, 40),
+    (148, 103, 189),
+    (140, 86, 75),
+)  # of leads
+PALE = 0.6  # share of white in the colour of what predictions are compared with
 
 
 def lead_name(seconds: float) -> str:
     """Name of the entity with frames so many seconds ahead: ``lead_0.5s``."""
     return f"lead_{round(seconds, 3):g}s"
+
+
+def colour(number: int, *, pale: bool = False) -> tuple[int, int, int]:
+    """Colour of the lines of lead ``number``."""
+    red, green, blue = (
+        round(value + (255 - value) * PALE * pale) for value in COLOURS[number % len(COLOURS)]
+    )
+    return red, green, blue
 
 
 def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bool = False) -> Any:
@@ -37,20 +54,22 @@ def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bo
     def image(entity: str, title: str) -> Any:
         return rrb.Spatial2DView(origin=entity, name=title)
 
-    def curves(title: str, *entities: str) -> Any:
+    def curves(title: str, *entities: str, legend: bool = False) -> Any:
         contents = [f"{entity}/**" for entity in entities]
-        return rrb.TimeSeriesView(origin="/", contents=contents, name=title, time_ranges=window)
+        shown = rrb.PlotLegend(visible=legend)
+        return rrb.TimeSeriesView(
+            origin="/", contents=contents, name=title, time_ranges=window, plot_legend=shown
+        )
 
     ahead = {lead: f"{lead.removeprefix('lead_').removesuffix('s')} s ahead" for lead in leads}
-    log = rrb.TextLogView(origin="diagnostics", name="what the node says")
-    corner = (
-        rrb.Vertical(
+    corner = rrb.TextDocumentView(origin="about", name="what is shown")
+    if candidates:
+        corner = rrb.Vertical(
             image("candidates/last_frames", "candidates: where they lead, cost"),
             rrb.BarChartView(origin="candidates/costs", name="costs"), row_shares=[3, 1],
-        )
-        if candidates
-        else log
-    )  # fmt: skip
+        )  # fmt: skip
+    elif live:
+        corner = rrb.TextLogView(origin="diagnostics", name="what the node says")
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(
@@ -61,10 +80,10 @@ def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bo
                 corner, *(image(f"error/{lead}", f"error, {text}") for lead, text in ahead.items())
             ),
             rrb.Horizontal(
-                curves("PSNR (dB): predicted, copy of the last frame", "psnr"),
-                curves("uncertainty (1 is a guess)", "uncertainty"),
-                curves("commands and plan", "commands", "plan"),
-                rrb.Vertical(curves("age (ms)", "age_ms"), curves("missed", "missed")),
+                curves("PSNR in dB; pale: copy of the last frame", "psnr"),
+                curves("uncertainty; 1 is a guess", "uncertainty", legend=True),
+                curves("commands, and what was planned", "commands", f"plan/{leads[len(leads) // 2]}"),
+                *([rrb.Vertical(curves("age in ms", "age_ms"), curves("missed", "missed"))] if live else []),
             ),
         ),
         rrb.TimePanel(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.evaluation.metrics import psnr
-from dd_ros.view.layout import blueprint, lead_name
+from dd_ros.view.layout import blueprint, colour, lead_name
 from dd_ros.view.seen import Image, Pair, Predicted, Seen, steps_of
 
 TARGET_TIME, CAPTURE_TIME = "target_time", "capture_time"
@@ -24,6 +24,12 @@ TARGET_TIME, CAPTURE_TIME = "target_time", "capture_time"
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 # Brightening of the error images, so that people see small errors.
 ERROR_GAIN = 2.0
+ABOUT = f"""
+On **{TARGET_TIME}** everything lies at the time it is for: beside each camera frame stand the frames that had been
+predicted for that very moment, and below them their errors, {ERROR_GAIN:g} times as bright.
+
+On **{CAPTURE_TIME}** everything lies at the time of the camera frame it was predicted from: what was expected at a moment.
+"""
 LEVELS = ("INFO", "WARN", "ERROR")  # of diagnostics -> of the log
 
 
@@ -117,6 +123,7 @@ class ViewLog:
             leads = steps_of(self._leads, step_ns=chunk.step_ns, horizon=chunk.horizon)
             self._seen = Seen(leads, step_ns=chunk.step_ns, horizon=chunk.horizon)
             self._kind, self._step_ns, self.size = kind, chunk.step_ns, (width, height)
+            self._paint([self._lead(lead) for lead in leads])
             self._recording.send_blueprint(
                 blueprint(
                     [self._lead(lead) for lead in leads], timeline=TARGET_TIME, live=self._live,
@@ -124,6 +131,19 @@ class ViewLog:
                 )
             )  # fmt: skip
         return self._seen
+
+    def _paint(self, names: Sequence[str]) -> None:
+        """Lines of one lead have one colour; and what all of it is."""
+        about = self._rerun.TextDocument(ABOUT, media_type="text/markdown")
+        self._recording.log("about", about, static=True)
+        for number, name in enumerate(names):
+            for entity, pale in (
+                ("uncertainty/{}", False),
+                ("psnr/{}/predicted", False),
+                ("psnr/{}/copy_last", True),
+            ):
+                lines = self._rerun.SeriesLines(colors=[colour(number, pale=pale)])
+                self._recording.log(entity.format(name), lines, static=True)
 
     def _errors(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
