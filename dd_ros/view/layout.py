@@ -66,7 +66,8 @@ def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bo
     if candidates:
         corner = rrb.Vertical(
             image("candidates/last_frames", "candidates: where they lead, cost"),
-            rrb.BarChartView(origin="candidates/costs", name="costs"), row_shares=[3, 1],
+            rrb.BarChartView(origin="candidates/costs", name="costs", plot_legend=rrb.PlotLegend(visible=False)),
+            row_shares=[3, 1],
         )  # fmt: skip
     elif live:
         corner = rrb.TextLogView(origin="diagnostics", name="what the node says")

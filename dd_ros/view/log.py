@@ -21,7 +21,7 @@ from dd_ros.view.seen import Image, Pair, Predicted, Seen, steps_of
 
 TARGET_TIME, CAPTURE_TIME = "target_time", "capture_time"
 # Colours keep their pixels: at the size of a model there are few.
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 # Brightening of the error images, so that people see small errors.
 ERROR_GAIN = 2.0
 ABOUT = f"""

@@ -19,7 +19,8 @@ from dd_ros.errors import InputError
 
 NAME = "dd_ros"
 MEMORY_LIMIT, PORT = "1GB", 9090
-CHUNK_SECONDS = 0.2  # what is written within it goes out together
+# What is logged within this time (s) goes out together, which saves bytes and costs that much delay.
+SHOWN_TOGETHER, WRITTEN_TOGETHER = 0.2, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def opened(sink: Sink) -> Iterator[Any]:
     import rerun
 
     batches = rerun.ChunkBatcherConfig.DEFAULT()
-    batches.flush_tick = CHUNK_SECONDS
+    batches.flush_tick = SHOWN_TOGETHER if sink.save is None else WRITTEN_TOGETHER
     recording = rerun.RecordingStream(NAME, recording_id=uuid4(), batcher_config=batches)
     try:
         _connect(rerun, recording, sink)
