@@ -62,7 +62,7 @@ def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bo
         )
 
     ahead = {lead: f"{lead.removeprefix('lead_').removesuffix('s')} s ahead" for lead in leads}
-    corner = rrb.TextDocumentView(origin="about", name="what is shown")
+    corner: Any = rrb.TextDocumentView(origin="about", name="what is shown")
     if candidates:
         corner = rrb.Vertical(
             image("candidates/last_frames", "candidates: where they lead, cost"),
