@@ -59,7 +59,7 @@ class ViewLog:
         self._names: dict[str, tuple[str, ...]] = {}
         self._said: dict[str, tuple[int, str]] = {}
         self.size: tuple[int, int] | None = None
-        self.newest_ns = self._step_ns = 0
+        self.newest_ns = self._step_ns = self._horizon = 0
 
     def camera(self, stamp_ns: int, rgb: Image) -> None:
         """A camera frame, uint8 RGB [H, W, 3], at the model's size once that is known."""
@@ -116,20 +116,19 @@ class ViewLog:
         self._recording.log("candidates/costs", self._rerun.BarChart(costs))
 
     def _seen_for(self, chunk: Predicted) -> Seen:
-        """What goes with this kind of prediction; new leads and a new layout where it changes."""
+        """What goes with this kind of prediction; new leads and a new layout where it changes, or reaches farther."""
         height, width = chunk.frames.shape[1:3]
-        kind = (chunk.step_ns, chunk.horizon, height, width)
-        if self._seen is None or kind != self._kind:
+        kind = (chunk.step_ns, height, width)
+        if self._seen is None or kind != self._kind or chunk.horizon > self._horizon:
             leads = steps_of(self._leads, step_ns=chunk.step_ns, horizon=chunk.horizon)
             self._seen = Seen(leads, step_ns=chunk.step_ns, horizon=chunk.horizon)
-            self._kind, self._step_ns, self.size = kind, chunk.step_ns, (width, height)
-            self._paint([self._lead(lead) for lead in leads])
+            self._kind, self._horizon = kind, chunk.horizon
+            self._step_ns, self.size = chunk.step_ns, (width, height)
+            names = [self._lead(lead) for lead in leads]
+            self._paint(names)
             self._recording.send_blueprint(
-                blueprint(
-                    [self._lead(lead) for lead in leads], timeline=TARGET_TIME, live=self._live,
-                    candidates=self._candidates,
-                )
-            )  # fmt: skip
+                blueprint(names, timeline=TARGET_TIME, live=self._live, candidates=self._candidates)
+            )
         return self._seen
 
     def _paint(self, names: Sequence[str]) -> None:
