@@ -70,7 +70,8 @@ def blueprint(leads: Sequence[str], *, timeline: str, live: bool, candidates: bo
             row_shares=[3, 1],
         )  # fmt: skip
     elif live:
-        corner = rrb.TextLogView(origin="diagnostics", name="what the node says")
+        columns = rrb.archetypes.TextLogColumns(text_log_columns=["LogLevel", "Body"])
+        corner = rrb.TextLogView(origin="diagnostics", name="what the node says", columns=columns)
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(
