@@ -49,11 +49,7 @@ class Publishers:
         self.settings = settings
         self.camera_info: CameraInfo | None = None
         self._node, self._statistics = node, statistics
-        self._checkpoint, self._step_ns, self._horizon = (
-            predictor.config.name,
-            predictor.step_ns,
-            predictor.horizon,
-        )
+        self._checkpoint, self._step_ns = predictor.config.name, predictor.step_ns
         chunks = predictor.horizon // predictor.chunk_frames
         reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -66,7 +62,8 @@ class Publishers:
         # Numbers that any plot can show: the diagnostics hold theirs as text.
         self._age = create(Float64, "~/age", newest)
         self._missed = create(UInt64, "~/missed_chunks", newest)
-        self._frames: list[NDArray[np.uint8]] = []
+        self._frames: list[NDArray[np.uint8]] = []  # of the prediction under way
+        self._shown: dict[Any, int] = {}  # publisher of images -> step of the frame that it sent last
 
     def destroy(self) -> None:
         """Take the topics back."""
@@ -114,28 +111,31 @@ class Publishers:
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
         if chunk.index == 0:
-            self._frames = []
+            self._frames, self._shown = [], {}
             self._pass_on_camera_info(prediction)
+        self._frames.extend(chunk.frames)
         for lead, publisher in ((self.settings.preview_lead, self._image), *self._leads.items()):
             if publisher.get_subscription_count():
                 self._publish_lead(publisher, lead, prediction=prediction, chunk=chunk)
-        if self._preview.get_subscription_count():
-            self._frames.extend(chunk.frames)
-            if len(self._frames) == self._horizon:
-                header = header_at(prediction.stamp_ns, prediction.frame_id)
-                image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
-                self._preview.publish(rgb_to_image(image, header, Image))
+        if chunk.index == chunk.count - 1 and self._preview.get_subscription_count():
+            header = header_at(prediction.stamp_ns, prediction.frame_id)
+            image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
+            self._preview.publish(rgb_to_image(image, header, Image))
 
     def _publish_lead(self, publisher: Any, lead: float, *, prediction: Prediction, chunk: Chunk) -> None:
         """The frame ``lead`` seconds ahead, stamped with the time it is for; never one whose time is over."""
-        wanted = round(lead * 1e9 / self._step_ns)
-        index = min(max(wanted, 1), self._horizon) - chunk.first_step
-        if not 0 <= index < len(chunk.frames):
+        now = self._now()
+        wanted = lead_step(
+            lead, age_ns=now - prediction.stamp_ns, step_ns=self._step_ns,
+            horizon=chunk.count * len(chunk.frames),
+        )  # fmt: skip
+        if wanted == self._shown.get(publisher) or wanted > len(self._frames):
             return
-        target = prediction.stamp_ns + (chunk.first_step + index) * self._step_ns
-        if target > self._now():
+        self._shown[publisher] = wanted
+        target = prediction.stamp_ns + wanted * self._step_ns
+        if target > now:
             header = header_at(target, prediction.frame_id)
-            publisher.publish(rgb_to_image(chunk.frames[index], header, Image))
+            publisher.publish(rgb_to_image(self._frames[wanted - 1], header, Image))
         else:
             self._statistics.add("missed_images")
 
@@ -149,6 +149,20 @@ class Publishers:
 def lead_topic(seconds: float) -> str:
     """Topic of the frames so many seconds ahead: ``~/predicted_image/lead_0_5s``."""
     return f"~/predicted_image/lead_{seconds:g}s".replace(".", "_")
+
+
+def lead_step(lead: float, *, age_ns: int, step_ns: int, horizon: int) -> int:
+    """Which predicted frame goes to ~/predicted_image, by its step, 1 to ``horizon``.
+
+    Args:
+        lead: seconds after the observed image; 0: that of the next step's time from now on. It is on the screen until the
+            next prediction, about a step, and in the middle of that no other frame is nearer to its time.
+        age_ns: time since the observed image: how late it came, and what the prediction took.
+        step_ns: one model step.
+        horizon: predicted frames.
+    """
+    wanted = round(lead * 1e9 / step_ns) if lead else age_ns // step_ns + 1
+    return min(max(wanted, 1), horizon)
 
 
 def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:
