@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,20 @@ from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import check_actions, read_all
 from dd_ros.evaluation.video import side_by_side, tile, write_video
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
 
 def predict(
     checkpoint: str, bag: Path, out: Path, *, image_topic: str | None = None, action_topics: Sequence[str] = (),
-    device: str = "auto",
-) -> None:  # fmt: skip
+    device: str = "auto", json_path: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write ``out`` (mp4): every frame of ``bag`` beside the predictions made for its time.
+
+    Returns:
+        What was written, as ``json_path`` holds it where that is given: files, frames, seconds, and how far ahead the
+        predictions that are shown were, in seconds.
 
     Raises:
         InputError: unusable checkpoint, bag or topics, or ``out`` cannot be written.
@@ -43,6 +49,13 @@ def predict(
     write_video(out, frames, spec.rate_hz)
     text = f"{out}: {total} frames, {total / spec.rate_hz:.1f} s"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    result = {
+        "checkpoint": predictor.config.name, "bag": str(bag), "video": str(out), "frames": total,
+        "seconds": total / spec.rate_hz, "fps": spec.rate_hz, "episodes": len(episodes),
+        "leads_s": [lead * predictor.step_ns / 1e9 for lead in leads(predictor.horizon)],
+    }  # fmt: skip
+    write_json(json_path, result)
+    return result
 
 
 def leads(horizon: int) -> tuple[int, int, int]:
