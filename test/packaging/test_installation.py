@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXECUTABLES = {"dd_ros", "bag_player", "predictor", "pusht_robot", "recorder"}
-SHARED = ("launch", "config", "checkpoints")
+SHARED = ("launch", "config", "checkpoints", "examples")
 
 
 def shared_files(folder: Path) -> set[str]:
