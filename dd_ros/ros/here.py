@@ -33,7 +33,7 @@ def message_fields() -> dict[str, list[str]]:
         module = import_module(f"dd_ros_msgs.{kind}")
         for name in (name for name in dir(module) if not name.startswith("_")):
             for part in PARTS if kind == "srv" else ("",):
-                message = getattr(getattr(module, name), part, None) if part else getattr(module, name)
+                message: Any = getattr(getattr(module, name), part, None) if part else getattr(module, name)
                 if hasattr(message, "get_fields_and_field_types"):
                     found[".".join(filter(None, (name, part)))] = list(message.get_fields_and_field_types())
     return found
