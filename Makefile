@@ -52,4 +52,4 @@ study: setup
 	$(BIN)/python -m dd_ros_training.experiments.study config/study.yaml --bags $(BAGS) --out out/study --report docs/results.md $(addprefix --with ,$(WITH))
 
 clean:
-	rm -rf .venv build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,8 @@ setup(
     name="dd_ros",
     version="0.1.0",
     description="Real-time, action-conditioned video prediction for robots in ROS 2",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     author="dd_ros maintainers",
     author_email="maintainers@dd-ros.org",
     license="Apache-2.0",
@@ -37,6 +39,9 @@ setup(
         *folder("launch"),
         *folder("config"),
         *folder("checkpoints"),
+        *folder("examples"),
+        *folder("dd_ros_msgs/msg"),  # what `dd_ros doctor` compares the built messages with
+        *folder("dd_ros_msgs/srv"),
     ],
     install_requires=[
         "click>=8.1,<9",
@@ -46,6 +51,7 @@ setup(
         "mcap>=1.2,<2",
         "numpy>=1.26,<2.3",
         "opencv-python>=4.9,<5",
+        "packaging>=23",
         "pydantic>=2.6,<3",
         "pyyaml>=6,<7",
         "rich>=13,<16",
@@ -64,6 +70,7 @@ setup(
         "view": ["rerun-sdk>=0.41,<0.42"],
         "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
+            "build>=1.2,<2",
             "colcon-package-information>=0.4,<1",
             "colcon-package-selection>=0.2.10,<1",
             "colcon-ros>=0.5,<1",

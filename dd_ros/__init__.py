@@ -23,9 +23,10 @@ if "OMP_WAIT_POLICY" not in os.environ:
         )
 
 if TYPE_CHECKING:
+    from dd_ros.evaluation.film import show
     from dd_ros.predictor import Predictor
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "show"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from dd_ros.predictor import Predictor
 
         return Predictor
+    if name == "show":
+        from dd_ros.evaluation.film import show
+
+        return show
     raise AttributeError(f"module 'dd_ros' has no attribute {name!r}")

@@ -3,101 +3,32 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dd_ros.commands.view_options import view_options
+from dd_ros.completion import SHELLS, installed, script
 from dd_ros.console import Group
-
-PATH = click.Path(path_type=Path)
-F = Callable[..., Any]
-
-
-def checkpoint_option(**extra: Any) -> Callable[[F], F]:
-    return click.option("--checkpoint", help="Checkpoint folder, or the name of a shipped one.", **extra)
-
-
-def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse an output file that cannot be written, before the work for it is done."""
-    if path is None:
-        return None
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir():
-        raise click.BadParameter(f"{path}: expected a file to write, got a folder")
-    if not parent.is_dir() or not os.access(path if path.exists() else parent, os.W_OK):
-        raise click.BadParameter(f"{path}: cannot be written; choose another path")
-    return path
-
-
-def topic_options(default: str, required: bool = False) -> Callable[[F], F]:
-    """--image-topic and --action-topic; ``default`` says what is taken without them."""
-    image = click.option("--image-topic", required=required, help=f"Camera topic{default}.")
-    action = click.option(
-        "--action-topic",
-        "action_topics",
-        multiple=True,
-        required=required,
-        help="Topic of the commands as executed, with its fields or without, such as /arm.position[0:7] or "
-        f"/cmd_vel.linear.x,angular.z; several are joined in order{default}.",
-    )
-    return lambda command: image(action(command))
-
-
-def bag_options(command: F) -> F:
-    """--bags, followed by as many bags as one likes; the command gets them as one ``bags``."""
-
-    @wraps(command)
-    def joined(*, bags: tuple[Path, ...], more_bags: tuple[Path, ...], **rest: Any) -> Any:
-        return command(bags=[*bags, *more_bags], **rest)
-
-    text = "A bag, a folder of bags, or a LeRobot data set; may be repeated."
-    option = click.option("--bags", type=PATH, multiple=True, required=True, help=text)
-    return option(click.argument("more_bags", type=PATH, nargs=-1, metavar="[BAGS]...")(joined))
-
-
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
-
-save_option = click.option(
-    "--save", type=PATH, callback=writable, help="Recording to write (.rrd), which rerun opens."
-)
-
-seed_option = click.option(
-    "--seed", default=0, show_default=True, help="Seed of sampling noise, shuffled actions, bootstrap."
-)
-
-
-def window_options(command: F) -> F:
-    """--stride, --max-windows and --split: what is judged of the bags."""
-    options = (
-        click.option(
-            "--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between two windows."
-        ),
-        click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly."),
-        click.option(
-            "--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
-            help="Part of the bags; validation bags are those whose number % 6 is 4.",
-        ),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-horizon_option = click.option(
-    "--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's."
+from dd_ros.json_files import reported, write_json
+from dd_ros.options import (
+    PATH,
+    CheckpointName,
+    ImageSize,
+    bag_options,
+    checkpoint_option,
+    device_option,
+    horizon_option,
+    json_option,
+    save_option,
+    seed_option,
+    topic_options,
+    window_options,
+    writable,
 )
 
 
@@ -142,9 +73,10 @@ def main() -> None:
 )
 @click.option("--view", is_flag=True, help="Look on with rerun; in the browser where there is no screen.")
 @save_option
+@json_option()
 def demo(
     seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
-    checkpoint: str | None, plan: bool, delay: float, view: bool, save: Path | None,
+    checkpoint: str | None, plan: bool, delay: float, view: bool, save: Path | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
@@ -160,18 +92,25 @@ def demo(
         sys.exit(run_plan(seconds=seconds, out=out, checkpoint=checkpoint))
     from dd_ros.ros.demo.launcher import run
 
-    status = run(
-        seconds=seconds,
-        out=out,
-        bag=bag,
-        checkpoint=checkpoint,
-        image_topic=image_topic,
-        action_topics=action_topics,
-        delay=delay,
-        view=view,
-        save=save,
-    )
-    sys.exit(status)
+    def work(file: Path | None) -> dict[str, Any]:
+        status = run(
+            seconds=seconds,
+            out=out,
+            bag=bag,
+            checkpoint=checkpoint,
+            image_topic=image_topic,
+            action_topics=action_topics,
+            delay=delay,
+            view=view,
+            save=save,
+        )
+        if status:
+            sys.exit(status)
+        result = json.loads((out / "report.json").read_text())
+        write_json(file, result)
+        return dict(result)
+
+    reported(json_path, work)
 
 
 @main.command()
@@ -186,9 +125,10 @@ def demo(
 @save_option
 @topic_options("; default the checkpoint's")
 @device_option
+@json_option()
 def predict(
     checkpoint: str, bag: Path, out: Path | None, save: Path | None, image_topic: str | None,
-    action_topics: tuple[str, ...], device: str,
+    action_topics: tuple[str, ...], device: str, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Write a video of a bag: what happened beside what was predicted, at 1/4, 1/2 and full horizon.
 
@@ -196,14 +136,19 @@ def predict(
     """
     from dd_ros.commands.predict import predict as run
 
-    run(checkpoint, bag, out, save=save, image_topic=image_topic, action_topics=action_topics, device=device)
+    topics: dict[str, Any] = {"image_topic": image_topic, "action_topics": action_topics}
+    reported(
+        json_path, lambda file: run(checkpoint, bag, out, save=save, device=device, json_path=file, **topics)
+    )
 
 
 @main.command()
 @bag_options
 @topic_options("", required=True)
 @click.option("--out", type=PATH, required=True, help="Checkpoint folder to write.")
-@click.option("--init", default="pusht", show_default=True, help="Checkpoint to start from.")
+@click.option(
+    "--init", type=CheckpointName(), default="pusht", show_default=True, help="Checkpoint to start from."
+)
 @click.option("--config", type=PATH, help="Training recipe (YAML); default: as the checkpoint to start from.")
 @click.option(
     "--max-minutes",
@@ -219,9 +164,10 @@ def predict(
     show_default=True,
     help="Move training images by up to this share of their size; 0 where actions are places in the image.",
 )
+@json_option()
 def finetune(
     bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str,
-    config: Path | None, max_minutes: float, shift: float,
+    config: Path | None, max_minutes: float, shift: float, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.
 
@@ -231,16 +177,20 @@ def finetune(
     from dd_ros.processes import process_start
     from dd_ros_training.finetune import finetune as run
 
-    run(
-        bags=bags,
-        image_topic=image_topic,
-        actions=action_topics,
-        out=out,
-        init=init,
-        config=config,
-        max_minutes=max_minutes,
-        shift=shift,
-        start=process_start(),
+    reported(
+        json_path,
+        lambda file: run(
+            bags=bags,
+            image_topic=image_topic,
+            actions=action_topics,
+            out=out,
+            init=init,
+            config=config,
+            max_minutes=max_minutes,
+            shift=shift,
+            start=process_start(),
+            json_path=file,
+        ),
     )
 
 
@@ -297,9 +247,7 @@ def readout(
 @main.command()
 @checkpoint_option(required=True)
 @bag_options
-@click.option(
-    "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
-)
+@json_option(required=True)
 @click.option("--plots", type=PATH, help="Folder for curves and images.")
 @topic_options("; default the checkpoint's")
 @window_options
@@ -321,19 +269,22 @@ def evaluate(
     from dd_ros.evaluation.evaluate import evaluate as run
 
     found = select(find_bags(bags), split)
-    run(
-        checkpoint,
-        found,
+    reported(
         json_path,
-        plots=plots,
-        image_topic=image_topic,
-        action_topics=action_topics,
-        stride=stride,
-        max_windows=max_windows,
-        device=device,
-        seed=seed,
-        schedule=schedule,
-        horizon=horizon,
+        lambda file: run(
+            checkpoint,
+            found,
+            file,
+            plots=plots,
+            image_topic=image_topic,
+            action_topics=action_topics,
+            stride=stride,
+            max_windows=max_windows,
+            device=device,
+            seed=seed,
+            schedule=schedule,
+            horizon=horizon,
+        ),
     )
 
 
@@ -375,9 +326,7 @@ def calibrate(
     type=click.Choice(["S", "M", "L"]),
     help="Instead of a checkpoint: a network of this size with random weights.",
 )
-@click.option(
-    "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
-)
+@json_option(required=True)
 @device_option
 @click.option("--node", is_flag=True, help="Measure end to end as well, through real topics.")
 @horizon_option
@@ -394,20 +343,24 @@ def bench(
     from dd_ros.benchmark.sizes import untrained
 
     with untrained(size) if size else nullcontext(checkpoint or "") as measured:
-        run(measured, json_path, device=device, node=node, horizon=horizon)
+        reported(json_path, lambda file: run(measured, file, device=device, node=node, horizon=horizon))
 
 
 @main.command()
-@click.argument("path", metavar="BAG_OR_CKPT")
+@click.argument("path", metavar="BAG_OR_CKPT", type=CheckpointName("file"))
 @topic_options("; default the only one of the bag")
-def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) -> None:
+@json_option()
+def inspect(
+    path: str, image_topic: str | None, action_topics: tuple[str, ...], json_path: Path | None
+) -> None:
     """Show what bags or a LeRobot data set hold and what training would use of it, or the card of a checkpoint.
 
     Example: dd_ros inspect logs --image-topic /camera/image_raw --action-topic /cmd_vel.linear.x,angular.z
     """
     from dd_ros.commands.inspect import inspect as run
 
-    run(path, image_topic=image_topic, action_topics=action_topics)
+    topics: dict[str, Any] = {"image_topic": image_topic, "action_topics": action_topics}
+    reported(json_path, lambda file: run(path, json_path=file, **topics))
 
 
 @main.command()
@@ -435,3 +388,35 @@ def view(
     else:
         live = {"seconds": seconds, "use_sim_time": use_sim_time, **streams}
         sys.exit(view_live(sink, node=node, checkpoint=checkpoint, **live))
+
+
+@main.command()
+@checkpoint_option(default="pusht", show_default=True, help="Checkpoint that shall run here.")
+@click.option(
+    "--image", "size", type=ImageSize(), help="Size of the camera's images; default the checkpoint's."
+)
+@json_option()
+def doctor(checkpoint: str, size: tuple[int, int] | None, json_path: Path | None) -> None:
+    """Check what is installed and whether it works here: ROS, GPU, transport, threads, memory, checkpoint.
+
+    One line each, with a cure. Ends with status 1 where something fails.
+
+    Example: dd_ros doctor --checkpoint g1_pick --image 640x480
+    """
+    from dd_ros.doctor.command import doctor as run
+
+    found = reported(json_path, lambda file: run(checkpoint, size, json_path=file))
+    sys.exit(0 if found["healthy"] else 1)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.option(
+    "--install", is_flag=True, help="Write it where the shell looks for it, instead of printing it."
+)
+def completion(shell: str, install: bool) -> None:
+    """Print what lets a shell complete commands, options and names of checkpoints.
+
+    Example: dd_ros completion bash --install
+    """
+    click.echo(installed(shell, main) if install else script(shell, main))

@@ -10,6 +10,8 @@ import click
 
 from dd_ros.errors import InputError
 
+MORE = " (more: docs/troubleshooting.md)"  # the page that has each message with its cause and cure
+
 
 class Command(click.Command):
     """Bad usage or input ends with one line on stderr and status 2."""
@@ -20,7 +22,7 @@ class Command(click.Command):
         try:
             sys.exit(super().main(*args, **(extra | {"standalone_mode": False, "prog_name": self.prog_name})))
         except InputError as error:
-            fail(str(error), 2)
+            fail(str(error) + MORE, 2)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else self.prog_name
             fail(f"{error.format_message()} (see {command} --help)", 2)
@@ -29,9 +31,9 @@ class Command(click.Command):
         except (click.Abort, KeyboardInterrupt):
             fail("interrupted", 1)
         except ModuleNotFoundError as error:
-            fail(missing_module(error), 1)
+            fail(missing_module(error) + MORE, 1)
         except OSError as error:  # a full disk, a folder that may not be written
-            fail(str(error), 1)
+            fail(str(error) + MORE, 1)
 
 
 class Group(Command, click.Group):

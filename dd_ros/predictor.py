@@ -21,6 +21,7 @@ from dd_ros.config import CheckpointConfig, Schedule
 from dd_ros.data.images import check_image, resize
 from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.data.trained import normalised
+from dd_ros.described import Described
 from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
 from dd_ros.engine import Context, Decoded, Engine
 from dd_ros.errors import InputError
@@ -31,7 +32,7 @@ ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so
 SIZES_ON_CPU = (1, 2, 4)  # of parts that other work may come between: more at once are hardly faster there
 
 
-class Predictor:
+class Predictor(Described):
     """Streaming video predictor for one camera. Not thread safe: one thread calls it.
 
     Import dd_ros before torch, or set OMP_WAIT_POLICY=PASSIVE: else idle threads of torch spin, and beside other
@@ -79,8 +80,7 @@ class Predictor:
             InputError: missing or damaged checkpoint, no such device, or no compiler.
         """
         config, model = load_checkpoint(checkpoint)
-        place = resolve_device(device)
-        dtype = native_dtype(place)
+        dtype = native_dtype(place := resolve_device(device))
         model = prepare_for_inference(model.to(place), dtype)
         if compiled:
             compile_for_inference(model, place)

@@ -17,10 +17,16 @@ CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
 
 
 def share_folders() -> list[Path]:
-    """Where installed files of this package may lie, the source checkout first."""
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    shares = [Path(prefix) / "share" / "dd_ros" for prefix in [*prefixes, sys.prefix]]
-    return [Path(__file__).resolve().parent.parent, *shares]
+    """Where installed files of this package may lie: the source checkout first, then where this very package was installed.
+
+    pip puts them below the prefix that the package is in (a virtual environment, the user's own, ``--target``), colcon too.
+    """
+    here = Path(__file__).resolve().parent
+    named = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    prefixes = [*here.parents[:4], *map(Path, named), Path(sys.prefix)]
+    shares = [prefix / "share/dd_ros" for prefix in prefixes]
+    found = [share for share in shares if (share / "package.xml").is_file()]
+    return [here.parent, *dict.fromkeys(found)]
 
 
 def shared_file(name: str) -> Path:
@@ -29,6 +35,12 @@ def shared_file(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{name}: not in any of {', '.join(map(str, share_folders()))}")
+
+
+def shipped_checkpoints() -> list[str]:
+    """Names of the checkpoints that are installed."""
+    parents = [folder / "checkpoints" for folder in share_folders()]
+    return sorted({config.parent.name for parent in parents for config in parent.glob(f"*/{CONFIG}")})
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -41,10 +53,9 @@ def find_checkpoint(name: str | Path) -> Path:
     for folder in (Path(name), *(parent / name for parent in shipped)):
         if (folder / CONFIG).is_file():
             return folder
-    names = sorted({config.parent.name for parent in shipped for config in parent.glob(f"*/{CONFIG}")})
     raise InputError(
         f"checkpoint {str(name)!r}: no folder with a {CONFIG} there, and not one of the shipped ones "
-        f"({', '.join(names) or 'none found'})"
+        f"({', '.join(shipped_checkpoints()) or 'none found'})"
     )
 
 

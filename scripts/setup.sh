@@ -87,7 +87,7 @@ share() {
   mkdir -p "$share" "$index" "$venv/lib/dd_ros" "$stamps/types" checkpoints
   cp resource/dd_ros "$index/dd_ros"
   ln -sfn "$PWD/package.xml" "$share/package.xml"
-  for item in launch config checkpoints; do # real folders of links: `ros2 launch` does not look behind linked folders
+  for item in launch config checkpoints examples; do # real folders of links: `ros2 launch` does not look behind linked folders
     rm -rf "${share:?}/$item"
     if [ -e "$item" ]; then cp -rs "$PWD/$item" "$share/$item"; fi
   done
@@ -127,5 +127,5 @@ source_kind=$([ "$ros" = wheels ] && echo wheels || echo sourced)
 unless_done messages "$(key '' dd_ros_msgs/CMakeLists.txt dd_ros_msgs/package.xml dd_ros_msgs/*/*.msg \
   dd_ros_msgs/*/*.srv scripts/build_messages.sh)" \
   eval 'say "dd_ros_msgs"; scripts/build_messages.sh "$venv" "$source_kind"'
-shared=$(find launch config checkpoints -type f ! -path '*__pycache__*' 2>/dev/null | sort)
+shared=$(find launch config checkpoints examples -type f ! -path '*__pycache__*' 2>/dev/null | sort)
 unless_done share "$(key "$shared" scripts/setup.sh resource/dd_ros)" share

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from lightning.pytorch.utilities import rank_zero_only
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
@@ -18,6 +19,7 @@ from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
@@ -48,7 +50,8 @@ def finetune(
     shift: float = Augment().shift,
     split: SplitRule | None = None,
     start: float | None = None,
-) -> None:
+    json_path: Path | None = None,
+) -> dict[str, Any]:
     """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
 
     Weights that do not fit (another action dimension) start fresh; the image size follows the
@@ -66,6 +69,12 @@ def finetune(
         shift: as in ``augment.Augment``; a recipe has its own.
         split: which bags are for validation; None is the recipe's rule.
         start: when the command began, by ``time.monotonic``; None is now.
+        json_path: where what is returned goes as well; None: nowhere.
+
+    Returns:
+        The checkpoint's folder, what the data was, a line for all that could not be used, the stage that the user ended
+        early (or an empty string), and the figures of ``dd_ros evaluate`` on the held-back bags, None without. Nothing
+        in processes of a run on several devices but the first.
 
     Raises:
         InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
@@ -102,7 +111,16 @@ def finetune(
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
     made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
     windows = run.pace.windows if run.pace else MOST_WINDOWS
-    run.save(out, run.train(list(STAGES), model), made_by=made_by, windows=windows)
+    figures = run.save(out, run.train(list(STAGES), model), made_by=made_by, windows=windows)
+    if getattr(rank_zero_only, "rank", 0):
+        return {}
+    facts = run.facts(made_by)
+    result = {
+        "checkpoint": str(out), "training": facts.training, "validation": facts.validation, "device": facts.device,
+        "problems": list(facts.problems), "interrupted": facts.interrupted, "figures": figures,
+    }  # fmt: skip
+    write_json(json_path, result)
+    return result
 
 
 def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:

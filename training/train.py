@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -207,28 +208,35 @@ class Run:
         return self.work / f"{stage}.pt"
 
     @rank_zero_only
-    def save(self, out: Path, model: Model, *, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
+    def save(
+        self, out: Path, model: Model, *, made_by: str = MADE_BY, windows: int = MOST_WINDOWS
+    ) -> dict[str, Any] | None:
         """Write the checkpoint, evaluate it on the validation episodes, put the figures on its card, and calibrate it.
 
         On at most ``windows`` windows, to which its error intervals are fitted as well. It is written before that, so
         that nothing is lost where the evaluation fails or is cut short.
+
+        Returns:
+            The figures; None where the user ended the training early, and in all processes but the first.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card=card(self.config, self.recipe, facts=facts))
-        if not facts.interrupted:
-            plots = self.work / "evaluation"
-            figures = evaluate_episodes(
-                Predictor.load(out),
-                self.validation_episodes,
-                json_path=plots / "evaluate.json",
-                plots=plots,
-                max_windows=windows,
-            )
-            found = figures["uncertainty"]["calibrated"]
-            intervals = ErrorIntervals.model_validate(found) if found else None
-            config = self.config.model_copy(update={"error_intervals": intervals})
-            text = card(config, self.recipe, facts=facts, figures=figures)
-            save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
+        if facts.interrupted:
+            return None
+        plots = self.work / "evaluation"
+        figures = evaluate_episodes(
+            Predictor.load(out),
+            self.validation_episodes,
+            json_path=plots / "evaluate.json",
+            plots=plots,
+            max_windows=windows,
+        )
+        found = figures["uncertainty"]["calibrated"]
+        intervals = ErrorIntervals.model_validate(found) if found else None
+        config = self.config.model_copy(update={"error_intervals": intervals})
+        text = card(config, self.recipe, facts=facts, figures=figures)
+        save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
+        return figures
 
     def facts(self, made_by: str) -> Facts:
         """What the card says about how the checkpoint came about."""

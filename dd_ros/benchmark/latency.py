@@ -21,7 +21,7 @@ from dd_ros.benchmark.node import bench_node
 from dd_ros.benchmark.roofline import roofline, synchronise
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import write_json
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 
 RIVAL_SCHEDULES = ("teacher", "uniform4_clean_context", "uniform2", "one_step")
@@ -94,7 +94,7 @@ class Stream:
 
 def bench(
     checkpoint: str | Path,
-    json_path: str | Path,
+    json_path: str | Path | None,
     *,
     device: str = "auto",
     node: bool = False,
@@ -105,7 +105,8 @@ def bench(
 
     Args:
         checkpoint: folder or shipped name.
-        json_path: where the figures go, after each row, so that a run cut short leaves those it has.
+        json_path: where the figures go, after each row, so that a run cut short leaves those it has; None: they are
+            only returned.
         device: ``auto``, ``cpu`` or ``cuda``.
         node: also run the real node, fed by a camera in another process, and measure through topics.
         horizon: frames to predict; None: the checkpoint's.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -20,9 +21,10 @@ from dd_ros.data.lerobot.meta import is_here
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
 from dd_ros.errors import InputError, one_line
+from dd_ros.json_files import write_json
 from dd_ros.progress import progress
 from dd_ros.report import Report
-from dd_ros.resources import CARD, CONFIG, find_checkpoint
+from dd_ros.resources import CARD, CONFIG, find_checkpoint, read_config
 
 
 @dataclass
@@ -40,13 +42,24 @@ class Use:
     problems: Report = field(default_factory=Report)
 
 
-def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequence[str] = ()) -> None:
+def inspect(
+    path: str,
+    *,
+    image_topic: str | None = None,
+    action_topics: Sequence[str] = (),
+    json_path: Path | None = None,
+) -> dict[str, Any]:
     """Print what lies at ``path``: a bag, a folder of bags, a LeRobot data set, or a checkpoint (by path or name).
 
     Args:
         path: where.
         image_topic, action_topics: what training is to use of bags, the latter as ``config.parse_actions`` takes
             them; without, the only topic of each kind.
+        json_path: where what is returned goes as well; None: nowhere.
+
+    Returns:
+        What is printed: its ``kind`` (``bags``, ``lerobot`` or ``checkpoint``), and by kind topics or features, a line for
+        each problem, what training would use (``training``, None where that is open); or the settings.
 
     Raises:
         InputError: it is none of these, or the bags lack these topics.
@@ -54,23 +67,26 @@ def inspect(path: str, *, image_topic: str | None = None, action_topics: Sequenc
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # piped: nobody needs names cut to fit a window
-    is_set = is_lerobot(Path(path)) and not bags_under(Path(path))
-    if is_set or (set_of(Path(path)) and not Path(path).exists()):
-        show_lerobot(Path(path), console, image_topic=image_topic, action_topics=action_topics)
-        return
-    if Path(path).exists() and not (Path(path) / CONFIG).is_file():
-        show_bags(find_bags([Path(path)]), console, image_topic=image_topic, action_topics=action_topics)
-        return
-    try:
-        folder = find_checkpoint(path)
-    except InputError as error:
-        raise InputError(f"{path}: neither a bag nor a checkpoint ({error})") from error
-    show_checkpoint(folder, console)
+    place = Path(path)
+    topics: dict[str, Any] = {"image_topic": image_topic, "action_topics": action_topics}
+    is_set = is_lerobot(place) and not bags_under(place)
+    if is_set or (set_of(place) and not place.exists()):
+        found = show_lerobot(place, console, **topics)
+    elif place.exists() and not (place / CONFIG).is_file():
+        found = show_bags(find_bags([place]), console, **topics)
+    else:
+        try:
+            folder = find_checkpoint(path)
+        except InputError as error:
+            raise InputError(f"{path}: neither a bag nor a checkpoint ({error})") from error
+        found = show_checkpoint(folder, console)
+    write_json(json_path, found)
+    return found
 
 
 def show_bags(
     bags: Sequence[Path], console: Console, *, image_topic: str | None, action_topics: Sequence[str]
-) -> None:
+) -> dict[str, Any]:
     """The topics of the bags, then what training would use of them, then every kind of problem in a line."""
     sources = parse_actions(action_topics) if action_topics else ()
     infos = [inspect_bag(bag, sources) for bag in progress(bags, "looking at bags")]
@@ -78,6 +94,7 @@ def show_bags(
     problems = Report()
     for info in infos:
         problems.update(info.problems)
+    found = {"kind": "bags", "bags": [str(bag) for bag in bags], "topics": topics_of(infos)}
     try:
         image, sources = choose_topics(infos, image_topic, sources)
         wanted = {image, *(source.topic for source in sources)}
@@ -92,13 +109,13 @@ def show_bags(
         if image_topic or action_topics:
             raise
         say(console, [str(error)])
-        return
+        return found | {"problems": [*problems, str(error)], "training": None}
     uses = [use_of(info.path, spec) for info in progress(infos, "reading episodes")]
     if len(bags) > 1:
         console.print(bag_table(infos, uses, spec))
     steps = sum(use.seconds for use in uses)
-    for found in (topic_problems(infos, wanted), *(use.problems for use in uses)):
-        problems.update(found)
+    for met in (topic_problems(infos, wanted), *(use.problems for use in uses)):
+        problems.update(met)
     say(console, problems)
     for line in clock_lines(infos, spec):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -106,6 +123,30 @@ def show_bags(
     number = sum(use.episodes for use in uses)
     text = f"usable: {number} episodes, {steps:.1f} s"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    of_bags = [
+        {"path": str(info.path), "episodes": use.episodes, "seconds": use.seconds}
+        for info, use in zip(infos, uses, strict=True)
+    ]
+    usable = {"episodes": number, "seconds": steps, "bags": of_bags}
+    return found | {"problems": list(problems), "training": spec.model_dump(mode="json"), "usable": usable}
+
+
+def topics_of(infos: Sequence[BagInfo]) -> list[dict[str, Any]]:
+    """A row per topic, over all bags, as the table has them."""
+    rows = []
+    for name in sorted({topic.name for info in infos for topic in info.topics}):
+        found = [topic for info in infos for topic in info.topics if topic.name == name]
+        rates = [topic.rate for topic in found]
+        rows.append(
+            {
+                "topic": name, "type": span([topic.msgtype for topic in found]),
+                "messages": sum(topic.count for topic in found), "rate_hz": [min(rates), max(rates)],
+                "seconds": sum(topic.duration for topic in found),
+                "longest_gap_s": max(topic.gap for topic in found), "stamps": span([topic.stamps for topic in found]),
+                "content": found[0].detail,
+            }
+        )  # fmt: skip
+    return rows
 
 
 def clock_lines(infos: Sequence[BagInfo], spec: StreamSpec) -> list[str]:
@@ -147,14 +188,10 @@ def topic_table(infos: Sequence[BagInfo]) -> Table:
         "content",
     )
     table.title = Text(title)
-    names = sorted({topic.name for info in infos for topic in info.topics})
-    for name in names:
-        found = [topic for info in infos for topic in info.topics if topic.name == name]
+    for row in topics_of(infos):
         table.add_row(
-            Text(name), span([topic.msgtype for topic in found]), str(sum(topic.count for topic in found)),
-            numbers([topic.rate for topic in found], 2), f"{sum(topic.duration for topic in found):.1f}",
-            f"{max(topic.gap for topic in found):.3f}", span([topic.stamps for topic in found]),
-            Text(found[0].detail),
+            Text(row["topic"]), row["type"], str(row["messages"]), numbers(row["rate_hz"], 2),
+            f"{row['seconds']:.1f}", f"{row['longest_gap_s']:.3f}", row["stamps"], Text(row["content"]),
         )  # fmt: skip
     return table
 
@@ -215,7 +252,7 @@ def summary(spec: StreamSpec) -> str:
 
 def show_lerobot(
     path: Path, console: Console, *, image_topic: str | None, action_topics: Sequence[str]
-) -> None:
+) -> dict[str, Any]:
     """Cameras and columns of a LeRobot data set, how much of it is here, the files that it lacks, and what would be used.
 
     ``path`` may name one of its episodes, of which the numbers are then.
@@ -239,6 +276,11 @@ def show_lerobot(
             )
             data.problems.add(file, why)
     say(console, data.problems)
+    features = {key: {"type": f.dtype, "content": f.about} for key, f in data.info.features.items()}
+    found = {
+        "kind": "lerobot", "path": str(path), "version": data.info.codebase_version, "features": features,
+        "episodes": len(chosen), "frames": frames, "fps": data.info.fps, "problems": list(data.problems),
+    }  # fmt: skip
     try:
         image = image_topic or only(data.image_keys, "--image-topic", "camera")
         spec = describe_set(data, image, parse_actions(action_topics or ["action"]))
@@ -246,17 +288,24 @@ def show_lerobot(
         if image_topic or action_topics:
             raise
         say(console, [str(error)])
-        return
+        return found | {"problems": [*data.problems, str(error)], "training": None}
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
+    return found | {"training": spec.model_dump(mode="json")}
 
 
-def show_checkpoint(folder: Path, console: Console) -> None:
+def show_checkpoint(folder: Path, console: Console) -> dict[str, Any]:
     """The card, then the settings a user may need."""
     card = folder / CARD
     if card.is_file():
         console.print(Markdown(shown(card)))
     console.rule(str(folder / CONFIG))
     console.print(shown(folder / CONFIG), markup=False, highlight=False, soft_wrap=True)
+    found: dict[str, Any] = {"kind": "checkpoint", "path": str(folder), "settings": None, "problems": []}
+    try:
+        return found | {"settings": read_config(folder).model_dump(mode="json")}
+    except InputError as error:
+        say(console, [str(error)])
+        return found | {"problems": [str(error)]}
 
 
 def shown(file: Path) -> str:

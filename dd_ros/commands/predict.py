@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,15 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import check_actions, read_all
 from dd_ros.evaluation.playback import Played, played
 from dd_ros.evaluation.video import side_by_side, tile, write_video
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
 
 def predict(
     checkpoint: str, bag: Path, out: Path | None, *, save: Path | None = None, image_topic: str | None = None,
-    action_topics: Sequence[str] = (), device: str = "auto",
-) -> None:  # fmt: skip
+    action_topics: Sequence[str] = (), device: str = "auto", json_path: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write every frame of ``bag`` beside the predictions made for its time.
 
     Args:
@@ -36,6 +38,11 @@ def predict(
         save: recording of rerun (rrd); None writes none.
         image_topic, action_topics: instead of those the checkpoint names.
         device: ``auto``, ``cpu`` or ``cuda``.
+        json_path: file for what is returned; None writes none.
+
+    Returns:
+        What was written, as ``json_path`` holds it where that is given: files, frames, seconds, and how far ahead the
+        predictions that are shown were, in seconds.
 
     Raises:
         InputError: unusable checkpoint, bag or topics, neither file is wanted, or one cannot be written.
@@ -67,6 +74,14 @@ def predict(
         if path is not None:
             text = f"{path}: {total} frames, {total / predictor.config.streams.rate_hz:.1f} s"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
+    rate = predictor.config.streams.rate_hz
+    result = {
+        "checkpoint": predictor.config.name, "bag": str(bag), "video": None if out is None else str(out),
+        "recording": None if save is None else str(save), "frames": total, "seconds": total / rate, "fps": rate,
+        "episodes": len(episodes), "leads_s": [lead * predictor.step_ns / 1e9 for lead in leads(predictor.horizon)],
+    }  # fmt: skip
+    write_json(json_path, result)
+    return result
 
 
 def load(

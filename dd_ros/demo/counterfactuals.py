@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dd_ros.console import Command
 from dd_ros.demo.pusht import CENTRE, IMAGE_SIZE, OUTLINE, RATE_HZ, WORLD, Robot, Vector, to_world
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import write_json
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 
 TURNS = np.radians([-50.0, -25.0, 0.0, 25.0, 50.0])  # of the way to the block; a sixth sequence stands still

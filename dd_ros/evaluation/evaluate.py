@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from dd_ros.evaluation.metrics import (
     ssim,
 )
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of, make_windows, shuffled_actions
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
@@ -89,7 +89,7 @@ class Scores:
 def evaluate(
     checkpoint: str | Path,
     bags: Sequence[str | Path],
-    json_path: str | Path,
+    json_path: str | Path | None,
     *,
     plots: str | Path | None = None,
     image_topic: str | None = None,
@@ -118,7 +118,7 @@ def evaluate(
     Args:
         checkpoint: folder or shipped name.
         bags: bags, or folders of bags.
-        json_path: where the figures go.
+        json_path: where the figures go; None: they are only returned.
         plots: folder for images; None makes none.
         image_topic, action_topics: instead of those the checkpoint names; actions as
             ``config.parse_actions`` takes them.
@@ -150,7 +150,7 @@ def evaluate(
 def evaluate_episodes(
     predictor: Predictor,
     episodes: Sequence[RecordedEpisode],
-    json_path: str | Path,
+    json_path: str | Path | None,
     *,
     plots: str | Path | None = None,
     stride: int = 8,
@@ -342,16 +342,6 @@ def readout_figures(scores: Scores, config: CheckpointConfig) -> dict[str, Any]:
     rows = np.sqrt(np.square(np.stack(scores.readouts)).mean(axis=0))
     spec = config.readouts
     return {"names": list(spec.names), "deviation": list(spec.std), "rmse": jsonable(rows)}
-
-
-def write_json(path: str | Path, result: dict[str, Any]) -> None:
-    """Write ``result``, making the folder; InputError where that is impossible."""
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another path") from error
 
 
 def summarise(result: dict[str, Any]) -> None:

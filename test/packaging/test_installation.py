@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXECUTABLES = {"dd_ros", "bag_player", "predictor", "pusht_robot", "recorder", "viewer"}
-SHARED = ("launch", "config", "checkpoints")
+EXECUTABLES = {
+    "dd_ros", "bag_player", "plan_recorder", "planner", "predictor", "pusht_robot", "pusht_table", "recorder", "viewer",
+}  # fmt: skip
+SHARED = ("launch", "config", "checkpoints", "examples")
 
 
 def shared_files(folder: Path) -> set[str]:

@@ -128,14 +128,15 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "settings", "upgrades", "error_intervals", "config", "resources", "report", "progress", "console", "device", "processes", "data",
+    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "config", "resources", "report", "progress",
+    "console", "completion", "options", "described", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
     "engine", "predictor", "evaluation", "planning", "demo", "live", "view", "ros",
-    "benchmark", "commands", "cli", "dd_ros_training",
+    "benchmark", "doctor", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
-    "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
+    "dd_ros/__init__.py": {"dd_ros.evaluation.film", "dd_ros.predictor"},  # the door
     "dd_ros/cli.py": {"dd_ros_training.finetune", "dd_ros_training.readout"},
 }
 
@@ -215,7 +216,10 @@ def needs_ros(module: str) -> bool:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *ROOT.glob("scripts/*"), ROOT / "setup.py"]
+    examples = [
+        path for path in ROOT.glob("examples/**/*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *ROOT.glob("scripts/*"), *examples, ROOT / "setup.py"]
     for path in files:
         head = path.read_text().splitlines()[:3]
         assert path.suffix == ".txt" or any("SPDX-License-Identifier: Apache-2.0" in line for line in head), (

@@ -21,7 +21,8 @@ from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule, split
 from dd_ros.data.survey import inspect_bag
-from dd_ros.evaluation.evaluate import evaluate, write_json
+from dd_ros.evaluation.evaluate import evaluate
+from dd_ros.json_files import write_json
 from dd_ros_training.finetune import finetune
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from dd_ros.evaluation.evaluate import write_json
+from dd_ros.json_files import write_json
 
 RESULTS, TABLE = "results.json", "table.md"
 

@@ -25,7 +25,8 @@ from dd_ros.benchmark.latency import Stream
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.errors import InputError
 from dd_ros.evaluation.drift import drift
-from dd_ros.evaluation.evaluate import evaluate_episodes, write_json
+from dd_ros.evaluation.evaluate import evaluate_episodes
+from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.settings import validated, write_yaml
 from dd_ros.yaml_files import load_yaml
