@@ -157,7 +157,9 @@ def unexplained(found: list[Message], lines: list[Line]) -> list[Message]:
     return [message for message in found if not any(message.pattern.search(line.text) for line in lines)]
 
 
-def unsaid(found: list[Message], lines: list[Line], pieces: set[str] | None = None) -> list[tuple[Line, list[str]]]:
+def unsaid(
+    found: list[Message], lines: list[Line], pieces: set[str] | None = None
+) -> list[tuple[Line, list[str]]]:
     """Lines with words that no message accounts for, and these words.
 
     Messages are put together of pieces such as ``behind``, so that words of short strings count as well: ``pieces``.
@@ -169,7 +171,9 @@ def unsaid(found: list[Message], lines: list[Line], pieces: set[str] | None = No
         for message in found:
             if message.pattern.search(line.text):
                 accounted |= set(words(message.text))
-        left = [word for word in words(FRAME.sub(" ", line.text)) if not word.isupper() and word not in accounted]
+        left = [
+            word for word in words(FRAME.sub(" ", line.text)) if not word.isupper() and word not in accounted
+        ]
         if left:
             odd.append((line, left))
     return odd
@@ -185,6 +189,24 @@ def fragments() -> set[str]:
     return found
 
 
+def index() -> str:
+    """The page of all messages in the order of the alphabet, each with a link to what explains it."""
+    rows = {line.text: f"[{line.heading}]({line.page.name}#{anchor(line.heading)})" for line in explained()}
+    table = [
+        f"| `{text.replace('|', chr(92) + '|')}` | {link} |"
+        for text, link in sorted(rows.items(), key=lambda row: row[0].lower())
+    ]
+    return (
+        "# All messages\n\nWords in capitals and `...` stand for what differs. Search this page for a few words of what you saw.\n\n"
+        "| message | cause and cure |\n|---|---|\n" + "\n".join(table) + "\n"
+    )
+
+
+def anchor(heading: str) -> str:
+    """What mkdocs makes of a heading, to link to."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
 def main() -> int:
     """Print what pages and code do not agree in."""
     found, lines = messages(), explained()
@@ -193,7 +215,9 @@ def main() -> int:
         print(f"{message.place}: {message.shown}")
     for line, left in odd:
         print(f"{line.page.name}, {line.heading}: no code says {' '.join(left)}: {line.text}")
-    print(f"{len(found)} messages, {len(missing)} without an explanation; {len(lines)} lines, {len(odd)} that no code says")
+    print(
+        f"{len(found)} messages, {len(missing)} without an explanation; {len(lines)} lines, {len(odd)} that no code says"
+    )
     return 1 if missing or odd else 0
 
 
