@@ -40,9 +40,8 @@ fuzz: setup
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-docs:
-	@DD_ROS_EXTRAS=$${DD_ROS_EXTRAS:-demo,evaluate,lerobot,train,test,docs} scripts/setup.sh
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
 	@echo "open out/site/index.html"
 
 bench: setup

@@ -146,16 +146,20 @@ def entries(text: str) -> tuple[str, list[tuple[str, str, str]]]:
     Comments above a field, and behind it, are about the field; a first paragraph of comments is about the whole.
     """
     about, above, rows = "", list[str](), list[tuple[str, str, str]]()
+    follows = ""  # a field right under another without a word of its own is part of what was said of that one
     for line in text.splitlines():
         code, _, comment = line.partition("#")
         if code.strip():
             kind, name = code.split()[:2]
-            rows.append((kind, name, " ".join([*above, comment.strip()]).strip()))
-            above = []
+            text = " ".join([*above, comment.strip()]).strip()
+            rows.append((kind, name, text or (f"see `{follows}`" if follows else "")))
+            above, follows = [], follows if follows and not text else name
         elif comment:
             above.append(comment.strip())
-        elif above and not rows and not about:
-            about, above = " ".join(above), []
+        else:
+            follows = ""
+            if above and not rows and not about:
+                about, above = " ".join(above), []
     return about, rows
 
 
@@ -185,19 +189,19 @@ def recipe() -> str:
     )
 
 
-def settings_page(kind: type[BaseModel], title: str) -> Iterator[str]:
-    """Tables of the entries of settings, and of those in them."""
+def settings_page(kind: type[BaseModel], title: str, within: str = "") -> Iterator[str]:
+    """Tables of the entries of settings, and of those in them; ``within`` is the path of entries that leads there."""
     meanings = attributes(kind)
-    yield f"## {title}\n\n{inspect.cleandoc(kind.__doc__ or '').split('Attributes:')[0].strip()}\n"
+    about = inspect.cleandoc(kind.__doc__ or "").split("Attributes:")[0].strip()
+    yield f"{'###' if within else '##'} {title}\n\n{about}\n"
     yield "| entry | default | meaning |\n|---|---|---|"
     for name, field in kind.model_fields.items():
         yield f"| `{name}` | {default(field)} | {escaped(meanings.get(name, ''))} |"
     yield ""
     for name, field in kind.model_fields.items():
         for inner in settings_in(field.annotation):
-            yield from settings_page(
-                inner, f"{title.removesuffix('config.yaml').removesuffix('recipe.yaml')}{name}."
-            )
+            path = f"{within}.{name}" if within else name
+            yield from settings_page(inner, f"`{path}`", path)
 
 
 def default(field: FieldInfo) -> str:
