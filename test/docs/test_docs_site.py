@@ -137,3 +137,10 @@ def test_search_works_without_a_server(site: Path) -> None:
 @needs_mkdocs
 def test_the_first_picture_is_small(site: Path) -> None:
     assert 0 < (site / "images/prediction.gif").stat().st_size < 1_000_000
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).exists(), link
