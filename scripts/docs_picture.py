@@ -2,13 +2,12 @@
 """The moving picture of the first page: recordings beside what had been predicted for the same moment.
 
 Example:
-    python scripts/docs_picture.py --checkpoint pusht --bags out/pushes --out docs/images/prediction.gif
+    python scripts/docs_picture.py --checkpoint pusht --bags out/bags --out docs/images/prediction.webp
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import click
@@ -36,11 +35,12 @@ def whole(predictor: Predictor, bags: list[Path]) -> Iterator[Pixels]:
 @click.option(
     "--bags", type=click.Path(path_type=Path), multiple=True, required=True, help="Bags to predict."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="GIF to write.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="WebP to write.")
 @click.option("--most", default=120, show_default=True, help="Frames at most.")
+@click.option("--quality", default=60, show_default=True, help="Of the compression, 1 to 100.")
 @click.option("--width", default=640, show_default=True, help="Pixels.")
-def main(checkpoint: str, bags: list[Path], out: Path, most: int, width: int) -> None:
-    """Write a small GIF of predictions beside what came."""
+def main(checkpoint: str, bags: list[Path], out: Path, most: int, quality: int, width: int) -> None:
+    """Write a small moving picture of predictions beside what came."""
     predictor = Predictor.load(checkpoint)
     frames = [
         np.asarray(image) for _, image in zip(range(most), whole(predictor, find_bags(bags)), strict=False)
@@ -50,14 +50,10 @@ def main(checkpoint: str, bags: list[Path], out: Path, most: int, width: int) ->
         picture.resize((width, width * picture.height // picture.width), Image.Resampling.LANCZOS)
         for picture in pictures
     ]
-    colours = small[len(small) // 2].quantize(128, method=Image.Quantize.MEDIANCUT)
-    indexed = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in small]
     out.parent.mkdir(parents=True, exist_ok=True)
     step = predictor.step_ns // 1_000_000
-    indexed[0].save(
-        out, save_all=True, append_images=list(chain(indexed[1:])), duration=step, loop=0, optimize=True
-    )
-    click.echo(f"{out}: {len(indexed)} frames, {out.stat().st_size // 1024} KiB")
+    small[0].save(out, save_all=True, append_images=small[1:], duration=step, loop=0, quality=quality, method=6)
+    click.echo(f"{out}: {len(small)} frames, {out.stat().st_size // 1024} KiB")
 
 
 if __name__ == "__main__":

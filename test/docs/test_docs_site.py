@@ -84,7 +84,7 @@ def test_topics_and_diagnostics_are_on_the_page() -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as ``make docs`` does."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert "WARNING" not in built.stderr
@@ -136,7 +136,7 @@ def test_search_works_without_a_server(site: Path) -> None:
 
 @needs_mkdocs
 def test_the_first_picture_is_small(site: Path) -> None:
-    assert 0 < (site / "images/prediction.gif").stat().st_size < 1_000_000
+    assert 0 < (site / "images/prediction.webp").stat().st_size < 1_000_000
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
