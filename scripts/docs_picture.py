@@ -52,7 +52,9 @@ def main(checkpoint: str, bags: list[Path], out: Path, most: int, quality: int, 
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     step = predictor.step_ns // 1_000_000
-    small[0].save(out, save_all=True, append_images=small[1:], duration=step, loop=0, quality=quality, method=6)
+    small[0].save(
+        out, save_all=True, append_images=small[1:], duration=step, loop=0, quality=quality, method=6
+    )
     click.echo(f"{out}: {len(small)} frames, {out.stat().st_size // 1024} KiB")
 
 

@@ -9,13 +9,6 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.appendChild(frame);
       this.frame = frame;
-      this.receive = (event) => {
-        if (event.source !== frame.contentWindow) return;
-        const message = new MessageEvent("message", { data: event.data });
-        this.dispatchEvent(message);
-        if (this.onmessage) this.onmessage(message);
-      };
-      window.addEventListener("message", this.receive);
       const inside = frame.contentWindow;
       inside.document.open();
       inside.document.write("<!doctype html><html><body></body></html>");
@@ -28,16 +21,21 @@ if (location.protocol === "file:") {
           script.onerror = failed;
           inside.document.body.appendChild(script);
         });
-      inside.postMessage = (data) => window.postMessage.call(inside.parent, data, "*");
+      inside.postMessage = (data) => {
+        const message = new MessageEvent("message", { data: structuredClone(data) });
+        setTimeout(() => {
+          this.dispatchEvent(message);
+          if (this.onmessage) this.onmessage(message);
+        });
+      };
       inside.importScripts = (...sources) => sources.reduce((before, source) => before.then(() => load(source)), Promise.resolve());
       this.ready = load(address);
     }
     postMessage(data) {
       const inside = this.frame.contentWindow;
-      this.ready.then(() => inside.dispatchEvent(new inside.MessageEvent("message", { data: structuredClone(data), source: window })));
+      this.ready.then(() => inside.dispatchEvent(new inside.MessageEvent("message", { data: structuredClone(data) })));
     }
     terminate() {
-      window.removeEventListener("message", this.receive);
       this.frame.remove();
     }
   };

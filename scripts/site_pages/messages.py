@@ -54,10 +54,15 @@ class Message(NamedTuple):
     text: str
     place: str
 
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        parts = [re.escape(part) for part in self.text.split(HOLE)]
-        return re.compile(".*?".join(parts), re.DOTALL)
+    def is_in(self, line: str) -> bool:
+        """Whether a line of a page holds this message, with anything in its holes."""
+        place = 0
+        for part in self.text.split(HOLE):
+            place = line.find(part, place)
+            if place < 0:
+                return False
+            place += len(part)
+        return True
 
     @property
     def shown(self) -> str:
@@ -154,7 +159,7 @@ def explained(pages: Iterable[Path] | None = None) -> list[Line]:
 
 def unexplained(found: list[Message], lines: list[Line]) -> list[Message]:
     """Messages that no line holds."""
-    return [message for message in found if not any(message.pattern.search(line.text) for line in lines)]
+    return [message for message in found if not any(message.is_in(line.text) for line in lines)]
 
 
 def unsaid(
@@ -169,7 +174,7 @@ def unsaid(
     for line in lines:
         accounted = set(pieces)
         for message in found:
-            if message.pattern.search(line.text):
+            if message.is_in(line.text):
                 accounted |= set(words(message.text))
         left = [
             word for word in words(FRAME.sub(" ", line.text)) if not word.isupper() and word not in accounted

@@ -22,7 +22,9 @@ FENCE = re.compile(
     r"^(?:<!-- needs: (?P<needs>[\w, ]+) -->\n)?(?P<fence>```+)bash\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
-SPAN = re.compile(r"`((?:\.venv/bin/)?(?:dd_ros|python -m dd_ros\w*|make|ros2 launch dd_ros)[. ][^`]*)`")
+SPAN = re.compile(
+    r"`((?:\.venv/bin/)?(?:dd_ros|python -m dd_ros[\w.]*|make|ros2 launch dd_ros) [^`]*|dd_ros\w*(?:\.\w+)+ --[^`]*)`"
+)
 NEEDS = {"robot", "gpu", "hours", "data"}  # what a block that is not run may need
 SHELL = {"export", "source", "cd"}
 
@@ -67,7 +69,8 @@ def spans() -> Iterator[Line]:
     for page in pages():
         text = FENCE.sub("", page.read_text())
         for found in SPAN.finditer(re.sub(r"[ \n]+", " ", text)):
-            yield Line(found.group(1).replace("\\|", "|"), str(page.relative_to(ROOT)), "text")
+            command = re.sub(r"^(?=dd_ros\w*\.)", "python -m ", found.group(1))
+            yield Line(command, str(page.relative_to(ROOT)), "text")
 
 
 @cache
@@ -148,4 +151,11 @@ def parsed(command: click.Command, name: str, arguments: list[str], *, whole: bo
         with command.make_context(name, list(arguments)):
             pass
     elif not isinstance(command, click.Group):
-        command.make_parser(context).parse_args(list(arguments))
+        try:
+            command.make_parser(context).parse_args(list(arguments))
+        except click.BadOptionUsage as error:  # one that is named without its value
+            if (
+                "requires an argument" not in error.format_message()
+                and "requires 2" not in error.format_message()
+            ):
+                raise

@@ -43,7 +43,7 @@ LINES = list(lines())
 RUN = [line for line in LINES if not line.needs and line.argv[0] not in SHELL]
 
 
-def tested_by(line: Line) -> str | None:
+def covering(line: Line) -> str | None:
     return next((test for pattern, test in TESTED.items() if re.fullmatch(pattern, line.text)), None)
 
 
@@ -125,13 +125,13 @@ def test_what_is_said_to_test_a_line_exists() -> None:
         assert any(re.fullmatch(pattern, line.text) for line in RUN), f"no document has {pattern}"
 
 
-@pytest.mark.parametrize("line", spans(), ids=lambda line: f"{line.place} {line.text[:50]}")
+@pytest.mark.parametrize("line", list(spans()), ids=lambda line: f"{line.place} {line.text[:50]}")
 def test_commands_in_text_have_the_options_that_they_are_said_to_have(line: Line) -> None:
     assert checked(line.argv, whole=False)
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in RUN if not tested_by(line)], ids=lambda line: f"{line.place} {line.text[:50]}"
+    "line", [line for line in RUN if not covering(line)], ids=lambda line: f"{line.place} {line.text[:50]}"
 )
 def test_lines_run(line: Line, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the documents, for some need what others made."""
