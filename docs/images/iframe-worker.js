@@ -9,6 +9,7 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.appendChild(frame);
       this.frame = frame;
+      const base = new URL(address, document.baseURI);
       const inside = frame.contentWindow;
       inside.document.open();
       inside.document.write("<!doctype html><html><body></body></html>");
@@ -16,7 +17,7 @@ if (location.protocol === "file:") {
       const load = (source) =>
         new Promise((done, failed) => {
           const script = inside.document.createElement("script");
-          script.src = new URL(source, address);
+          script.src = new URL(source, base);
           script.onload = done;
           script.onerror = failed;
           inside.document.body.appendChild(script);
@@ -29,7 +30,7 @@ if (location.protocol === "file:") {
         });
       };
       inside.importScripts = (...sources) => sources.reduce((before, source) => before.then(() => load(source)), Promise.resolve());
-      this.ready = load(address);
+      this.ready = load(base);
     }
     postMessage(data) {
       const inside = this.frame.contentWindow;

@@ -197,10 +197,7 @@ def fragments() -> set[str]:
 def index() -> str:
     """The page of all messages in the order of the alphabet, each with a link to what explains it."""
     rows = {line.text: f"[{line.heading}]({line.page.name}#{anchor(line.heading)})" for line in explained()}
-    table = [
-        f"| `{text.replace('|', chr(92) + '|')}` | {link} |"
-        for text, link in sorted(rows.items(), key=lambda row: row[0].lower())
-    ]
+    table = [f"| `{text}` | {link} |" for text, link in sorted(rows.items(), key=lambda row: row[0].lower())]
     return (
         "# All messages\n\nWords in capitals and `...` stand for what differs. Search this page for a few words of what you saw.\n\n"
         "| message | cause and cure |\n|---|---|\n" + "\n".join(table) + "\n"

@@ -61,7 +61,7 @@ def command_page(
     context = click.Context(command, info_name=name, parent=parent)
     text = inspect.cleandoc(command.help or "").replace("\f", "")
     first, _, example = text.partition("Example:")
-    yield f"{'#' * level} {name if parent is None else context.command_path}\n"
+    yield f"{'#' * level} {context.command_path.removeprefix('python -m ')}\n"
     yield first.strip() + "\n"
     if example:
         yield f"```bash\n{' '.join(example.split())}\n```\n"
@@ -78,7 +78,7 @@ def command_page(
     ]
     if rows:
         yield "| option | meaning |\n|---|---|"
-        yield from (f"| `{escaped(option)}` | {escaped(meaning)} |" for option, meaning in rows)
+        yield from (f"| `{option}` | {escaped(meaning)} |" for option, meaning in rows)
         yield ""
 
 

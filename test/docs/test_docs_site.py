@@ -32,7 +32,7 @@ needs_mkdocs = pytest.mark.skipif(
 def test_each_command_and_option_is_on_the_page() -> None:
     page = reference.cli()
     for name, command in programs().items():
-        assert f"## {name}" in page
+        assert f"## {name.removeprefix('python -m ')}\n" in page
         subcommands = command.commands.values() if isinstance(command, click.Group) else [command]
         for sub in subcommands:
             for option in (o for p in sub.params if isinstance(p, click.Option) for o in p.opts):
