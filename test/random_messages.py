@@ -145,8 +145,9 @@ class RandomMessages:
     def request(self) -> PredictRollouts.Request:
         candidates = [self.sequence() for _ in range(self._random.choice((0, 1, 1, 1, 2, 9)))]
         goal = self.image() if self._random.random() < 0.3 else Image()
+        deadline = self.stamp() if self._random.random() < 0.3 else Time()
         return PredictRollouts.Request(
-            candidates=candidates, return_frames=self._random.random() < 0.5, goal=goal
+            candidates=candidates, return_frames=self._random.random() < 0.5, goal=goal, deadline=deadline
         )
 
 

@@ -16,6 +16,7 @@ from dd_ros import Predictor, engine, graphs
 from dd_ros.checkpoint import load_checkpoint
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
+from dd_ros.live.ladder import rungs
 
 STEP = 100_000_000  # ns
 RNG = np.random.default_rng(0)
@@ -56,6 +57,18 @@ def schedules_and_seeds(predictor: Predictor) -> list[np.ndarray]:
         predictor.set_schedule(schedule)
         predictor.seed(3)
         found.append(predictor.predict(ACTIONS))
+    return found
+
+
+def shorter_horizons(predictor: Predictor) -> list[np.ndarray]:
+    observe(predictor, 0)
+    found = []
+    for frames in (2, 8, 4, 6, 8):
+        found += [chunk.frames for chunk in predictor.predict_chunks(ACTIONS, horizon=frames)]
+        parts = predictor.rollouts_by_chunk(
+            CANDIDATES[:3], frames="last", context=predictor.context(), at_once=2, horizon=frames
+        )
+        found += [part.frames for part in parts if part]
     return found
 
 
@@ -110,7 +123,7 @@ def what_was_given_out_stays(predictor: Predictor) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "life",
     [
-        stream, gaps_and_resets, schedules_and_seeds, left_before_the_end, one_inside_the_other, frames_and_none,
+        stream, gaps_and_resets, schedules_and_seeds, shorter_horizons, left_before_the_end, one_inside_the_other, frames_and_none,
         what_was_given_out_stays,
     ],
 )  # fmt: skip
@@ -161,6 +174,14 @@ def test_nothing_is_recorded_once_all_is_warm(tiny_checkpoint: Path, monkeypatch
         next(request)
     for frames in ("all", "last", None):
         list(predictor.rollouts(CANDIDATES[:16], frames=frames))
+        for size in predictor.part_sizes:
+            list(
+                predictor.rollouts_by_chunk(
+                    CANDIDATES[:16], frames=frames, context=predictor.context(), at_once=size, horizon=4
+                )
+            )
+    for rung in rungs(predictor.schedule, predictor.horizon, fixed=predictor.records):
+        list(predictor.predict_chunks(ACTIONS, schedule=rung.schedule, horizon=rung.frames))
     assert fakes[0].recorded == recorded
 
 

@@ -128,7 +128,7 @@ def live(tiny_checkpoint: Path) -> Callable[[Any], Pixels]:
         commands = Commands([2])
         commands.push(START - 1, np.zeros(2))
         # It predicts nothing, for it knows no command to come: this is about what it sees.
-        parameters = PredictorParameters(action_wait=0.0, hold_last_action=False)
+        parameters = PredictorParameters(keep="all", action_wait=0.0, hold_last_action=False)
         problems = Problems(lambda level, text: None)
         worker = Worker(
             predictor, commands, Nowhere(), problems=problems, statistics=Statistics(), settings=parameters

@@ -60,6 +60,69 @@ def test_chunks_put_together_are_the_prediction(predictor: Predictor) -> None:
     assert all(np.isfinite(chunk.uncertainty).all() and (chunk.uncertainty > 0).all() for chunk in chunks)
 
 
+@pytest.mark.parametrize("frames", [2, 6, 8])
+def test_a_shorter_horizon_is_the_beginning_of_the_whole(predictor: Predictor, frames: int) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    whole = prediction(predictor)
+    predictor.seed(1)
+    chunks = list(predictor.predict_chunks(ACTIONS, horizon=frames))
+    assert [chunk.count for chunk in chunks] == [frames // 2] * (frames // 2)
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in chunks]), whole[:frames])
+    for wanted, shown in (("all", whole[:frames]), ("last", whole[frames - 1 : frames])):
+        predictor.seed(1)
+        parts = predictor.rollouts_by_chunk(
+            ACTIONS[None], frames=wanted, context=predictor.context(), at_once=1, horizon=frames
+        )
+        *between, part = parts
+        assert between == [None] * (frames // 2 - 1)
+        assert np.array_equal(part.frames[0], shown)
+        assert part.uncertainty.shape == (1, frames)
+
+
+def test_a_schedule_for_one_call_is_what_setting_it_gives(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    usual, other = predictor.schedule, preset("1", 2, 8)
+    predictor.seed(1)
+    once = np.concatenate([chunk.frames for chunk in predictor.predict_chunks(ACTIONS, schedule=other)])
+    assert predictor.schedule == usual
+    predictor.set_schedule(other)
+    assert np.array_equal(once, prediction(predictor))
+
+
+def test_parts_are_as_large_as_is_asked_for_before_each(predictor: Predictor) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    candidates, sizes = RNG.normal(size=(7, 8, 2)), iter((1, 4, 9))
+    predictor.seed(1)
+    parts = [
+        part
+        for part in predictor.rollouts_by_chunk(
+            candidates, frames=None, context=predictor.context(), at_once=lambda: next(sizes)
+        )
+        if part
+    ]
+    assert [len(part.uncertainty) for part in parts] == [1, 4, 2]
+    predictor.seed(1)
+    (whole,) = predictor.rollouts(candidates, frames=None)
+    assert np.allclose(np.concatenate([part.uncertainty for part in parts]), whole.uncertainty, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"horizon": 3}, "3 frames do not divide into chunks of 2"),
+        ({"horizon": 10}, "a horizon of 1 to 8 frames"),
+        ({"horizon": 0}, "a horizon of 1 to 8 frames"),
+        ({"schedule": preset("1", 4, 8)}, "expected chunks of 2 frames"),
+    ],
+)
+def test_a_horizon_or_schedule_that_does_not_fit_is_refused(
+    predictor: Predictor, changes: dict, words: str
+) -> None:
+    predictor.observe(IMAGES[0], 0, NOW)
+    with pytest.raises(InputError, match=words):
+        list(predictor.predict_chunks(ACTIONS, **changes))
+
+
 def test_a_prediction_that_nobody_takes_to_its_end_leaves_no_trace(
     tiny_checkpoint: Path, two_threads: None
 ) -> None:

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.evaluation.calibrate import with_section
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.recipe import Recipe
 
@@ -50,7 +51,7 @@ def card(
     )
     extra = f"\n{recipe.notes}\n" if recipe.notes else ""
     early = f"\nEnded early by the user, in the stage {facts.interrupted}.\n" if facts.interrupted else ""
-    return f"""# {config.name}
+    text = f"""# {config.name}
 {extra}
 Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {streams.rate_hz:g} Hz
 ({config.horizon / streams.rate_hz:.2f} s) from {config.context_frames} observed frames and {config.action.dim} action
@@ -73,6 +74,7 @@ Made by {facts.made_by}.
 ## Figures
 {results(figures)}
 """
+    return with_section(text, config.error_intervals) if config.error_intervals else text
 
 
 def left_out(problems: Sequence[str]) -> str:

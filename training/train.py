@@ -23,6 +23,7 @@ from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import split
 from dd_ros.diffusion.schedule import preset
+from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate_episodes
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
@@ -207,10 +208,10 @@ class Run:
 
     @rank_zero_only
     def save(self, out: Path, model: Model, *, made_by: str = MADE_BY, windows: int = MOST_WINDOWS) -> None:
-        """Write the checkpoint, evaluate it on the validation episodes, and put the figures on its card.
+        """Write the checkpoint, evaluate it on the validation episodes, put the figures on its card, and calibrate it.
 
-        On at most ``windows`` windows. It is written before that, so that nothing is lost where the evaluation
-        fails or is cut short.
+        On at most ``windows`` windows, to which its error intervals are fitted as well. It is written before that, so
+        that nothing is lost where the evaluation fails or is cut short.
         """
         facts = self.facts(made_by)
         save_checkpoint(out, self.config, model, card=card(self.config, self.recipe, facts=facts))
@@ -223,8 +224,11 @@ class Run:
                 plots=plots,
                 max_windows=windows,
             )
-            text = card(self.config, self.recipe, facts=facts, figures=figures)
-            save_checkpoint(out, self.config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
+            found = figures["uncertainty"]["calibrated"]
+            intervals = ErrorIntervals.model_validate(found) if found else None
+            config = self.config.model_copy(update={"error_intervals": intervals})
+            text = card(config, self.recipe, facts=facts, figures=figures)
+            save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
 
     def facts(self, made_by: str) -> Facts:
         """What the card says about how the checkpoint came about."""

@@ -151,14 +151,15 @@ def quantiles(arrivals: Sequence[Arrival]) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in named.items()}
 
 
-def node_command(checkpoint: str | Path, device: str) -> list[str]:
-    """Command of the predictor, listening to the camera."""
+def node_command(checkpoint: str | Path, device: str, **more: object) -> list[str]:
+    """Command of the predictor, listening to the camera; ``more`` are parameters."""
     command = [sys.executable, "-m", "dd_ros.ros.node", "--ros-args"]
     command += ["-r", f"image:={IMAGE_TOPIC}"]
     parameters = {
         "checkpoint": find_checkpoint(checkpoint).resolve(),
         "device": device,
         "action_topic": f"{ACTION_TOPIC}.position",
+        **more,
     }
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]

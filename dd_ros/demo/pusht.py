@@ -12,22 +12,21 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from gym_pusht.envs.pusht import PushTEnv
 from numpy.typing import NDArray
+
+from dd_ros.demo.camera import Camera
+from dd_ros.demo.table import PUSHER_RADIUS, WORLD, Table, Vector
 
 RATE_HZ = 10.0
 IMAGE_SIZE = 96
-WORLD = 512.0
 # The pusher's centre (radius 15) stays this far from the walls.
 MARGIN = 28.0
-PUSHER_RADIUS = 15.0
 BESIDE = 93.0  # units from the block's centre, at which the pusher touches it at no angle
-# Outline of the T in its own frame; ``PushTEnv.add_tee`` builds it so.
+# Outline of the T in its own frame; gym-pusht builds it so.
 OUTLINE = np.array(
     [[-60, 0], [60, 0], [60, 30], [15, 30], [15, 120], [-15, 120], [-15, 30], [-60, 30]], dtype=float
 )
 CENTRE = np.array([0.0, 45.0])
-Vector = NDArray[np.float64]
 
 
 def to_world(points: Vector, pose: Vector) -> Vector:
@@ -44,7 +43,8 @@ class World:
     """
 
     def __init__(self, seed: int):
-        self._env = PushTEnv(obs_type="state", observation_width=IMAGE_SIZE, observation_height=IMAGE_SIZE)
+        self._table = Table(seed)
+        self._camera = Camera(IMAGE_SIZE)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -57,42 +57,50 @@ class World:
             clear = np.linalg.norm(to_world(CENTRE, block) - pusher) > 130
             if clear and corners.min() > 60 and corners.max() < WORLD - 60:
                 break
-        self._env.reset(seed=seed)
-        # The angle first: setting it turns the block about its centre of gravity.
-        self._env.block.angle = float(block[2])
-        self._env.block.position = tuple(block[:2])
-        self._env.agent.position = tuple(pusher)
-        self._env.space.step(self._env.dt)
-        self.touched = False
+        self._table.reset(seed)
+        self._table.put_block(block)
+        self._table.put_pusher(pusher)
+        self._table.settle()
+
+    @property
+    def state(self) -> Vector:
+        """Pusher x, y, block x, y, angle in rad, velocity of the pusher [7]; see ``Table``."""
+        return self._table.state
+
+    @state.setter
+    def state(self, state: Vector) -> None:
+        self._table.place(state)
 
     @property
     def pusher(self) -> Vector:
         """Position of the pusher [2]."""
-        return np.array(self._env.agent.position)
+        return self.state[:2]
 
     @pusher.setter
     def pusher(self, position: Vector) -> None:
-        self._env.agent.position = tuple(position)
-        self._env.space.reindex_shapes_for_body(self._env.agent)
+        self._table.put_pusher(position, self.state[5:])
 
     @property
     def block(self) -> Vector:
         """Pose of the block: x, y, angle in rad."""
-        return np.array([*self._env.block.position, self._env.block.angle])
+        return self.state[2:5]
+
+    @property
+    def touched(self) -> bool:
+        """The block touches the pusher or a wall."""
+        return bool(self._table.contacts())
 
     def step(self, command: Vector) -> None:
-        """Let the pusher go towards ``command`` [2] for one step; ``touched`` tells of contact."""
-        self._env.step(np.asarray(command, dtype=float))
-        self.touched = self._env.n_contact_points > 0
+        """Let the pusher go towards ``command`` [2] for one step."""
+        self._table.step(command)
 
     def nudge(self, shift: Vector) -> None:
         """Put the block ``shift`` [2] away from where it is."""
-        self._env.block.position = tuple(self.block[:2] + shift)
-        self._env.space.reindex_shapes_for_body(self._env.block)
+        self._table.put_block(self.block + np.append(shift, 0.0))
 
     def image(self) -> NDArray[np.uint8]:
         """The camera's image now, uint8 RGB [96, 96, 3]."""
-        return np.ascontiguousarray(self._env._render())
+        return self._camera.image(self._table)
 
     @property
     def lost(self) -> bool:

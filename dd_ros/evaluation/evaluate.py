@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,26 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dd_ros.config import StreamSpec
+from dd_ros.config import CheckpointConfig, StreamSpec
 from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.numbers import beside
 from dd_ros.data.steps import Episode
 from dd_ros.diffusion.schedule import preset
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import BASELINES
+from dd_ros.evaluation.calibration import Errors, in_a_line, uncertainty_figures
+from dd_ros.evaluation.display import display_figures, display_table
 from dd_ros.evaluation.features import feature_distance
-from dd_ros.evaluation.metrics import best_fraction, bootstrap_interval, psnr, psnr_moving, ssim
+from dd_ros.evaluation.metrics import (
+    best_fraction,
+    bootstrap_interval,
+    jsonable,
+    mean_known,
+    psnr,
+    psnr_moving,
+    rms,
+    ssim,
+)
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -44,7 +55,9 @@ class Scores:
     Attributes:
         predictors: name -> metric -> rows [K].
         actions: name -> rows [K] of PSNR.
-        uncertainty: rows [K], the error that the model expects of its frames for true actions.
+        uncertainty: rows [K], what the model expects of its frames for true actions.
+        error: rows [K], their RMS error in grey levels.
+        readouts: rows [K, D], what is read off these frames, less what was recorded.
         episodes: index of each window's episode.
         examples: (observed [H, W, 3], true [K, H, W, 3], predicted [K, H, W, 3]) of some windows.
     """
@@ -52,18 +65,25 @@ class Scores:
     predictors: dict[str, dict[str, list[Values]]] = field(default_factory=dict)
     actions: dict[str, list[Values]] = field(default_factory=dict)
     uncertainty: list[Values] = field(default_factory=list)
+    readouts: list[Values] = field(default_factory=list)
+    error: list[Values] = field(default_factory=list)
     episodes: list[int] = field(default_factory=list)
     examples: list[tuple[Images, Images, Images]] = field(default_factory=list)
 
     def add(self, true: Images, last: Images, predictions: dict[str, Images]) -> None:
         """Add the metrics of all predictors on one window."""
         distances = feature_distance(true, np.stack(list(predictions.values())))
+        self.error.append(rms(true, predictions["model"]))
         for (name, predicted), distance in zip(predictions.items(), distances, strict=True):
             rows = self.predictors.setdefault(name, {metric: [] for metric in METRICS})
             rows["psnr"].append(psnr(true, predicted))
             rows["ssim"].append(ssim(true, predicted))
             rows["psnr_moving"].append(psnr_moving(true, predicted, last))
             rows["features"].append(distance)
+
+    def errors(self) -> Errors:
+        """Errors of the model beside its uncertainty."""
+        return Errors(np.stack(self.uncertainty), np.stack(self.error), np.array(self.episodes))
 
 
 def evaluate(
@@ -119,11 +139,12 @@ def evaluate(
         predictor = predictor.with_schedule(preset(schedule, predictor.chunk_frames, predictor.horizon))
     predictor.seed(seed)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
-    episodes = read_all(find_bags([Path(bag) for bag in bags]), spec, Console(stderr=True))
+    found = find_bags([Path(bag) for bag in bags])
+    episodes, numbers = read_with_numbers(found, spec, predictor.config, Console(stderr=True))
     check_actions(episodes, predictor, spec)
     return evaluate_episodes(
-        predictor, episodes, json_path, plots=plots, stride=stride, max_windows=max_windows, seed=seed
-    )
+        predictor, episodes, json_path, plots=plots, stride=stride, max_windows=max_windows, seed=seed, numbers=numbers
+    )  # fmt: skip
 
 
 def evaluate_episodes(
@@ -135,11 +156,15 @@ def evaluate_episodes(
     stride: int = 8,
     max_windows: int | None = None,
     seed: int = 0,
+    numbers: Sequence[NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
-    """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint."""
+    """As ``evaluate``, of a predictor on episodes whose actions are those of its checkpoint.
+
+    ``numbers`` [T, D] of each episode are what should be read off its frames.
+    """
     context, horizon = predictor.config.context_frames, predictor.horizon
     windows = make_windows(episodes, context=context, horizon=horizon, stride=stride, limit=max_windows)
-    scores = score(predictor, episodes, windows, seed=seed)
+    scores = score(predictor, episodes, windows, seed=seed, numbers=numbers)
     result = {
         "checkpoint": predictor.config.name,
         "fps": predictor.config.streams.rate_hz,
@@ -148,7 +173,8 @@ def evaluate_episodes(
         "episodes": len(set(scores.episodes)),
         "passes": predictor.schedule.passes(predictor.horizon),
         "stride": stride,
-        **figures(scores, [episode.name for episode in episodes], seed),
+        **figures(scores, [episode.name for episode in episodes], config=predictor.config, seed=seed),
+        **({"readouts": readout_figures(scores, predictor.config)} if scores.readouts else {}),
         "device": str(predictor.device),
         "dtype": str(predictor.dtype).removeprefix("torch."),
         "seed": seed,
@@ -173,6 +199,31 @@ def read_all(bags: Sequence[Path], spec: StreamSpec, console: Console) -> list[E
     return episodes
 
 
+def read_with_numbers(
+    bags: Sequence[Path], spec: StreamSpec, config: CheckpointConfig, console: Console
+) -> tuple[list[Episode], list[NDArray[np.float32]] | None]:
+    """As ``read_all``, and the numbers [T, D] of each episode that the checkpoint reads off its frames.
+
+    None where it reads none, or where the bags lack them, which is said.
+    """
+    if config.readouts is None:
+        return read_all(bags, spec, console), None
+    wanted = beside(spec, config.readouts.sources, action_dim=config.action.dim)
+    try:
+        episodes = read_all(bags, wanted.streams, console)
+    except InputError as error:
+        console.print(
+            f"read-outs are not judged: {error}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return read_all(bags, spec, console), None
+    numbers = [episode.actions[:, list(wanted.numbers)] for episode in episodes]
+    return [replace(e, actions=e.actions[:, list(wanted.actions)]) for e in episodes], numbers
+
+
 def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: StreamSpec) -> None:
     """InputError unless the recorded commands have the checkpoint's dimension."""
     for episode in episodes:
@@ -185,8 +236,9 @@ def check_actions(episodes: Sequence[Episode], predictor: Predictor, spec: Strea
 
 
 def score(
-    predictor: Predictor, episodes: Sequence[RecordedEpisode], windows: Sequence[Window], *, seed: int
-) -> Scores:
+    predictor: Predictor, episodes: Sequence[RecordedEpisode], windows: Sequence[Window], *, seed: int,
+    numbers: Sequence[NDArray[np.float32]] | None = None,
+) -> Scores:  # fmt: skip
     """Run the model and the baselines on every window."""
     scores, context, horizon = Scores(), predictor.config.context_frames, predictor.horizon
     rng = np.random.default_rng(seed)
@@ -196,12 +248,15 @@ def score(
         clip = clip_of(episodes[window.episode], window, context=context, horizon=horizon)
         before, last, true = clip.frames[-horizon - 2], clip.frames[-horizon - 1], clip.frames[-horizon:]
         foreign = shuffled_actions(episodes, window, horizon=horizon, rng=rng)
-        predictions, expected = predict(predictor, clip, foreign)
+        predictions, expected, readouts = predict(predictor, clip, foreign)
         for name, images in predictions.items():
             scores.actions.setdefault(name, []).append(psnr(true, images))
         guesses = {name: baseline(before, last, horizon) for name, baseline in BASELINES.items()}
         scores.add(true, last, {"model": predictions["true"], **guesses})
         scores.uncertainty.append(expected)
+        if numbers is not None and readouts is not None:
+            recorded = numbers[window.episode][window.last + 1 : window.last + 1 + horizon]
+            scores.readouts.append(readouts.astype(np.float64) - recorded)
         scores.episodes.append(window.episode)
         if number in example_windows:
             scores.examples.append((last, true, predictions["true"]))
@@ -210,17 +265,12 @@ def score(
 
 def predict(
     predictor: Predictor, clip: Episode, foreign: NDArray[np.float32]
-) -> tuple[dict[str, Images], Values]:
+) -> tuple[dict[str, Images], Values, NDArray[np.float32] | None]:
     """Predictions [K, H, W, 3] of the end of ``clip`` for each of ACTIONS, all in one call.
 
-    And the uncertainty [K] of that for the true ones.
+    And the uncertainty [K] of that for the true ones, and the read-outs [K, D], if there are any.
     """
-    predictor.reset()
-    seen = len(clip) - predictor.horizon
-    for index in range(max(0, seen - predictor.config.context_frames), seen):
-        # Frames of an episode are model steps already: stamps on the exact grid keep the predictor's
-        # clock from dropping one whose camera stamp jitters.
-        predictor.observe(clip.frames[index], index * predictor.step_ns, clip.actions[index])
+    seen = observe(predictor, clip)
     true = clip.actions[seen:]
     mean = np.asarray(predictor.config.action.mean, np.float32)
     held = clip.actions[seen - 1]
@@ -230,10 +280,22 @@ def predict(
     chunks = list(predictor.predict_chunks(candidates))
     images = np.concatenate([chunk.frames for chunk in chunks], axis=1)
     uncertainty = np.concatenate([chunk.uncertainty[0] for chunk in chunks])
-    return dict(zip(ACTIONS, images, strict=True)), uncertainty
+    read = [chunk.readouts[0] for chunk in chunks if chunk.readouts is not None]
+    return dict(zip(ACTIONS, images, strict=True)), uncertainty, np.concatenate(read) if read else None
 
 
-def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
+def observe(predictor: Predictor, clip: Episode) -> int:
+    """Show the predictor the frames of ``clip`` before its last horizon; how many there are before it."""
+    predictor.reset()
+    seen = len(clip) - predictor.horizon
+    for index in range(max(0, seen - predictor.config.context_frames), seen):
+        # Frames of an episode are model steps already: stamps on the exact grid keep the predictor's
+        # clock from dropping one whose camera stamp jitters.
+        predictor.observe(clip.frames[index], index * predictor.step_ns, clip.actions[index])
+    return seen
+
+
+def figures(scores: Scores, names: Sequence[str], *, config: CheckpointConfig, seed: int) -> dict[str, Any]:
     """Means over windows, intervals and action following, as the JSON has them; ``names`` of all episodes."""
     groups = np.array(scores.episodes)
     rows = {name: {m: np.stack(v) for m, v in by.items()} for name, by in scores.predictors.items()}
@@ -258,7 +320,10 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
         "skill_psnr_ci95": jsonable(interval),
         "bootstrap_over": "episodes" if several else "windows",
         "actions": following,
-        "uncertainty": uncertainty_figures(np.stack(scores.uncertainty), rows["model"]["psnr"]),
+        "uncertainty": uncertainty_figures(scores.errors(), config.error_intervals),
+        "display": display_figures(
+            rows["model"]["psnr"], rows["copy_last"]["psnr"], interval, config.streams.rate_hz
+        ),
         "zero_actions": "the mean command of the training data, zero after normalisation",
         "per_episode": [
             {
@@ -271,33 +336,12 @@ def figures(scores: Scores, names: Sequence[str], seed: int) -> dict[str, Any]:
     }
 
 
-def uncertainty_figures(expected: Values, psnr: Values) -> dict[str, Any]:
-    """Mean expected error per step, and how well it tells the windows' errors, from ``expected`` and ``psnr`` [W, K].
-
-    The rank correlation (Spearman's) is between expected and true error of windows at the same step: 1 sorts them as
-    they turn out, 0 knows nothing but how far ahead a frame is; null where one of the two is the same in all windows.
-    """
-    from scipy.stats import ConstantInputWarning, spearmanr  # slow to import
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        ranks = [spearmanr(a, -b).statistic for a, b in zip(expected.T, psnr.T, strict=True)]
-    return {"expected": jsonable(expected.mean(axis=0)), "rank_correlation": jsonable(np.array(ranks))}
-
-
-def mean_known(values: Values) -> Values:
-    """Mean over the first dimension, leaving out NaN; NaN where nothing is left."""
-    known = ~np.isnan(values)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-
-
-def jsonable(values: Values | np.float64) -> Any:
-    """Lists of floats with four digits; NaN becomes null."""
-    array = np.asarray(values, np.float64)
-    if array.ndim:
-        return [jsonable(value) for value in array]
-    return None if np.isnan(array) else round(float(array), 4)
+def readout_figures(scores: Scores, config: CheckpointConfig) -> dict[str, Any]:
+    """RMS error of each number per step [K][D], with its name and its deviation over training."""
+    assert config.readouts is not None
+    rows = np.sqrt(np.square(np.stack(scores.readouts)).mean(axis=0))
+    spec = config.readouts
+    return {"names": list(spec.names), "deviation": list(spec.std), "rmse": jsonable(rows)}
 
 
 def write_json(path: str | Path, result: dict[str, Any]) -> None:
@@ -326,6 +370,8 @@ def summarise(result: dict[str, Any]) -> None:
             decimal(mean["features"], 4),
         )
     Console().print(table)
+    Console().print(display_table(result["display"]))
+    print(in_a_line(result["uncertainty"]))
     psnr_mean = {name: metrics["psnr"] for name, metrics in result["mean"].items()}
     gains = (f"{psnr_mean['model'] - psnr_mean[name]:+.2f} on {name.replace('_', ' ')}" for name in BASELINES)
     print(

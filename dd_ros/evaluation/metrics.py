@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,11 @@ def decibel(error: Values) -> Values:
 def psnr(true: Images, predicted: Images) -> Values:
     """Peak signal-to-noise ratio per image in dB."""
     return decibel(squared_error(true, predicted).mean(axis=(-3, -2, -1), dtype=np.float64))
+
+
+def rms(true: Images, predicted: Images) -> Values:
+    """Root of the mean squared error per image, in grey levels of 255."""
+    return 255.0 * np.sqrt(squared_error(true, predicted).mean(axis=(-3, -2, -1), dtype=np.float64))
 
 
 def moving_pixels(true: Images, last: Images) -> NDArray[np.bool_]:
@@ -115,3 +122,18 @@ def bootstrap_interval(
 def best_fraction(own: Values, others: Values) -> float:
     """Fraction of windows where ``own`` [W] is strictly above every row of ``others`` [M, W]."""
     return float((own > others).all(axis=0).mean())
+
+
+def mean_known(values: Values) -> Values:
+    """Mean over the first dimension, leaving out NaN; NaN where nothing is left."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def jsonable(values: Values | np.float64) -> Any:
+    """Lists of floats with four digits; NaN becomes null."""
+    array = np.asarray(values, np.float64)
+    if array.ndim:
+        return [jsonable(value) for value in array]
+    return None if np.isnan(array) else round(float(array), 4)

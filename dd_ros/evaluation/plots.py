@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dd_ros.errors import InputError
 
-SKILL, CURVES, FILMSTRIP = "skill.png", "psnr.png", "filmstrip.png"
+SKILL, CURVES, FILMSTRIP, UNCERTAINTY = "skill.png", "psnr.png", "filmstrip.png", "uncertainty.png"
 WHITE = 255
 Images = NDArray[np.uint8]
 STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_flow": ("tab:orange", "-.")}
@@ -23,7 +23,7 @@ STYLES = {"model": ("tab:blue", "-"), "copy_last": ("tab:gray", "--"), "optical_
 def draw(
     result: dict[str, Any], examples: Sequence[tuple[Images, Images, Images]], folder: Path
 ) -> list[Path]:
-    """Write ``skill.png``, ``psnr.png`` and ``filmstrip.png`` into ``folder``.
+    """Write ``skill.png``, ``psnr.png``, ``filmstrip.png`` and ``uncertainty.png`` into ``folder``.
 
     Args:
         result: what ``evaluate`` returns.
@@ -37,6 +37,7 @@ def draw(
         SKILL: skill(result),
         CURVES: curves(result),
         FILMSTRIP: filmstrip(result, examples),
+        UNCERTAINTY: uncertainty(result),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,36 @@ def curves(result: dict[str, Any]) -> Figure:
         (actions, "model, by actions given"),
     ):
         axes.set(xlabel="seconds ahead", ylabel="PSNR in dB", title=title)
+        axes.legend()
+    return figure
+
+
+def uncertainty(result: dict[str, Any]) -> Figure:
+    """How often 80% intervals hold at each step, and the error of the frames that are left without the uncertain ones."""
+    figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
+    held, risk = figure.subplots(1, 2)
+    held.axhspan(75, 85, color="tab:gray", alpha=0.2, label="75 to 85%")
+    for name, label in (("checkpoint", "the checkpoint's"), ("other_episodes", "from the other episodes")):
+        found = result["uncertainty"]["intervals"][name]
+        if found:
+            held.plot(seconds(result), 100 * np.array(found["per_step"]), "o-", markersize=3, label=label)
+    held.set(
+        xlabel="seconds ahead",
+        ylabel="frames within the interval in %",
+        title="80% intervals",
+        ylim=(50, 100),
+    )
+    curves = result["uncertainty"]["risk_coverage"]
+    dropped = 100 * np.array(curves["dropped"])
+    for name, label, line in (
+        ("all", "of all frames", "o-"),
+        ("within_steps", "of each step's frames", "s-"),
+        ("best", "the worst of each step, by an oracle", "--"),
+    ):
+        risk.plot(dropped, curves[name], line, markersize=3, label=label)
+    risk.set(xlabel="most uncertain frames dropped in %", ylabel="RMS error of the rest in grey levels")
+    risk.set_ylim(bottom=0.0)
+    for axes in (held, risk):
         axes.legend()
     return figure
 

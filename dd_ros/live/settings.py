@@ -71,12 +71,19 @@ class PredictorParameters:
     schedule: str = parameter(
         "", "Denoising steps per chunk, such as 4-3-2-2, or a preset name; empty takes the checkpoint's."
     )
+    keep: str = parameter(
+        "horizon", "What is kept where the device is too slow or busy, see docs/planning.md: the horizon (fewer denoising "
+        "steps where chunks would be late or requests wait, and no prediction from images it would be late for), the rate "
+        "(shorter horizons as well), or all (nothing gives way, predictions come late).",
+        choices=("horizon", "rate", "all"),
+    )  # fmt: skip
     seed: int = parameter(
         0, "Seed of the sampling noise; setting it restarts the noise.", limits=(0, 2**31 - 1)
     )
     preview_lead: float = parameter(
-        0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon.", limits=(0.0, 60.0)
-    )
+        0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon. 0: the frame for now, which makes up "
+        "for a late camera and for the time that predicting takes (predictive display).", limits=(0.0, 60.0),
+    )  # fmt: skip
     hold_last_action: bool = parameter(
         True, "Hold the last action where no plan covers the horizon; off predicts only with a plan."
     )

@@ -50,12 +50,14 @@ class Statistics:
         inputs: rate of what came in, by the name of the input.
         predictions: rate of what went out.
         counts: totals by name (``missed_chunks``, ``late_frames``, ``lost_images``, ...).
+        rung: how much of a horizon is predicted now, in words.
     """
 
     def __init__(self) -> None:
         self.inputs: defaultdict[str, Rate] = defaultdict(Rate)
         self.predictions = Rate()
         self.counts: Counter[str] = Counter()
+        self.rung = "none"
         self._samples: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
@@ -82,5 +84,6 @@ class Statistics:
         with self._lock:
             self.counts.clear()
             self._samples.clear()
+            self.rung = "none"
         for rate in (*self.inputs.values(), self.predictions):
             rate.clear()

@@ -74,6 +74,10 @@ class Listener:
         """The node's newest counters; InputError where it has published none."""
         return counters(self._values)
 
+    def value(self, key: str) -> str:
+        """A value of the node's newest diagnostics of predictions; empty where there is none."""
+        return self._values.get(key, "")
+
     def close(self) -> None:
         self._executor.shutdown()
         self._node.destroy_node()

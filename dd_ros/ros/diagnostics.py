@@ -28,6 +28,7 @@ class Condition(NamedTuple):
         device, checkpoint: what runs where; empty before configuration.
         topics: input -> topic, type and reliability in words.
         dropped: due frames overwritten by newer ones before they were used.
+        waiting: requests for rollouts that are not answered yet.
     """
 
     node: str
@@ -37,6 +38,7 @@ class Condition(NamedTuple):
     checkpoint: str
     topics: Mapping[str, str]
     dropped: int
+    waiting: int = 0
 
 
 def diagnostic_statuses(
@@ -114,6 +116,8 @@ def _prediction_values(condition: Condition, statistics: Statistics) -> dict[str
         "checkpoint": condition.checkpoint,
         "device": condition.device,
         "rate (Hz)": f"{statistics.predictions.hz():.1f}",
+        "rung": statistics.rung,
+        "requests waiting": str(condition.waiting),
     }
     for name, label in (
         ("age", "age of first chunk"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -21,9 +23,8 @@ from dd_ros.live.worker import Worker
 from dd_ros.resources import shared_file
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.topics import Input, variants
-from dd_ros.ros.transport import profile_variable
+from dd_ros.ros.transport import TRANSPORT_TYPES, profile_variable
 
-TRANSPORT_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 # Messages that name their joints, so that those of several publishers are told apart.
 NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
 # Commands come faster than images and each may matter for the image to come.
@@ -47,6 +48,45 @@ def action_sources(chosen: str, config: CheckpointConfig) -> tuple[ActionSource,
             f"action_topic: expected one topic, or as many as the checkpoint has ({there}), got {chosen!r}"
         )
     return sources
+
+
+def action_inputs(
+    node: Node, config: CheckpointConfig, *, action_topic: str, commands: Commands, clocks: Clocks,
+    statistics: Statistics, problems: Problems,
+) -> dict[str, Input]:  # fmt: skip
+    """Subscriptions to the executed commands: ``action``, and ``action_2`` and so on where several make up the action.
+
+    Args:
+        node: owner.
+        config: settings of the checkpoint.
+        action_topic: the parameter.
+        commands: where they go.
+        clocks, statistics, problems: where to report.
+
+    Raises:
+        InputError: as ``action_sources``.
+    """
+    sources = action_sources(action_topic, config)
+    known, first, found = TrainedRange.of(config.action, sources), 0, dict[str, Input]()
+    for number, source in enumerate(sources):
+        name = f"action_{number + 1}" if number else "action"
+        intake = ActionIntake(
+            name=name, number=number, source=source, known=known.part(first, source.dim or 0), commands=commands,
+            problems=problems, clocks=clocks,
+        )  # fmt: skip
+        own = [source.type] if source.type not in (None, LEROBOT) else []
+        types = dict.fromkeys([*own, *DEFAULT_FIELDS])
+
+        def take(msg: Any, kind: str, *, name: str = name, intake: ActionIntake = intake) -> None:
+            intake.take(msg, kind, found[name].source.topic)
+
+        found[name] = Input(
+            node, name, topics=[source.topic] if action_topic else variants(node, name, source.topic),
+            types=list(types), depth=ACTION_DEPTH, callback=take, rate=statistics.inputs[name], problems=problems,
+            single=[kind for kind in types if kind not in NAMED],
+        )  # fmt: skip
+        first += source.dim or 0
+    return found
 
 
 class NodeTime:
@@ -89,18 +129,18 @@ class Inputs:
             rate_hz=self._rate_hz, worker=worker, commands=commands, problems=problems, statistics=statistics,
             clocks=self._clocks,
         )  # fmt: skip
-        sources = action_sources(settings.action_topic, config)
-        self._actions = ["action", *(f"action_{number}" for number in range(2, len(sources) + 1))]
         topics = variants(node, "image", config.streams.image_topic)
         if settings.image_transport == "compressed":
             topics = [variant for topic in topics for variant in (topic, f"{topic}/compressed")]
         self._inputs = {"image": self._image_input(topics)}
-        known, first = TrainedRange.of(config.action, sources), 0
-        for number, (name, source) in enumerate(zip(self._actions, sources, strict=True)):
-            part = known.part(first, source.dim or 0)
-            self._inputs[name] = self._action_input(name, number, source=source, known=part)
-            first += source.dim or 0
-        self._inputs["plan"] = self._plan_input(config, known)
+        actions = action_inputs(
+            node, config, action_topic=settings.action_topic, commands=commands, clocks=self._clocks,
+            statistics=statistics, problems=problems,
+        )  # fmt: skip
+        self._actions = list(actions)
+        self._inputs |= actions
+        sources = action_sources(settings.action_topic, config)
+        self._inputs["plan"] = self._plan_input(config, TrainedRange.of(config.action, sources))
         siblings = dict.fromkeys(topic.removesuffix("/compressed").rpartition("/")[0] for topic in topics)
         self._camera_info = Input(
             node, "camera_info", topics=[f"{sibling}/camera_info" for sibling in siblings],
@@ -116,22 +156,6 @@ class Inputs:
             callback=lambda msg, kind: self.images.take(msg), rate=self._statistics.inputs["image"],
             problems=self._problems, lost=lambda count: self._statistics.add("lost_images", count),
             single=types,
-        )  # fmt: skip
-
-    def _action_input(self, name: str, number: int, *, source: ActionSource, known: TrainedRange) -> Input:
-        """Subscription to action topic ``number``: the one chosen, or the one of that name."""
-        topics = [source.topic] if self.settings.action_topic else variants(self._node, name, source.topic)
-        own = [source.type] if source.type not in (None, LEROBOT) else []
-        types = dict.fromkeys([*own, *DEFAULT_FIELDS])
-        intake = ActionIntake(
-            name=name, number=number, source=source, known=known, commands=self._commands,
-            problems=self._problems, clocks=self._clocks,
-        )  # fmt: skip
-        return Input(
-            self._node, name, topics=topics, types=list(types), depth=ACTION_DEPTH,
-            callback=lambda msg, kind: intake.take(msg, kind, self._topic(name)),
-            rate=self._statistics.inputs[name], problems=self._problems,
-            single=[kind for kind in types if kind not in NAMED],
         )  # fmt: skip
 
     def _plan_input(self, config: CheckpointConfig, known: TrainedRange) -> Input:

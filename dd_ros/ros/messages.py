@@ -63,6 +63,8 @@ def predicted_video(
     )  # fmt: skip
     msg.data.frombytes(np.ascontiguousarray(chunk.frames).data)
     msg.uncertainty = array("f", np.ascontiguousarray(chunk.uncertainty, np.float32).tobytes())
+    if chunk.error is not None:
+        msg.error_intervals = array("f", np.ascontiguousarray(chunk.error, np.float32).tobytes())
     msg.actions = array("f", np.ascontiguousarray(actions, np.float32).tobytes())
     return msg
 

@@ -9,20 +9,15 @@ if __name__ == "__main__":  # before the imports that take seconds
     leave_at_once_when_signalled()
 
 import gc
-import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from dd_ros_msgs.srv import PredictRollouts
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
-from rclpy.task import Future
 
 from dd_ros.data.commands import Commands
 from dd_ros.diffusion.schedule import preset
@@ -30,7 +25,7 @@ from dd_ros.errors import InputError
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.settings import PredictorParameters, violation
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import Job, Worker
+from dd_ros.live.worker import Worker
 from dd_ros.predictor import Predictor
 from dd_ros.ros.diagnostics import Condition, diagnostic_array, diagnostic_statuses
 from dd_ros.ros.guard import Guard, reason_of
@@ -38,16 +33,12 @@ from dd_ros.ros.inputs import Inputs, action_sources
 from dd_ros.ros.lifecycle import ManagedNode
 from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.publishers import Publishers
-from dd_ros.ros.rollouts import answer
+from dd_ros.ros.service import RolloutService
 from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import namesakes
 
 WATCH_PERIOD = 0.2  # s; how soon new publishers are noticed
 DIAGNOSTICS_PERIOD = 1.0  # s
-# Requests and answers that ROS keeps; the default of 10 loses the rest without a word.
-REQUESTS = 256
-# After a refusal, which takes no time: a client of ROS's default depth keeps 10 answers, and loses those of a burst.
-REFUSAL_PAUSE = 0.001  # s
 
 
 class PredictorNode(ManagedNode):
@@ -56,7 +47,7 @@ class PredictorNode(ManagedNode):
     def __init__(self, **kwargs: Any):
         super().__init__("predictor", **kwargs)
         self.settings = declare(self, PredictorParameters)
-        for name in ("device", "image_transport"):
+        for name in ("device", "image_transport", "keep"):
             reason = violation(PredictorParameters, name, getattr(self.settings, name))
             if reason:
                 raise InputError(reason)
@@ -66,7 +57,6 @@ class PredictorNode(ManagedNode):
         self.outputs: Publishers | None = None
         self.inputs: Inputs | None = None
         self.worker: Worker | None = None
-        self._responding = self.create_guard_condition(lambda: None)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.guard = guard = Guard(self.context, self.problems)
@@ -84,11 +74,7 @@ class PredictorNode(ManagedNode):
         self._jumps = self.get_clock().create_jump_callback(
             backward, post_callback=guard("image clock", self._clock_jumped)
         )
-        self._begin_rollouts = guard("prediction service", self._have_worker_answer, refused=rollouts_refused)
-        self.create_service(
-            PredictRollouts, "~/predict_rollouts", self._predict_rollouts, qos_profile=QoSProfile(depth=REQUESTS),
-            callback_group=ReentrantCallbackGroup(),
-        )  # fmt: skip
+        RolloutService(self, guard=guard, active=self._at_work, max_candidates=self.settings.max_candidates)
 
     def configure(self) -> None:
         """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
@@ -130,6 +116,7 @@ class PredictorNode(ManagedNode):
             problems=self.problems,
             statistics=self.statistics,
             settings=self.settings,
+            now_ns=self._now_ns,
         )
         self.worker.start()
         self.inputs = Inputs(
@@ -153,6 +140,9 @@ class PredictorNode(ManagedNode):
             self.outputs = None
         self.predictor = None
         gc.collect()  # a graphics card's memory must be free for whoever is configured next
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
 
     def _log(self, level: Level, text: str) -> None:
         if level is Level.OK:  # one line of code per severity: rclpy ties them together
@@ -200,6 +190,7 @@ class PredictorNode(ManagedNode):
             checkpoint="" if predictor is None else predictor.config.name,
             topics={} if self.inputs is None else self.inputs.topics(),
             dropped=0 if self.worker is None else self.worker.mailbox.dropped,
+            waiting=0 if self.worker is None else len(self.worker.requests),
         )
         statuses = diagnostic_statuses(condition, self.statistics, self.problems)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
@@ -253,50 +244,10 @@ class PredictorNode(ManagedNode):
         if "seed" in changed:
             self.worker.submit(lambda: predictor.seed(settings.seed))
 
-    async def _predict_rollouts(
-        self, request: PredictRollouts.Request, response: PredictRollouts.Response
-    ) -> PredictRollouts.Response:
-        """Answer, always; the executor goes on meanwhile."""
-        answered: PredictRollouts.Response = await self._begin_rollouts(request)
-        if not answered.success:
-            time.sleep(REFUSAL_PAUSE)
-        return answered
-
-    def _have_worker_answer(self, request: PredictRollouts.Request) -> Future[PredictRollouts.Response]:
-        """The answer to come."""
-        worker, predictor = self.worker, self.predictor
-        if worker is None or predictor is None:
+    def _at_work(self) -> tuple[Worker, Predictor]:
+        if self.worker is None or self.predictor is None:
             raise InputError(f"expected an active node, got {self.phase}")
-        future: Future[PredictRollouts.Response] = Future()
-
-        def finish(result: PredictRollouts.Response) -> None:
-            future.set_result(result)
-            self._responding.trigger()
-
-        def work() -> Generator[None, None, None]:
-            now = self.get_clock().now().nanoseconds
-            try:
-                result = yield from answer(
-                    request, predictor, frame_id=worker.frame_id, now_ns=now,
-                    max_candidates=self.settings.max_candidates,
-                )  # fmt: skip
-            except Exception as error:  # a client waits: it is always answered
-                finish(PredictRollouts.Response(success=False, message=reason_of(error)))
-                raise
-            finish(result)
-
-        def cancelled() -> None:
-            finish(PredictRollouts.Response(success=False, message="the node was deactivated"))
-
-        worker.begin(Job(work(), cancelled))
-        return future
-
-
-def rollouts_refused(error: Exception) -> Future[PredictRollouts.Response]:
-    """The answer to a request that did not get as far as the worker."""
-    future: Future[PredictRollouts.Response] = Future()
-    future.set_result(PredictRollouts.Response(success=False, message=reason_of(error)))
-    return future
+        return self.worker, self.predictor
 
 
 def parameters_refused(error: Exception) -> SetParametersResult:

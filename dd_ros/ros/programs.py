@@ -17,8 +17,20 @@ def bag_player() -> NoReturn:
     _run("dd_ros.ros.demo.player")
 
 
+def planner() -> NoReturn:
+    _run("dd_ros.ros.planner")
+
+
 def pusht_robot() -> NoReturn:
     _run("dd_ros.ros.demo.robot")
+
+
+def pusht_table() -> NoReturn:
+    _run("dd_ros.ros.demo.table")
+
+
+def plan_recorder() -> NoReturn:
+    _run("dd_ros.ros.demo.plan_recorder")
 
 
 def recorder() -> NoReturn:

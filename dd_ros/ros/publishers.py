@@ -46,11 +46,7 @@ class Publishers:
         self.settings = settings
         self.camera_info: CameraInfo | None = None
         self._node, self._statistics = node, statistics
-        self._checkpoint, self._step_ns, self._horizon = (
-            predictor.config.name,
-            predictor.step_ns,
-            predictor.horizon,
-        )
+        self._checkpoint, self._step_ns = predictor.config.name, predictor.step_ns
         chunks = predictor.horizon // predictor.chunk_frames
         reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -59,7 +55,8 @@ class Publishers:
         self._image = create(Image, "~/predicted_image", newest)
         self._preview = create(Image, "~/preview", newest)
         self._camera_info = create(CameraInfo, "~/camera_info", newest)
-        self._frames: list[NDArray[np.uint8]] = []
+        self._frames: list[NDArray[np.uint8]] = []  # of the prediction under way
+        self._shown = 0  # step of its frame that went to ~/predicted_image last
 
     def destroy(self) -> None:
         """Take the topics back."""
@@ -102,28 +99,30 @@ class Publishers:
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
         if chunk.index == 0:
-            self._frames = []
+            self._frames, self._shown = [], 0
             self._pass_on_camera_info(prediction)
+        self._frames.extend(chunk.frames)
         if self._image.get_subscription_count():
             self._publish_lead(prediction, chunk)
-        if self._preview.get_subscription_count():
-            self._frames.extend(chunk.frames)
-            if len(self._frames) == self._horizon:
-                header = header_at(prediction.stamp_ns, prediction.frame_id)
-                image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
-                self._preview.publish(rgb_to_image(image, header, Image))
+        if chunk.index == chunk.count - 1 and self._preview.get_subscription_count():
+            header = header_at(prediction.stamp_ns, prediction.frame_id)
+            image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
+            self._preview.publish(rgb_to_image(image, header, Image))
 
     def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
         """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""
-        wanted = round(self.settings.preview_lead * 1e9 / self._step_ns)
-        index = min(max(wanted, 1), self._horizon) - chunk.first_step
-        if not 0 <= index < len(chunk.frames):
+        now = self._now()
+        wanted = lead_step(
+            self.settings.preview_lead, age_ns=now - prediction.stamp_ns, step_ns=self._step_ns,
+            horizon=chunk.count * len(chunk.frames),
+        )  # fmt: skip
+        if wanted == self._shown or wanted > len(self._frames):
             return
-        target = prediction.stamp_ns + (chunk.first_step + index) * self._step_ns
-        if target > self._now():
-            self._image.publish(
-                rgb_to_image(chunk.frames[index], header_at(target, prediction.frame_id), Image)
-            )
+        self._shown = wanted
+        target = prediction.stamp_ns + wanted * self._step_ns
+        if target > now:
+            header = header_at(target, prediction.frame_id)
+            self._image.publish(rgb_to_image(self._frames[wanted - 1], header, Image))
         else:
             self._statistics.add("missed_images")
 
@@ -132,6 +131,20 @@ class Publishers:
             height, width, _ = prediction.observed.shape
             header = header_at(prediction.stamp_ns, prediction.frame_id)
             self._camera_info.publish(rescaled(self.camera_info, width=width, height=height, header=header))
+
+
+def lead_step(lead: float, *, age_ns: int, step_ns: int, horizon: int) -> int:
+    """Which predicted frame goes to ~/predicted_image, by its step, 1 to ``horizon``.
+
+    Args:
+        lead: seconds after the observed image; 0: that of the next step's time from now on. It is on the screen until the
+            next prediction, about a step, and in the middle of that no other frame is nearer to its time.
+        age_ns: time since the observed image: how late it came, and what the prediction took.
+        step_ns: one model step.
+        horizon: predicted frames.
+    """
+    wanted = round(lead * 1e9 / step_ns) if lead else age_ns // step_ns + 1
+    return min(max(wanted, 1), horizon)
 
 
 def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:

@@ -9,6 +9,8 @@ from dd_ros.resources import shared_file
 
 # Fast DDS 3 (Kilted and later) reads the first, Fast DDS 2 the second.
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Message type of a camera, by the parameter image_transport.
+TRANSPORT_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 OLD_DISTROS = ("humble", "iron", "jazzy")
 
 

@@ -102,7 +102,7 @@ def test_the_plan_is_what_happens_and_looking_ahead_changes_nothing() -> None:
 
 def test_a_lost_block_is_put_back_when_its_time_comes() -> None:
     robot = Robot(0, look_ahead=4)
-    robot._twin._env.block.position = (5.0, 5.0)
+    robot._twin.nudge(5.0 - robot._twin.block[:2])
     robot.step()  # the twin notices and starts anew
     placed = robot._twin.block
     for _ in range(3):

@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from dd_ros.config import ActionSource
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.demo.pusht import HardPusher, Robot
-from dd_ros.demo.simulate import FIRST_STAMP_NS, STEP_NS, STREAMS, main, write_episode
+from dd_ros.demo.simulate import (
+    FIRST_STAMP_NS,
+    STATE_NAMES,
+    STATE_TOPIC,
+    STATE_TYPE,
+    STEP_NS,
+    STREAMS,
+    main,
+    write_episode,
+)
 from dd_ros.errors import InputError
 
 STEPS = 25
@@ -53,11 +63,40 @@ def test_the_generator_writes_numbered_bags_of_different_episodes(tmp_path: Path
 
 
 def test_the_generator_writes_hard_pushes_when_asked(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path), "--episodes", "1", "--steps", "12", "--seed", "3", "--hard-pushes"]
+    arguments = [
+        "--out",
+        str(tmp_path),
+        "--episodes",
+        "1",
+        "--steps",
+        "12",
+        "--seed",
+        "3",
+        "--behaviour",
+        "hard-pushes",
+    ]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     (pushed,) = read_episodes(tmp_path / "episode_000000", STREAMS)
     assert np.array_equal(pushed.frames[0], HardPusher(3).world.image())
+
+
+def test_true_states_come_with_the_stamps_of_the_images_when_asked(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--episodes", "1", "--steps", "12", "--seed", "3", "--state"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    fields = (f"position[0:{len(STATE_NAMES)}]", "velocity[0:2]")
+    source = ActionSource(topic=STATE_TOPIC, type=STATE_TYPE, fields=fields, dim=len(STATE_NAMES) + 2)
+    with_state = STREAMS.model_copy(update={"actions": (source,)})
+    (episode,) = read_episodes(tmp_path / "episode_000000", with_state)
+    robot = Robot(3)
+    for values in episode.actions:
+        places, angle, velocity = np.split(robot.world.state, [4, 5])
+        expected = [*places, *np.cos(angle), *np.sin(angle), *velocity]
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+        robot.step()
+    assert len(episode) == 12
+    assert np.abs(episode.actions[:, -2:]).max() > 10
 
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:

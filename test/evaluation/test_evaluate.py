@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, write_bag
+from tiny import tiny_config
 
 from dd_ros.checkpoint import Model, save_checkpoint
 from dd_ros.config import ActionSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
-from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict, uncertainty_figures
+from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.plots import mosaic
 from dd_ros.evaluation.windows import Window, clip_of, make_windows, shuffled_actions
@@ -90,6 +91,24 @@ def test_json_has_the_promised_names_and_shapes(result):
     assert written["seed"] == 4
 
 
+def test_what_a_delayed_camera_shows_is_copy_last_at_the_delay(result):
+    shown, predictors = result[1]["display"], result[1]["predictors"]
+    assert shown["delay_ms"] == [100.0, 200.0, 300.0, 400.0, 500.0]
+    assert shown["stale"] == predictors["copy_last"]["psnr"][:5]
+    assert shown["predicted"] == predictors["model"]["psnr"][:5]
+    assert shown["gain_ci95"] == result[1]["skill_psnr_ci95"][:5]
+    assert all(0.0 <= share <= 1.0 for share in shown["nearer"])
+
+
+def test_the_uncertainty_is_judged_by_intervals_and_by_what_is_left_without_the_uncertain(result):
+    found = result[1]["uncertainty"]
+    assert found["intervals"]["checkpoint"] is None  # not calibrated
+    assert found["intervals"]["other_episodes"] is None  # one of the two alone has too few windows
+    assert found["calibrated"] is None
+    assert found["risk_coverage"]["dropped"][:6] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert all(len(values) == 10 for values in found["risk_coverage"].values())
+
+
 def test_skill_is_the_model_minus_copy_last(result):
     written = result[1]
     model, copy = (np.array(written["predictors"][name]["psnr"]) for name in ("model", "copy_last"))
@@ -115,7 +134,9 @@ def test_baselines_of_the_json_are_those_of_a_plain_loop(result, tiny_checkpoint
 
 def test_images_are_drawn(result):
     plots: Path = result[2]
-    assert {path.name for path in plots.iterdir()} == {"skill.png", "psnr.png", "filmstrip.png"}
+    assert {path.name for path in plots.iterdir()} == {
+        "skill.png", "psnr.png", "filmstrip.png", "uncertainty.png",
+    }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir())
 
 
@@ -163,7 +184,7 @@ def test_windows_show_the_model_context_and_recorded_actions(tiny_checkpoint, ti
     shaken = replace(episode, stamps=episode.stamps + jitter)
     predict(predictor, clip_of(shaken, Window(0, 9), context=2, horizon=HORIZON), foreign)
     predictor.seed(0)
-    got, expected = predict(predictor, clip_of(shaken, window, context=2, horizon=HORIZON), foreign)
+    got, expected, _ = predict(predictor, clip_of(shaken, window, context=2, horizon=HORIZON), foreign)
     assert tuple(got) == ACTIONS
 
     predictor.reset()
@@ -191,21 +212,12 @@ def test_windows_where_nothing_moves_are_null():
             scores.actions.setdefault(name, []).append(np.ones(HORIZON))
         scores.uncertainty.append(np.ones(HORIZON))
         scores.episodes.append(0)
-    written = figures(scores, ["still"], seed=0)
+    written = figures(scores, ["still"], config=tiny_config(), seed=0)
     assert written["predictors"]["model"]["psnr_moving"] == [None] * HORIZON
     assert written["mean"]["model"]["psnr_moving"] is None
     assert written["actions"]["true_best_fraction"] == 0.0  # a tie is not best
     assert written["bootstrap_over"] == "windows"
     assert written["uncertainty"]["rank_correlation"] == [None] * HORIZON  # the same in all windows
-
-
-def test_uncertainty_is_judged_by_the_order_of_windows_at_a_step():
-    expected = np.array([[0.1, 0.9], [0.2, 0.8], [0.4, 0.5]])
-    psnr = np.array([[40.0, 30.0], [35.0, 31.0], [20.0, 35.0]])
-    worse_when_expected = uncertainty_figures(expected, psnr)
-    assert worse_when_expected["rank_correlation"] == [1.0, 1.0]
-    assert worse_when_expected["expected"] == pytest.approx([0.7 / 3, 2.2 / 3], abs=1e-4)
-    assert uncertainty_figures(expected, -psnr)["rank_correlation"] == [-1.0, -1.0]
 
 
 def test_max_windows(tiny_checkpoint, tiny_bags, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import answered
 from random_messages import RandomMessages, type_name
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
@@ -31,7 +32,6 @@ from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import header_at, predicted_video
-from dd_ros.ros.rollouts import answer
 
 STEP = 100_000_000
 NOW = 1_700_000_000
@@ -75,7 +75,7 @@ class Side:
         self.problems = Problems(lambda level, text: self.said.append((level, text)))
         self.statistics, self.output = Statistics(), Messages(predictor)
         self.commands = Commands((predictor.action_dim,))
-        parameters = PredictorParameters(action_wait=0.0, **settings)
+        parameters = PredictorParameters(keep="all", action_wait=0.0, **settings)
         self.worker = Worker(
             predictor, self.commands, self.output, problems=self.problems, statistics=self.statistics,
             settings=parameters,
@@ -154,15 +154,7 @@ def test_whatever_comes_is_refused_in_our_own_words(side: Side) -> None:
 def test_every_request_is_answered(predictor: Predictor) -> None:
     fuzz = RandomMessages(seed=2, now=NOW)
     predictor.observe(np.zeros((32, 48, 3), np.uint8), NOW * 10**9, [0.0, 0.0])
-    answers = []
-    for _ in range(MESSAGES):
-        pieces = answer(fuzz.request(), predictor, frame_id="camera", now_ns=NOW * 10**9, max_candidates=8)
-        while True:
-            try:
-                next(pieces)
-            except StopIteration as end:
-                answers.append(end.value)
-                break
+    answers = [answered(fuzz.request(), predictor, now_ns=NOW * 10**9) for _ in range(MESSAGES)]
     assert {answer.success for answer in answers} == {True, False}
     unclear = {
         a.message

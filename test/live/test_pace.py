@@ -49,7 +49,7 @@ class Slow:
         self.output, self.statistics, self.step = Stamps(), Statistics(), 0
         self.problems = Problems(lambda level, text: None)
         self.commands = Commands((2,))
-        settings = PredictorParameters(action_wait=0.0)
+        settings = PredictorParameters(keep="all", action_wait=0.0)
         self.worker = Worker(
             predictor,
             self.commands,

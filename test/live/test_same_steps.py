@@ -73,7 +73,7 @@ def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: i
     predictor.reset()
     predictor.taken = []
     commands, problems, statistics = Commands([2]), Problems(lambda level, text: None), Statistics()
-    values = PredictorParameters(hold_last_action=False, action_wait=0.0)
+    values = PredictorParameters(keep="all", hold_last_action=False, action_wait=0.0)
     worker = Worker(predictor, commands, Nowhere(), problems=problems, statistics=statistics, settings=values)
     clock = Stopped()
     clocks = Clocks(clock, problems)

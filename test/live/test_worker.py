@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from asking import PASS, answered
 from dd_ros_msgs.msg import ActionSequence
 from dd_ros_msgs.srv import PredictRollouts
 from sensor_msgs.msg import Image
@@ -20,13 +21,14 @@ from dd_ros import Predictor
 from dd_ros.data.commands import Commands
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
+from dd_ros.live.ladder import Speed
 from dd_ros.live.problems import Problems
+from dd_ros.live.requests import MOST_JOBS, Job
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.worker import MOST_JOBS, Frame, Job, Prediction, Worker
+from dd_ros.live.worker import Frame, Prediction, Worker
 from dd_ros.predictions import Chunk
-from dd_ros.ros.messages import header_at, video_frames
-from dd_ros.ros.rollouts import answer
+from dd_ros.ros.messages import header_at, to_time, video_frames
 
 STEP = 100_000_000
 START = 1_700_000_000_000_000_000
@@ -88,7 +90,7 @@ def bench(predictor: Predictor) -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
     def make(**settings: object) -> Bench:
-        made.append(Bench(predictor, PredictorParameters(action_wait=0.0, **settings)))
+        made.append(Bench(predictor, PredictorParameters(**({"action_wait": 0.0, "keep": "all"} | settings))))
         made[-1].worker.start()
         return made[-1]
 
@@ -213,19 +215,14 @@ def candidate(*rows: list[float], stamp: int = 0, step: float = 0.0) -> ActionSe
 
 
 def ask(
-    predictor: Predictor,
-    *candidates: ActionSequence,
-    between: Callable[[], object] = lambda: None,
-    **fields: object,
-) -> PredictRollouts.Response:
+    predictor: Predictor, *candidates: ActionSequence, between: Callable[[], object] = lambda: None,
+    speed: Speed | None = None, within_ms: float = 0.0, **fields: object,
+) -> PredictRollouts.Response:  # fmt: skip
+    """The answer to a request of these candidates, with a deadline in so many ms or none."""
     request = PredictRollouts.Request(candidates=list(candidates), **fields)
-    pieces = answer(request, predictor, frame_id="camera", now_ns=START, max_candidates=8)
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            return end.value
-        between()
+    if within_ms:
+        request.deadline = to_time(START + round(1e6 * within_ms))
+    return answered(request, predictor, now_ns=START, between=between, speed=speed)
 
 
 def test_rollouts_share_the_context_and_differ_by_their_actions(predictor: Predictor) -> None:
@@ -289,8 +286,46 @@ def test_stop_does_not_wait_for_a_command_that_may_come(predictor: Predictor) ->
 
 def test_rollouts_without_frames_or_goal_are_small(predictor: Predictor) -> None:
     predictor.observe(pixels(0), START, [0.0, 0.0])
-    result = ask(predictor, candidate([0.0, 0.0]))
+    result = ask(predictor, candidate([0.0, 0.0]), candidate([1.0, 0.0]))
     assert (result.success, list(result.costs), result.futures) == (True, [], [])
+    assert (result.candidates, result.schedule, result.reduced) == (2, "2-1-1-1", False)
+    assert result.header == header_at(START, "camera")
+    assert result.target_stamps == [to_time(START + k * STEP) for k in range(1, 9)]
+    assert len(result.uncertainty) == 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("within_ms", "schedule", "frames", "candidates"),
+    [
+        (430.0, "2-1-1-1", 8, 7),
+        (400.0, "1-1-1-1", 8, 7),
+        (300.0, "1-1-1", 6, 7),
+        (200.0, "1-1", 4, 7),
+        (125.0, "1-1", 4, 6),
+        (30.0, "1-1", 4, 1),
+    ],
+)
+def test_a_deadline_is_kept_by_steps_then_horizon_then_candidates(
+    predictor: Predictor, within_ms: float, schedule: str, frames: int, candidates: int
+) -> None:
+    predictor.observe(pixels(0), START, [0.0, 0.0])
+    rows = [candidate(list(row)) for row in np.random.default_rng(5).normal(size=(7, 2))]
+    speed = Speed()
+    for size in (1, 2, 4):
+        speed.ran("request", PASS * size, rows=size)
+    wanted = ask(predictor, *rows, return_frames=True)
+    predictor.seed(3)
+    found = ask(predictor, *rows, return_frames=True, speed=speed, within_ms=within_ms)
+    assert found.success, found.message
+    assert (found.schedule, len(found.target_stamps), found.candidates) == (schedule, frames, candidates)
+    assert found.reduced == ((schedule, candidates) != ("2-1-1-1", 7))
+    assert len(found.futures) == candidates
+    assert len(found.uncertainty) == candidates * frames
+    assert {len(future.target_stamps) for future in found.futures} == {frames}
+    assert wanted.candidates == 7
+    refused = ask(predictor, *rows, speed=speed, within_ms=10.0)
+    assert not refused.success
+    assert "ms or more from now, which one candidate over 4 frames takes here" in refused.message
 
 
 @pytest.mark.parametrize(

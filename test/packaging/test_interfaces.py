@@ -22,6 +22,7 @@ VIDEO = {
     "target_stamps": "sequence<builtin_interfaces/Time>",
     "late": "sequence<boolean>",
     "uncertainty": "sequence<float>",
+    "error_intervals": "sequence<float>",
     "action_dim": "uint32",
     "actions": "sequence<float>",
     "chunk": "uint32",

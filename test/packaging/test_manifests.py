@@ -125,15 +125,15 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "settings", "upgrades", "config", "resources", "report", "progress", "console", "device", "processes", "data",
+    "errors", "yaml_files", "settings", "upgrades", "error_intervals", "config", "resources", "report", "progress", "console", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
-    "engine", "predictor", "evaluation", "demo", "live", "ros",
+    "engine", "predictor", "evaluation", "planning", "demo", "live", "ros",
     "benchmark", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.predictor"},  # the door
-    "dd_ros/cli.py": {"dd_ros_training.finetune"},
+    "dd_ros/cli.py": {"dd_ros_training.finetune", "dd_ros_training.readout"},
 }
 
 
@@ -178,6 +178,12 @@ def test_imports_point_one_way() -> None:
 def test_nothing_but_training_needs_what_training_needs() -> None:
     for path in ROOT.glob("dd_ros/**/*.py"):
         assert "lightning" not in {name.partition(".")[0] for name in imports(path)}, path
+
+
+def test_the_search_for_actions_needs_numpy_alone() -> None:
+    names = imports(ROOT / "dd_ros/planning/solvers.py")
+    others = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert others == {"numpy", "numpy.typing", "dd_ros.errors"}
 
 
 def test_the_way_from_bytes_to_frames_needs_neither_ros_nor_torch() -> None:

@@ -49,6 +49,14 @@ def test_an_unknown_checkpoint_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_camera_later_than_the_horizon_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"--delay 0.8: expected less than the 0.80 s that checkpoint .* looks"
+    ):
+        run(seconds=5.0, out=tmp_path / "out", checkpoint=str(tiny_checkpoint), delay=0.8)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bag_brings_its_own_topics(tiny_checkpoint: Path, tmp_path: Path) -> None:
     messages = robot_messages(3)
     write_bag(tmp_path / "raw", messages)

@@ -147,7 +147,7 @@ def test_live_and_bag_agree(node: Node, bag: Path, tiny_checkpoint: Path, name: 
     streams = predictor.config.streams.model_copy(update=changes)
     config = predictor.config.model_copy(update={"streams": streams})
     # Interpolation needs the command after the image: the worker has to wait for it.
-    settings = PredictorParameters(rate=0.1, action_wait=2.0 if mode == "linear" else 0.0)
+    settings = PredictorParameters(keep="all", rate=0.1, action_wait=2.0 if mode == "linear" else 0.0)
     commands, statistics = Commands([2 // len(sources)] * len(sources), mode), Statistics()
     problems = Problems(lambda level, text: None)
     worker = Worker(

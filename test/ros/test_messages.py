@@ -31,9 +31,10 @@ STEP = 100_000_000
 NOW = 1_700_000_000_900_000_000
 
 
-def video(now: int) -> tuple[PredictedVideo, Chunk, np.ndarray]:
+def video(now: int, error: np.ndarray | None = None) -> tuple[PredictedVideo, Chunk, np.ndarray]:
     rng = np.random.default_rng(0)
-    chunk = Chunk(1, 4, 3, rng.integers(0, 256, (2, 8, 6, 3), np.uint8), np.array([0.25, 0.5], np.float32))
+    frames, uncertainty = rng.integers(0, 256, (2, 8, 6, 3), np.uint8), np.array([0.25, 0.5], np.float32)
+    chunk = Chunk(1, 4, 3, frames, uncertainty, error)
     actions = rng.normal(size=(2, 5)).astype(np.float32)
     msg = predicted_video(
         chunk, actions, stamp_ns=NOW, step_ns=STEP, now_ns=now, frame_id="camera", checkpoint="tiny"
@@ -46,8 +47,14 @@ def test_predicted_video_round_trip() -> None:
     assert np.array_equal(video_frames(msg), chunk.frames)
     assert np.array_equal(np.array(msg.actions).reshape(2, msg.action_dim), actions)
     assert list(msg.uncertainty) == [0.25, 0.5]
+    assert list(msg.error_intervals) == []  # not calibrated
     assert (to_ns(msg.header.stamp), msg.header.frame_id, msg.checkpoint) == (NOW, "camera", "tiny")
     assert (msg.chunk, msg.chunks, msg.first_step, msg.count) == (1, 4, 3, 2)
+
+
+def test_error_intervals_go_along_frame_by_frame() -> None:
+    error = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 9.5]], np.float32)
+    assert list(video(NOW, error)[0].error_intervals) == [1.0, 2.0, 4.0, 3.0, 5.0, 9.5]
 
 
 def test_target_stamps_follow_the_observed_image_a_step_apart() -> None:

@@ -60,10 +60,10 @@ def running(command: list[str], log: Path, env: dict[str, str]) -> Iterator[Proc
 
 
 def predictor_command(checkpoint: Path, *extra: str, **parameters: object) -> list[str]:
-    """Command line of the node with a checkpoint and parameters."""
+    """Command line of the node with a checkpoint and parameters; predictions are whole, however busy the machine is."""
     command = [sys.executable, "-m", "dd_ros.ros.node", "--ros-args", "-r", "image:=/camera/image_raw"]
     command += ["-r", "action:=/action", "-r", "plan:=/plan", "-p", "device:=cpu", *extra]
-    for name, value in {"checkpoint": checkpoint, **parameters}.items():
+    for name, value in {"checkpoint": checkpoint, "keep": "all", **parameters}.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         command += ["-p", f"{name}:={text}"]
     return command

@@ -16,6 +16,7 @@ from typing import Any
 from bag_writer import robot_messages, write_bag
 from harness import PATIENCE, ROOT, environment, needs_launch, running
 
+from dd_ros.demo.display_report import FILES as DISPLAY_FILES
 from dd_ros.demo.report import FILES
 from dd_ros.processes import free_domain
 
@@ -69,6 +70,21 @@ def test_a_bag_is_played_in_its_place(tiny_checkpoint: Path, tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     assert report(tmp_path / "out")["predictions"] >= 1
     assert (tmp_path / "out" / "logs" / "robot.log").read_text().count(f"playing {bag}") >= 2
+
+
+def test_a_late_camera_is_made_up_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(60))
+    result = demo(tmp_path / "out", "--checkpoint", tiny_checkpoint, "--bag", bag, "--delay", 0.2)
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*DISPLAY_FILES, "logs"}
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert f"{found['moments']} moments" in result.stdout
+    assert found["delay_s"] == 0.2
+    assert found["age_ms"]["p50"] >= 200.0  # the delay is a real one, and stamps stay those of the camera
+    assert found["ahead_ms"]["p50"] <= 100.0  # a frame for about now, not for some lead
+    assert found["stale"]["rms"] > 0.0
+    logs = "".join(path.read_text() for path in (tmp_path / "out" / "logs").iterdir())
+    assert "Traceback" not in logs
 
 
 def test_damaged_weights_end_the_demo_with_one_line(tiny_checkpoint: Path, tmp_path: Path) -> None:

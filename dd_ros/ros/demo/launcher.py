@@ -27,7 +27,7 @@ from dd_ros.processes import Process, first_ended, free_domain, interruptible, s
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
 from dd_ros.ros.topics import ros_name
-from dd_ros.ros.transport import node_environment
+from dd_ros.ros.transport import TRANSPORT_TYPES, node_environment
 
 DEFAULT_CHECKPOINT = "pusht"
 # The predictor has to be loaded and warm within this time (s), the report written within the other.
@@ -49,7 +49,7 @@ class Scene:
 
 def run(
     *, seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None,
-    image_topic: str | None = None, action_topics: Sequence[str] = (),
+    image_topic: str | None = None, action_topics: Sequence[str] = (), delay: float = 0.0,
 ) -> int:  # fmt: skip
     """Run the demo and print where the report is.
 
@@ -60,6 +60,7 @@ def run(
         checkpoint: folder or shipped name.
         image_topic, action_topics: of the bag, instead of those the checkpoint names; actions as
             ``config.parse_actions`` takes them.
+        delay: seconds by which images reach the predictor late; above 0 the recording is of a predictive display.
 
     Returns:
         0, or 1 when a process died or nothing was predicted; the reason is on stderr.
@@ -70,6 +71,7 @@ def run(
     name = checkpoint or (DEFAULT_CHECKPOINT if bag is None else "g1_pick")
     if bag is None and (image_topic or action_topics):
         raise InputError("--image-topic and --action-topic: expected with --bag, whose topics they name")
+    check_delay(delay, name)
     scene = simulated(name) if bag is None else recorded(bag, name, image_topic, action_topics=action_topics)
     logs = out / "logs"
     try:
@@ -78,11 +80,11 @@ def run(
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     domain = free_domain()
     print(f"robot, predictor and recorder run with ROS_DOMAIN_ID={domain}; logs in {logs}", flush=True)
-    nodes = {
-        "robot": scene.command,
-        "predictor": predictor(scene, name),
-        "recorder": recorder(scene, seconds, out),
-    }
+    nodes = {"robot": scene.command}
+    if delay:
+        nodes["delay"] = delayer(scene, delay)
+    nodes["predictor"] = predictor(scene, name, late=delay > 0.0)
+    nodes["recorder"] = display(scene, name, seconds, out, delay) if delay else recorder(scene, seconds, out)
     env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
     with interruptible(), started(nodes, logs, env) as processes:
         recording = processes["recorder"]
@@ -96,6 +98,16 @@ def run(
     if failure:
         print(f"dd_ros demo: {failure}", file=sys.stderr)
     return 1 if failure else 0
+
+
+def check_delay(delay: float, checkpoint: str) -> None:
+    """InputError where no prediction reaches as far as images are late."""
+    config = read_config(checkpoint)
+    reach = config.horizon / config.streams.rate_hz
+    if delay >= reach:
+        raise InputError(
+            f"--delay {delay:g}: expected less than the {reach:.2f} s that checkpoint {checkpoint} looks ahead"
+        )
 
 
 def simulated(checkpoint: str) -> Scene:
@@ -194,15 +206,42 @@ def ros_arguments(remappings: Mapping[str, str], parameters: Mapping[str, object
     return arguments
 
 
-def predictor(scene: Scene, checkpoint: str) -> list[str]:
-    """Command of the predictor."""
-    remappings = {"image": scene.image_topic, "plan": scene.plan_topic}
-    parameters = {
+def predictor(scene: Scene, checkpoint: str, *, late: bool = False) -> list[str]:
+    """Command of the predictor; where images are ``late``, of those, and it makes up for it."""
+    topic = f"{scene.image_topic}/delayed" if late else scene.image_topic
+    remappings = {"image": topic, "plan": scene.plan_topic}
+    parameters: dict[str, object] = {
         "action_topic": " ".join(scene.action_topics),
         "checkpoint": find_checkpoint(checkpoint).resolve(),
         "image_transport": scene.image_transport,
+        **({"preview_lead": 0.0} if late else {}),
     }
     return [*module("dd_ros.ros.node"), *ros_arguments(remappings, parameters)]
+
+
+def delayer(scene: Scene, delay: float) -> list[str]:
+    """Command of the node that makes the camera late."""
+    kind = TRANSPORT_TYPES[scene.image_transport]
+    parameters = {"topic": scene.image_topic, "type": kind, "seconds": float(delay)}
+    return [*module("dd_ros.ros.demo.delay"), *ros_arguments({}, parameters)]
+
+
+def display(scene: Scene, checkpoint: str, seconds: float, out: Path, delay: float) -> list[str]:
+    """Command of the node that compares what the late camera, the predictor and the camera show."""
+    remappings = {
+        "image": scene.image_topic,
+        "delayed": f"{scene.image_topic}/delayed",
+        "predicted_image": "/predictor/predicted_image",
+    }
+    parameters = {
+        "seconds": float(seconds),
+        "out": out.resolve(),
+        "patience": START_TIME,
+        "delay": float(delay),
+        "type": TRANSPORT_TYPES[scene.image_transport],
+        "checkpoint": read_config(checkpoint).name,
+    }
+    return [*module("dd_ros.ros.demo.display"), *ros_arguments(remappings, parameters)]
 
 
 def recorder(scene: Scene, seconds: float, out: Path) -> list[str]:

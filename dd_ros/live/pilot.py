@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning while the robot moves: each plan begins where the robot will be when it is ready.
+
+At a moment in time the commands under way are settled up to some steps ahead: those that act before the next plan can be
+ready. A plan is for the steps after them. Its rollouts contain both, so that they start from what the cameras saw last
+and go through what will happen anyway. The robot never waits.
+
+Step k of the grid is the image at ``stamp + k * step``. The command that leads from image k - 1 to image k acts from just
+after image k - 1; ``DELAY_NS`` says how much that is, as a robot looks and then acts.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_ros.data.commands import Commands
+from dd_ros.errors import InputError
+from dd_ros.planning.bounds import Bounds
+from dd_ros.planning.solvers import Settings
+
+DELAY_NS = 1_000_000
+REMEMBERED = 20  # plans whose duration is remembered, for how long the next may take
+AT_FIRST = 0.4  # of the horizon: what the first plan may take
+SPARE = 0.05  # s between the end of a plan and its first command
+LEAST_FREE = 4  # steps that must be left to plan
+CALMER = 0.8  # by which patience is less after each plan that came
+RETRY = 0.5  # s after a plan that failed
+
+Actions = NDArray[np.float32]
+
+
+class Rated(NamedTuple):
+    """What came of candidates.
+
+    Attributes:
+        costs: float [n], of the first n candidates; the rest was left out to keep the deadline.
+        stamp_ns: stamp of the image that the rollouts start from.
+    """
+
+    costs: NDArray[np.floating]
+    stamp_ns: int
+
+
+class Rater(Protocol):
+    """Rates candidates by the futures that they lead to."""
+
+    def __call__(self, candidates: Actions, *, first_ns: int, seconds: float) -> Rated:
+        """Costs of ``candidates`` [N, K, A], whose actions begin at ``first_ns`` and then each step.
+
+        Args:
+            candidates: in the robot's units.
+            first_ns: time of the first action.
+            seconds: in which the answer is of use.
+
+        Raises:
+            InputError: the predictor refuses, is gone, or sees nothing; the message says why.
+        """
+        ...
+
+
+class Plan(NamedTuple):
+    """What the robot shall do.
+
+    Attributes:
+        first_ns: time of the first action.
+        actions: float32 [K, A], one per step: first those that were settled before, so that the plan can replace the last
+            one at once.
+        fixed: how many these are.
+        cost: that the predictor gives it.
+        iterations: of the solver.
+        seconds: that it took.
+        late: whether it was ready after its first own action should have begun.
+    """
+
+    first_ns: int
+    actions: Actions
+    fixed: int
+    cost: float
+    iterations: int
+    seconds: float
+    late: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a pilot works on.
+
+    Attributes:
+        step_ns: one model step.
+        horizon: steps that the predictor looks ahead.
+        bounds: of the actions.
+        settings: of the solver.
+        period: seconds from plan to plan at least.
+    """
+
+    step_ns: int
+    horizon: int
+    bounds: Bounds
+    settings: Settings
+    period: float
+
+
+class Pilot:
+    """Plans again and again on a thread of its own.
+
+    Args:
+        task: what for.
+        rate: rates candidates.
+        commands: what the robot executes and means to do; plans go in there.
+        now_ns: the clock that stamps are of.
+        take: gets each plan.
+        fail: told why there is none; the robot must be held still then.
+        seed: of the samples.
+    """
+
+    def __init__(
+        self, task: Task, *, rate: Rater, commands: Commands, now_ns: Callable[[], int],
+        take: Callable[[Plan], None], fail: Callable[[str], None], seed: int,
+    ):  # fmt: skip
+        self._task, self._rate, self._commands = task, rate, commands
+        self._now_ns, self._take, self._fail = now_ns, take, fail
+        self._random = np.random.default_rng(seed)
+        at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
+        self._took: deque[float] = deque([at_first], maxlen=REMEMBERED)
+        self._patience = 0.0  # s that a plan may take at least, after some that had too little time
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
+        self._warm: Plan | None = None
+        self._stamp_ns: int | None = None
+
+    def start(self) -> None:
+        """Begin to plan."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the rating under way."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                plan = self.plan()
+                if not self._stopping.is_set():
+                    self._take(plan)
+                pause = self._task.period - (time.monotonic() - began)
+                self._patience *= CALMER
+            except InputError as error:
+                self._warm = None
+                self._fail(str(error))
+                self._patience = 2.0 * max(self._patience, statistics.median(self._took))
+                pause = RETRY
+            except Exception as error:  # the thread must outlive whatever one plan brings
+                self._warm = None
+                self._fail(f"{type(error).__name__}: {error}")
+                pause = RETRY
+            self._stopping.wait(max(0.0, pause))
+
+    def plan(self) -> Plan:
+        """A plan from where the robot will be when it is ready.
+
+        Raises:
+            InputError: no command or no image yet, a predictor that refuses, or one too slow for its own horizon.
+        """
+        task, began = self._task, time.monotonic()
+        stamp = self._newest_step()
+        fixed = self._fixed(stamp)
+        settled = self._commands.ahead(stamp, task.step_ns, fixed, hold=True)
+        if settled is None:
+            raise InputError("action: expected an executed command before the first plan, got none yet")
+        first_ns, own_ns = stamp + DELAY_NS, stamp + DELAY_NS + fixed * task.step_ns
+        end = began + (own_ns - self._now_ns()) / 1e9 - SPARE
+
+        def cost(free: NDArray[np.float32]) -> NDArray[np.float64]:
+            return self._costs(free, settled, first_ns=first_ns, end=end)
+
+        free = task.horizon - fixed
+        found = task.bounds.search(
+            cost,
+            before=settled[-1],
+            mean=self._warm_start(own_ns, free, settled[-1]),
+            settings=task.settings,
+            rng=self._random,
+            stop=lambda: self._stopping.is_set() or time.monotonic() >= end,
+        )
+        took = time.monotonic() - began
+        self._took.append(took)
+        self._warm = plan = Plan(
+            first_ns=first_ns, actions=np.concatenate([settled, found.actions]), fixed=fixed, cost=found.cost,
+            iterations=found.iterations, seconds=took, late=self._now_ns() > own_ns,
+        )  # fmt: skip
+        stamps = first_ns + task.step_ns * np.arange(len(plan.actions))
+        self._commands.set_plan(stamps, plan.actions.astype(np.float64))
+        return plan
+
+    def _newest_step(self) -> int:
+        """Stamp of the newest image that there should be, on the grid of the last one known."""
+        if self._stamp_ns is None:
+            held = self._commands.at(self._now_ns())
+            if held is None:
+                raise InputError("action: expected an executed command before the first plan, got none yet")
+            self._rated(held[None, None], first_ns=0, seconds=self._took[0])
+        assert self._stamp_ns is not None
+        steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns
+        return self._stamp_ns + max(0, steps) * self._task.step_ns
+
+    def _fixed(self, stamp: int) -> int:
+        """Steps after ``stamp`` whose commands act before a plan begun now is ready."""
+        begins = (self._now_ns() - stamp) / 1e9 + SPARE
+        ready = begins + statistics.median(self._took)
+        fixed, most = max(1, math.ceil(1e9 * ready / self._task.step_ns)), self._task.horizon - LEAST_FREE
+        if self._patience:
+            patient = math.ceil(1e9 * (begins + self._patience) / self._task.step_ns)
+            fixed = max(fixed, min(patient, most))
+        if fixed > most:
+            raise InputError(
+                f"plan: expected one within {(most - 1) * self._task.step_ns / 1e9:.1f} s, which leaves {LEAST_FREE} steps of "
+                f"the horizon, this machine takes {ready:.1f} s; lower samples or iterations"
+            )
+        return fixed
+
+    def _warm_start(self, first_ns: int, steps: int, held: Actions) -> Actions:
+        """The last plan from ``first_ns`` on; what it does not cover is its last action, or the one in force."""
+        if self._warm is None:
+            return np.repeat(held[None], steps, axis=0)
+        past = round((first_ns - self._warm.first_ns) / self._task.step_ns)
+        kept = self._warm.actions[min(max(past, 0), len(self._warm.actions) - 1) :][:steps]
+        return np.concatenate([kept, np.repeat(kept[-1:], steps - len(kept), axis=0)])
+
+    def _costs(self, free: Actions, settled: Actions, *, first_ns: int, end: float) -> NDArray[np.float64]:
+        """Costs of candidates [N, n, A] after what is settled; infinite for those left out."""
+        candidates = np.concatenate([np.repeat(settled[None], len(free), axis=0), free], axis=1)
+        rated = self._rated(candidates.astype(np.float32), first_ns=first_ns, seconds=end - time.monotonic())
+        costs = np.full(len(free), np.inf)
+        costs[: len(rated.costs)] = rated.costs
+        return costs
+
+    def _rated(self, candidates: Actions, *, first_ns: int, seconds: float) -> Rated:
+        rated = self._rate(candidates, first_ns=first_ns, seconds=seconds)
+        self._stamp_ns = rated.stamp_ns
+        return rated

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dd_ros demo --plan``: table, predictor, planner and recorder as separate processes on real ROS 2 topics."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, PLAN_TOPIC
+from dd_ros.errors import InputError
+from dd_ros.processes import free_domain, interruptible, started
+from dd_ros.resources import find_checkpoint, read_config
+from dd_ros.ros.demo.launcher import (
+    DEFAULT_CHECKPOINT,
+    finished,
+    module,
+    predictor,
+    ros_arguments,
+    simulated,
+    watch,
+)
+from dd_ros.ros.transport import node_environment
+
+# Units of the table; most change of the pusher's target in a step of a tenth of a second.
+WORKSPACE = {"low": "28", "high": "484", "change": "20"}
+
+
+def run(*, seconds: float, out: Path, checkpoint: str | None = None) -> int:
+    """Run the demo and print where the video is.
+
+    Args:
+        seconds: time to record from the first plan on.
+        out: folder for video, report and the nodes' logs.
+        checkpoint: folder or shipped name.
+
+    Returns:
+        0, or 1 when a process died or nothing was planned; the reason is on stderr.
+
+    Raises:
+        InputError: unusable checkpoint or folder, found before the start or by a node.
+    """
+    name = checkpoint or DEFAULT_CHECKPOINT
+    scene = simulated(name)
+    if read_config(name).readouts is None:
+        raise InputError(
+            f"checkpoint {name}: expected one that reads the places of pusher and block off its frames; see dd_ros readout --help"
+        )
+    logs = out / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+    domain = free_domain()
+    print(
+        f"table, predictor, planner and recorder run with ROS_DOMAIN_ID={domain}; logs in {logs}", flush=True
+    )
+    parameters = {"checkpoint": find_checkpoint(name).resolve(), "action_topic": COMMAND_TOPIC, **WORKSPACE}
+    topics = {"image": IMAGE_TOPIC, "plan": PLAN_TOPIC}
+    nodes = {
+        "table": [*module("dd_ros.ros.demo.table"), *ros_arguments({}, {"seed": 1})],
+        "predictor": predictor(scene, name),
+        "planner": [*module("dd_ros.ros.planner"), *ros_arguments(topics, parameters)],
+        "recorder": [
+            *module("dd_ros.ros.demo.plan_recorder"),
+            *ros_arguments({}, {"seconds": float(seconds), "out": out.resolve()}),
+        ],
+    }
+    env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
+    with interruptible(), started(nodes, logs, env) as processes:
+        recording = processes["recorder"]
+        try:
+            failure = watch(processes, seconds)
+        except KeyboardInterrupt:
+            recording.send(signal.SIGINT)
+            failure = finished(recording)
+        for line in [] if failure else recording.last_lines(2):
+            print(line)
+    if failure:
+        print(f"dd_ros demo: {failure}", file=sys.stderr)
+    return 1 if failure else 0

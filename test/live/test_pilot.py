@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans begin where the robot will be, keep to the bounds, and get there; what is missing is said."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dd_ros.data.commands import Commands
+from dd_ros.errors import InputError
+from dd_ros.live.pilot import DELAY_NS, LEAST_FREE, Pilot, Plan, Rated, Task
+from dd_ros.planning.bounds import Bounds
+from dd_ros.planning.solvers import ICEM, Settings
+
+STEP = 100_000_000
+START = 1_700_000_000_000_000_000
+TARGET = np.array([3.0, -2.0])
+
+
+class Table:
+    """A robot whose place is its command, and a clock that goes on when it is told to.
+
+    Rates candidates by how far they end from the target, as a predictor that knows everything would.
+    """
+
+    def __init__(self, change: float | None = 0.5, horizon: int = 16, settings: Settings = ICEM):
+        self.now, self.horizon = START, horizon
+        self.commands = Commands([2])
+        self.asked: list[np.ndarray] = []
+        self.most = 10_000
+        self.failures: list[str] = []
+        self.plans: list[Plan] = []
+        self.least_seconds = 0.0  # that a rating takes
+        bounds = Bounds(
+            low=np.full(2, -4.0, np.float32), high=np.full(2, 4.0, np.float32),
+            change=None if change is None else np.full(2, change, np.float32),
+        )  # fmt: skip
+        task = Task(step_ns=STEP, horizon=horizon, bounds=bounds, settings=settings, period=0.0)
+        self.pilot = Pilot(
+            task, rate=self.rate, commands=self.commands, now_ns=lambda: self.now, take=self.plans.append,
+            fail=self.failures.append, seed=0,
+        )  # fmt: skip
+
+    def rate(self, candidates: np.ndarray, *, first_ns: int, seconds: float) -> Rated:
+        if len(candidates) > 1 and seconds < self.least_seconds:
+            raise InputError("deadline: expected more time")
+        self.asked.append(candidates)
+        costs = np.square(candidates[: self.most, -1] - TARGET).sum(axis=-1)
+        return Rated(costs, self.now - (self.now - START) % STEP)
+
+    def execute(self, steps: int) -> None:
+        """Let the plan act for some steps."""
+        for _ in range(steps):
+            stamp = self.now - (self.now - START) % STEP
+            action = self.commands.ahead(stamp, STEP, 1, hold=True)
+            assert action is not None
+            self.commands.push(stamp + DELAY_NS, action[0].astype(np.float64))
+            self.now += STEP
+
+    def place(self) -> np.ndarray:
+        found = self.commands.at(self.now)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def table() -> Table:
+    table = Table()
+    table.commands.push(START + DELAY_NS, np.zeros(2))
+    table.now += STEP
+    return table
+
+
+def test_plans_made_on_the_way_lead_to_the_target(table: Table) -> None:
+    for _ in range(12):
+        table.pilot.plan()
+        table.execute(3)
+    assert np.abs(table.place() - TARGET).max() < 0.2
+
+
+def test_a_plan_begins_with_what_is_under_way(table: Table) -> None:
+    first = table.pilot.plan()
+    table.execute(2)
+    table.now += STEP // 3  # between two images
+    second = table.pilot.plan()
+    skipped = (second.first_ns - first.first_ns) // STEP
+    assert second.first_ns == START + 3 * STEP + DELAY_NS
+    assert second.fixed >= 1
+    assert np.array_equal(second.actions[: second.fixed], first.actions[skipped : skipped + second.fixed])
+    for candidates in table.asked[-4:]:
+        assert (candidates[:, : second.fixed] == second.actions[: second.fixed]).all()
+        assert candidates.shape[1:] == (16, 2)
+
+
+def test_actions_and_their_changes_stay_in_bounds(table: Table) -> None:
+    plans: list[Plan] = []
+    for _ in range(6):
+        plans.append(table.pilot.plan())
+        table.execute(4)
+    for candidates in (*table.asked[1:], *(plan.actions[None] for plan in plans)):
+        assert (np.abs(candidates) <= 4.0).all()
+        assert (np.abs(np.diff(candidates, axis=1)) <= 0.5 + 1e-5).all()
+
+
+def test_without_a_bound_on_changes_a_plan_may_jump() -> None:
+    table = Table(change=None)
+    table.commands.push(START + DELAY_NS, np.zeros(2))
+    table.now += STEP
+    plan = table.pilot.plan()
+    assert np.abs(np.diff(plan.actions, axis=0)).max() > 0.5
+
+
+def test_candidates_left_out_never_win(table: Table) -> None:
+    table.most = 3
+    plan = table.pilot.plan()
+    rated = np.concatenate([candidates[:3] for candidates in table.asked[1:]])
+    assert any(np.allclose(plan.actions, candidate) for candidate in rated)
+
+
+def test_the_last_plan_is_where_the_next_search_begins(table: Table) -> None:
+    first = table.pilot.plan()
+    table.execute(2)
+    table.pilot.plan()
+    skipped, fixed = 2, 16 - first.fixed
+    warm = table.asked[-ICEM.iterations][0]  # the mean is the first candidate
+    assert np.allclose(
+        warm[: 16 - skipped][-fixed + skipped :], first.actions[skipped:][-fixed + skipped :], atol=1e-5
+    )
+
+
+def test_without_a_command_there_is_no_plan() -> None:
+    with pytest.raises(InputError, match="action: expected an executed command before the first plan"):
+        Table().pilot.plan()
+
+
+def test_a_horizon_too_short_for_the_machine_is_said() -> None:
+    table = Table(horizon=LEAST_FREE + 1)
+    table.commands.push(START + DELAY_NS, np.zeros(2))
+    table.now += STEP
+    with pytest.raises(InputError, match="lower samples or iterations"):
+        table.pilot.plan()
+
+
+def test_its_thread_goes_on_after_a_failure_and_says_why() -> None:
+    table = Table()
+    table.pilot.start()
+    table.pilot.stop()
+    assert table.failures
+    assert "expected an executed command" in table.failures[0]
+
+
+def test_plans_that_had_too_little_time_get_more(table: Table) -> None:
+    table.least_seconds = 0.9
+    table.pilot.start()
+    end = time.monotonic() + 60.0
+    while not table.plans and time.monotonic() < end:
+        time.sleep(0.01)
+    table.pilot.stop()
+    assert "deadline: expected more time" in table.failures
+    assert table.plans[0].fixed >= 9
