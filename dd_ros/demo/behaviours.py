@@ -14,7 +14,7 @@ import numpy as np
 
 from dd_ros.demo.goals import pose_cost, reached, search
 from dd_ros.demo.pusht import BESIDE, CENTRE, MARGIN, OUTLINE, HardPusher, Robot, World, to_world
-from dd_ros.demo.table import REACH, WORLD, Table, Vector, pusher_of, targets
+from dd_ros.demo.table import REACH, REST, WORLD, Table, Vector, pusher_of, targets
 from dd_ros.planning.solvers import Settings, Solution, shifted
 
 REPLAYS = 3  # noisy ones of each episode of the expert
@@ -134,7 +134,7 @@ class Expert:
     def _pushed(self) -> Vector:
         """Where a push with sudden turns leads to."""
         self._table.place(self.world.state)
-        target, velocity = self.world.pusher, np.zeros(2)
+        target, velocity = self.world.pusher, REST
         for step in range(self.HORIZON):
             if step % 8 == 0:
                 way = to_world(CENTRE, self._table.state[2:5]) - self._table.state[:2]

@@ -94,7 +94,7 @@ def test_doing_nothing_solves_nothing() -> None:
 
 
 def test_the_oracle_does_better_than_chance_and_the_seed_decides() -> None:
-    tasks = drawn(6)
+    tasks = drawn(4)
     oracle, random = (run(row, [tasks], executed=OFFSET) for row in rows(("oracle", "random"), FEW))
     assert oracle["success"]["mean"] > random["success"]["mean"] + 0.3
     again = run(rows(("oracle",), FEW)[0], [tasks], executed=OFFSET)
