@@ -42,6 +42,8 @@ DOCUMENTS = (
 OTHERS = re.compile(
     r"SELECT |std_msgs/|builtin_interfaces/|module 'dd_ros' has no attribute|A bag, a folder of bags|rgb8; png"
     r"|`(dd_ros|python)|capacity must be|ssim: expected|One of |last message \(s ago\)|age of first chunk|.* p50/p99 \(ms\)"
+    r"|[#|-] |Made by |iterations per plan|commands as executed|the (delayed camera|predicted frame)$|predicted under the plan"
+    r"|At \0 moments|predicting held-back"
     r"|Found \.\* in|\.\* does not have|action:$|plan:$|\0 bags, \0 model steps, \0 minutes|the last \0 model steps"
 )
 # What stands in front of lines, and holes that are joined to something.

@@ -19,7 +19,7 @@ from dd_ros.live.settings import PredictorParameters
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(
-    r"^(?:<!-- needs: (?P<needs>[\w, ]+) -->\n)?(?P<fence>```+)bash\n(?P<text>.*?)^(?P=fence)$",
+    r"^(?:[ ]*<!-- needs: (?P<needs>[\w, ]+) -->\n)?[ ]*(?P<fence>```+)bash\n(?P<text>.*?)^[ ]*(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
 SPAN = re.compile(
