@@ -16,7 +16,6 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dd_ros.live import settings as node_settings
 from dd_ros.ros.parameters import as_table
 
 ROOT = Path(__file__).parents[2]
@@ -82,19 +81,23 @@ def command_page(
         yield ""
 
 
+def nodes() -> dict[str, type]:
+    """The settings of our nodes, by the name of the node."""
+    found = {}
+    for file in sorted(ROOT.glob("dd_ros/live/*settings.py")):
+        for name, kind in inspect.getmembers(import_module(f"dd_ros.live.{file.stem}"), is_dataclass):
+            if isinstance(kind, type) and any("description" in item.metadata for item in fields(kind)):
+                found[re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Parameters")).lower()] = kind
+    return dict(sorted(found.items(), reverse=True))
+
+
 def parameters() -> str:
     """The page of the parameters of the nodes and of the arguments of the launch files."""
-    kinds = [
-        kind for _, kind in inspect.getmembers(node_settings, is_dataclass)
-        if isinstance(kind, type) and any("description" in item.metadata for item in fields(kind))
-    ]  # fmt: skip
     parts = [
         "# Parameters\n\nIn a file as [`config/predictor.yaml`](../../config/predictor.yaml), with `-p NAME:=VALUE`, or while the node runs with "
         "`ros2 param set`, except those that are fixed at start. `ros2 param describe /predictor NAME` explains each.\n"
     ]
-    for kind in kinds:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Parameters")).lower()
-        parts.append(f"## Node {name}\n\n{as_table(kind)}")
+    parts += [f"## Node {name}\n\n{as_table(kind)}" for name, kind in nodes().items()]
     for file in sorted(ROOT.glob("launch/*.launch.py")):
         rows = "\n".join(f"| `{name}` | {escaped(text)} |" for name, text in launch_arguments(file).items())
         parts.append(f"## ros2 launch dd_ros {file.name}\n\n| argument | meaning |\n|---|---|\n{rows}\n")

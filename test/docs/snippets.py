@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from site_pages.reference import commands, launch_arguments
-
-from dd_ros.live.settings import PredictorParameters
+from site_pages.reference import commands, launch_arguments, nodes
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(
@@ -104,15 +102,16 @@ def checked(argv: Sequence[str], *, whole: bool) -> bool:
         unknown = {word for word in arguments if "=" not in word} - targets
         assert not unknown, f"make has no target {unknown}"
         return True
-    if argv[:3] == ["ros2", "launch", "dd_ros"]:
-        names = {word.partition(":=")[0] for word in argv[4:]}
+    if list(argv[:3]) == ["ros2", "launch", "dd_ros"]:
+        names = {word.partition(":=")[0] for word in argv[4:] if word != "..."}
         assert names <= launch_arguments(ROOT / "launch" / argv[3]).keys(), (
             f"{argv[3]} does not take all of {names}"
         )
         return True
-    if argv[:4] == ["ros2", "run", "dd_ros", "predictor"]:
-        values = [argv[i + 1].partition(":=")[0] for i, word in enumerate(argv) if word == "-p"]
-        assert set(values) <= {item.name for item in fields(PredictorParameters)}, f"no parameter of {values}"
+    if list(argv[:3]) == ["ros2", "run", "dd_ros"]:
+        known = {item.name for item in fields(nodes()[argv[3]])}
+        given = {argv[i + 1].partition(":=")[0] for i, word in enumerate(argv) if word == "-p"}
+        assert given <= known, f"{argv[3]} has no parameter of {given - known}"
         return True
     if program.startswith("scripts/"):
         text = (ROOT / program).read_text()

@@ -34,6 +34,8 @@ TESTED = {
     r"make demo": "test/system/test_demo.py::test_the_simulated_robot_is_predicted",
     r"make test": "test/docs/test_docs_commands.py::test_every_line_is_run_tested_or_marked",
     r"dd_ros finetune .*": "test/training/test_finetune.py::test_it_adapts_to_another_robot",
+    r"dd_ros readout .*": "test/training/test_readout.py::test_it_reads_true_frames_of_held_back_bags",
+    r"dd_ros demo --delay .*": "test/system/test_demo.py::test_a_late_camera_is_made_up_for",
     r"dd_ros demo .* --bag SET": "test/system/test_demo.py::test_a_bag_is_played_in_its_place",
 }
 # What the examples name beside what stands for it here.

@@ -41,8 +41,11 @@ def test_each_command_and_option_is_on_the_page() -> None:
 
 def test_each_parameter_and_launch_argument_is_on_the_page() -> None:
     page = reference.parameters()
-    for item in fields(PredictorParameters):
-        assert f"| `{item.name}` |" in page
+    assert reference.nodes()["predictor"] is PredictorParameters
+    for name, kind in reference.nodes().items():
+        part = page.partition(f"## Node {name}\n")[2]
+        for item in fields(kind):
+            assert f"| `{item.name}` |" in part
     for name in ("image_topic", "plan_topic", "params_file", "use_sim_time", "seconds"):
         assert f"| `{name}` |" in page
 
