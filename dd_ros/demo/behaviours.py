@@ -15,7 +15,7 @@ import numpy as np
 from dd_ros.demo.goals import pose_cost, reached, search
 from dd_ros.demo.pusht import BESIDE, CENTRE, MARGIN, OUTLINE, HardPusher, Robot, World, to_world
 from dd_ros.demo.table import REACH, REST, WORLD, Table, Vector, pusher_of, targets
-from dd_ros.planning.solvers import Settings, Solution, shifted
+from dd_ros.planning.solvers import Settings
 
 REPLAYS = 3  # noisy ones of each episode of the expert
 ELSEWHERE = 0.2  # of the expert's goals are just another place beside the block
@@ -79,9 +79,9 @@ class Expert:
         seed: decides everything that happens.
     """
 
-    SETTINGS = Settings(samples=48, iterations=6, elites=6, repeat=5)
-    HORIZON, EXECUTED = 25, 15
-    PLANS = 3  # for a goal, before it is given up
+    SETTINGS = Settings(samples=64, iterations=8, elites=8, repeat=5)
+    HORIZON = 25  # steps, all of them run: whoever plans anew on the way puts the arrival off each time
+    PLANS = 2  # for a goal, before it is given up
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -90,7 +90,6 @@ class Expert:
         self._rng = np.random.default_rng([seed, 3])
         self._table = Table()
         self._ahead: list[Vector] = []
-        self._last: Solution | None = None
         self._plans = 0
         self.goal = self._choose_goal()
 
@@ -103,7 +102,7 @@ class Expert:
         """Let the next command act for one step, and return it [2]."""
         if reached(self.world.state, self.goal)[0] or (not self._ahead and self._plans == self.PLANS):
             self.goal = self._choose_goal()
-            self._ahead, self._last, self._plans = [], None, 0
+            self._ahead, self._plans = [], 0
         if not self._ahead:
             self._plan()
         command = self._ahead.pop(0)
@@ -113,12 +112,11 @@ class Expert:
 
     def _plan(self) -> None:
         state = self.world.state
-        mean = None if self._last is None else shifted(self._last.actions, self.EXECUTED)
-        self._last = search(
+        found = search(
             table=self._table, state=state, cost=pose_cost(self.goal), horizon=self.HORIZON,
-            settings=self.SETTINGS, rng=self._rng, mean=mean,
+            settings=self.SETTINGS, rng=self._rng,
         )  # fmt: skip
-        self._ahead = list(targets(pusher_of(state), self._last.actions)[: self.EXECUTED])
+        self._ahead = list(targets(pusher_of(state), found.actions))
         self._plans += 1
 
     def _choose_goal(self) -> Vector:
