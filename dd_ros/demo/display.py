@@ -102,10 +102,10 @@ class Display:
         if stale is None or predicted is None or self._size is None:
             return
         try:
-            images = [decode_rgb(one, *self._size) for one in (message, stale[1], predicted[1])]
+            true, late, guess = (decode_rgb(one, *self._size) for one in (message, stale[1], predicted[1]))
         except InputError:  # a damaged one, of which the predictor's diagnostics speak
             return
-        moment = Moment(time_ns, *images, age_ns=time_ns - stale[0], ahead_ns=predicted[0] - time_ns)
+        moment = Moment(time_ns, true, late, guess, time_ns - stale[0], predicted[0] - time_ns)
         shown = rms(moment.true, np.stack([moment.stale, moment.predicted]))
         self.errors.append((float(shown[0]), float(shown[1])))
         self.ages_ns.append(moment.age_ns)

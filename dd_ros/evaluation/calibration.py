@@ -40,7 +40,7 @@ class Errors(NamedTuple):
 
     def part(self, chosen: NDArray[np.bool_]) -> Errors:
         """The windows that are ``chosen`` [W]."""
-        return Errors(*(values[chosen] for values in self))
+        return Errors(self.uncertainty[chosen], self.error[chosen], self.episodes[chosen])
 
 
 def calibrated(errors: Errors) -> ErrorIntervals:
