@@ -212,7 +212,8 @@ def needs_ros(module: str) -> bool:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *ROOT.glob("scripts/*"), ROOT / "setup.py"]
+    scripts = [file for file in ROOT.glob("scripts/**/*") if file.is_file() and file.suffix != ".pyc"]
+    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *scripts, ROOT / "setup.py"]
     for path in files:
         head = path.read_text().splitlines()[:3]
         assert path.suffix == ".txt" or any("SPDX-License-Identifier: Apache-2.0" in line for line in head), (
