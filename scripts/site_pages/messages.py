@@ -12,6 +12,7 @@ nothing of its own: each other word of it must come from the code.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -147,7 +148,7 @@ class Line(NamedTuple):
 def explained(pages: Iterable[Path] | None = None) -> list[Line]:
     """All lines of the ``text`` blocks of the troubleshooting pages."""
     lines = []
-    for page in sorted(PAGES.glob("*.md")) if pages is None else pages:
+    for page in [PAGES.with_suffix(".md"), *sorted(PAGES.glob("*.md"))] if pages is None else pages:
         heading, inside = "", False
         for line in page.read_text().splitlines():
             if line.startswith("```"):
@@ -198,7 +199,10 @@ def fragments() -> set[str]:
 
 def index() -> str:
     """The page of all messages in the order of the alphabet, each with a link to what explains it."""
-    rows = {line.text: f"[{line.heading}]({line.page.name}#{anchor(line.heading)})" for line in explained()}
+    rows = {
+        line.text: f"[{line.heading}]({os.path.relpath(line.page, PAGES)}#{anchor(line.heading)})"
+        for line in explained()
+    }
     table = [f"| `{text}` | {link} |" for text, link in sorted(rows.items(), key=lambda row: row[0].lower())]
     return (
         "# All messages\n\nWords in capitals and `...` stand for what differs. Search this page for a few words of what you saw.\n\n"
