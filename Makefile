@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Logs of nodes stay here, also for users without a home folder.
 export ROS_LOG_DIR ?= $(CURDIR)/out/log
 
-.PHONY: help setup demo test fuzz lint bench soak study clean
+.PHONY: help setup demo test fuzz lint docs bench soak study clean
 
 help:
 	@echo "make setup   .venv with ROS 2 (the sourced one, else wheels), dd_ros_msgs and dd_ros"
@@ -17,6 +17,7 @@ help:
 	@echo "make test    all tests, in WORKERS=$(WORKERS) processes"
 	@echo "make fuzz    those of random and damaged input once more, with thousands of each; minutes"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    the documentation as a site in out/site, which can be read without a network"
 	@echo "make bench   latency of a checkpoint (CHECKPOINT=$(CHECKPOINT)) into out/bench.json"
 	@echo "make soak    faults at random against the node for MINUTES=$(MINUTES), report in out/soak; then SIGNALS=$(SIGNALS)"
 	@echo "make study   the method beside its rivals, from bags (BAGS=...) into out/study and docs/results.md; hours;"
@@ -38,6 +39,10 @@ fuzz: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open out/site/index.html"
 
 bench: setup
 	@mkdir -p out

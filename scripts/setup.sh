@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 venv=$PWD/.venv
 stamps=$venv/.dd_ros
 python=$venv/bin/python
-extras=${DD_ROS_EXTRAS:-demo,evaluate,lerobot,train,test,view}
+extras=${DD_ROS_EXTRAS:-demo,docs,evaluate,lerobot,train,test,view}
 host=${PYTHON:-python3}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 

@@ -216,10 +216,13 @@ def needs_ros(module: str) -> bool:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    examples = [
-        path for path in ROOT.glob("examples/**/*") if path.is_file() and "__pycache__" not in path.parts
+    more = [
+        path
+        for folder in ("examples", "scripts")
+        for path in ROOT.glob(f"{folder}/**/*")
+        if path.is_file() and "__pycache__" not in path.parts
     ]
-    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *ROOT.glob("scripts/*"), *examples, ROOT / "setup.py"]
+    files = [*SOURCES, *ROOT.glob("test/**/*.py"), *more, ROOT / "setup.py"]
     for path in files:
         head = path.read_text().splitlines()[:3]
         assert path.suffix == ".txt" or any("SPDX-License-Identifier: Apache-2.0" in line for line in head), (
