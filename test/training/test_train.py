@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bag_writer import robot_messages, write_bag
 from short_run import short_recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import tiny_config
@@ -17,6 +18,7 @@ from dd_ros.checkpoint import load_checkpoint
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule
 from dd_ros.errors import InputError
+from dd_ros.resources import read_config
 from dd_ros_training import callbacks
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
@@ -46,6 +48,20 @@ def test_all_stages_make_a_checkpoint_that_predicts(finished: Path) -> None:
     card = (finished / "small" / "README.md").read_text()
     assert "2 bags, 60 model steps" in card
     assert "copy_last" in card
+
+
+def test_a_checkpoint_is_calibrated_on_the_bags_held_back(tmp_path: Path) -> None:
+    for number, steps in ((0, 30), (4, 180)):  # the latter is for validation, with enough windows
+        write_bag(tmp_path / "bags" / f"robot_{number}", robot_messages(steps))
+    run = Run(tiny_recipe(1), find_bags([tmp_path / "bags"]), work=tmp_path / "work")
+    run.save(tmp_path / "small", run.fresh())
+    intervals = read_config(tmp_path / "small").error_intervals
+    assert intervals is not None
+    assert (intervals.windows, intervals.episodes, len(intervals.factors)) == (22, 1, 8)
+    assert intervals.coverage is None
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "## Error intervals\n80% intervals of the RMS error" in card
+    assert "not tested, with one episode" in card
 
 
 def test_stages_log_skill_and_images(finished: Path) -> None:
