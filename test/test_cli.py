@@ -60,7 +60,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect"])
+@pytest.mark.parametrize("command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect", "view"])
 def test_help_has_an_example(command: str) -> None:
     result = dd_ros(command, "--help")
     assert result.returncode == 0
@@ -182,6 +182,14 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
             ["no messages of topic /hand"],
         ),
         ("predict --checkpoint CKPT --bag BAG --out TMP/x.txt", ["expected a name ending in .mp4"]),
+        (
+            "predict --checkpoint CKPT --bag BAG",
+            ["expected --out VIDEO.mp4 or --save RECORDING.rrd, got neither"],
+        ),
+        ("view --candidates 4", ["expected --bag with --checkpoint, and --candidates with both"]),
+        ("view --bag BAG", ["expected --bag with --checkpoint"]),
+        ("view --bag BAG --checkpoint CKPT --lead 0", ["--lead"]),
+        ("view --bag BAG --checkpoint CKPT --save TMP", ["TMP: expected a file to write, got a folder"]),
         ("predict --checkpoint CKPT --bag TMP/none --out TMP/x.mp4", ["no such file or folder"]),
         (
             "predict --checkpoint CKPT --bag BAG --out TMP/x.mp4 --image-topic /nope",

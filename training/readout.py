@@ -33,8 +33,8 @@ from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 
 HEADING = "## Read-outs"
-LOOKING = 0.6  # of the time: predicting; the rest goes into fitting, but for a little
-FITTING = 0.3
+LOOKING = 0.5  # of the time: predicting; the rest goes into fitting, but for a little
+FITTING = 0.45
 HELD_BACK = 0.25  # of the time for predicting
 LEAST_WINDOWS = 4
 BATCH = 64  # frames of a step

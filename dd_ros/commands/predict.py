@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dd_ros predict``: a video of a bag, what happened beside what had been predicted."""
+"""``dd_ros predict``: what happened in a bag beside what had been predicted, as a video, as a recording of rerun, or both."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +17,71 @@ from dd_ros.data.bags import find_bags
 from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import check_actions, read_all
+from dd_ros.evaluation.playback import Played, played
 from dd_ros.evaluation.video import side_by_side, tile, write_video
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
 
 def predict(
-    checkpoint: str, bag: Path, out: Path, *, image_topic: str | None = None, action_topics: Sequence[str] = (),
-    device: str = "auto",
+    checkpoint: str, bag: Path, out: Path | None, *, save: Path | None = None, image_topic: str | None = None,
+    action_topics: Sequence[str] = (), device: str = "auto",
 ) -> None:  # fmt: skip
-    """Write ``out`` (mp4): every frame of ``bag`` beside the predictions made for its time.
+    """Write every frame of ``bag`` beside the predictions made for its time.
+
+    Args:
+        checkpoint: folder or shipped name.
+        bag: a bag, a folder of them, or a LeRobot data set.
+        out: video (mp4); None writes none.
+        save: recording of rerun (rrd); None writes none.
+        image_topic, action_topics: instead of those the checkpoint names.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        InputError: unusable checkpoint, bag or topics, or ``out`` cannot be written.
+        InputError: unusable checkpoint, bag or topics, neither file is wanted, or one cannot be written.
     """
-    if out.suffix.lower() != ".mp4":
+    if out is None and save is None:
+        raise InputError("expected --out VIDEO.mp4 or --save RECORDING.rrd, got neither")
+    if out is not None and out.suffix.lower() != ".mp4":
         raise InputError(f"{out}: expected a name ending in .mp4")
+    with ExitStack() as stack:
+        predictor, episodes = load(
+            checkpoint, bag, image_topic=image_topic, action_topics=action_topics, device=device
+        )
+        runs: Iterable[Iterator[Played]] = (played(predictor, episode) for episode in episodes)
+        if save is not None:
+            from dd_ros.view.log import ViewLog
+            from dd_ros.view.offline import written
+            from dd_ros.view.sinks import Sink, opened
+
+            runs = written(predictor, episodes, ViewLog(stack.enter_context(opened(Sink(save=save)))))
+        total = sum(len(episode) for episode in episodes)
+        if out is None:
+            for _ in progress(chain.from_iterable(runs), "predicting", total):
+                pass
+        else:
+            frames = progress(images(predictor, runs), "predicting", total)
+            write_video(out, frames, predictor.config.streams.rate_hz)
+    console = Console(stderr=True)
+    for path in (out, save):
+        if path is not None:
+            text = f"{path}: {total} frames, {total / predictor.config.streams.rate_hz:.1f} s"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def load(
+    checkpoint: str, bag: Path, *, image_topic: str | None = None, action_topics: Sequence[str] = (),
+    device: str = "auto",
+) -> tuple[Predictor, list[Episode]]:  # fmt: skip
+    """A predictor, and the episodes of a bag that are long enough for it; InputError as ``predict``."""
     predictor = Predictor.load(checkpoint, device)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
-    console = Console(stderr=True)
-    episodes = [e for e in read_all(find_bags([bag]), spec, console) if len(e) > predictor.horizon]
+    found = read_all(find_bags([bag]), spec, Console(stderr=True))
+    episodes = [episode for episode in found if len(episode) > predictor.horizon]
     check_actions(episodes, predictor, spec)
     if not episodes:
         raise InputError(f"{bag}: too short: expected more than {predictor.horizon} model steps without gap")
-    total = sum(len(episode) for episode in episodes)
-    frames = progress(images(predictor, episodes), "predicting", total)
-    write_video(out, frames, spec.rate_hz)
-    text = f"{out}: {total} frames, {total / spec.rate_hz:.1f} s"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return predictor, episodes
 
 
 def leads(horizon: int) -> tuple[int, int, int]:
@@ -50,21 +89,15 @@ def leads(horizon: int) -> tuple[int, int, int]:
     return max(1, horizon // 4), max(1, horizon // 2), horizon
 
 
-def images(predictor: Predictor, episodes: list[Episode]) -> Iterator[NDArray[np.uint8]]:
-    """One image per frame: the frame, and what had been predicted for it at three lead times."""
-    step = predictor.step_ns / 1e9
-    for episode in episodes:
-        predictor.reset()
+def images(predictor: Predictor, runs: Iterable[Iterable[Played]]) -> Iterator[NDArray[np.uint8]]:
+    """One image per model step of episodes: the frame, and what had been predicted for it at three lead times."""
+    seconds = predictor.step_ns / 1e9
+    for run in runs:
         made: deque[NDArray[np.uint8]] = deque(maxlen=predictor.horizon)
-        for index, frame in enumerate(episode.frames):
-            tiles = [tile(frame, "camera")]
+        for step in run:
+            tiles = [tile(step.frame, "camera")]
             for lead in leads(predictor.horizon):
-                known = made[-lead][lead - 1] if lead <= len(made) else np.zeros_like(frame)
-                tiles.append(tile(known, f"predicted {lead * step:.2f} s ahead"))
+                known = made[-lead][lead - 1] if lead <= len(made) else np.zeros_like(step.frame)
+                tiles.append(tile(known, f"predicted {lead * seconds:.2f} s ahead"))
             yield side_by_side(tiles)
-            predictor.observe(
-                frame, int(episode.stamps[0]) + index * predictor.step_ns, episode.actions[index]
-            )
-            ahead = episode.actions[index + 1 : index + 1 + predictor.horizon]
-            held = np.repeat(episode.actions[-1:], predictor.horizon - len(ahead), axis=0)
-            made.append(predictor.predict(np.concatenate([ahead, held])))
+            made.append(step.frames)

@@ -102,6 +102,11 @@ class Timeline(Generic[T]):
         other.stamps, other._values = list(self.stamps), dict(self._values)
         return other
 
+    def drop(self, stamp: int) -> None:
+        """Forget the value of exactly this stamp, which is there."""
+        del self._values[stamp]
+        del self.stamps[bisect_left(self.stamps, stamp)]
+
     def drop_before(self, stamp: int) -> None:
         """Forget everything older than ``stamp``."""
         count = bisect_left(self.stamps, stamp)

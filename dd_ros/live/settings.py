@@ -16,7 +16,7 @@ from dd_ros.predictions import BATCHES
 
 
 def parameter(
-    default: bool | int | float | str | tuple[int, ...],
+    default: bool | int | float | str | tuple[int, ...] | tuple[float, ...],
     description: str,
     *,
     read_only: bool = False,
@@ -84,6 +84,10 @@ class PredictorParameters:
         0.5, "Lead time in seconds of the frame on ~/predicted_image; cut to the horizon. 0: the frame for now, which makes up "
         "for a late camera and for the time that predicting takes (predictive display).", limits=(0.0, 60.0),
     )  # fmt: skip
+    image_leads: tuple[float, ...] = parameter(
+        (0.2, 0.5, 1.0), "Lead times in seconds, each of which has a topic for viewers, such as ~/predicted_image/lead_0_5s; cut "
+        "to the horizon.", read_only=True, limits=(0.001, 60.0),
+    )  # fmt: skip
     hold_last_action: bool = parameter(
         True, "Hold the last action where no plan covers the horizon; off predicts only with a plan."
     )
@@ -102,7 +106,8 @@ class PredictorParameters:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rollout_batches", tuple(self.rollout_batches))  # rclpy's are lists
+        for name in ("rollout_batches", "image_leads"):  # rclpy's are lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def violation(kind: type, name: str, value: object) -> str | None:
@@ -117,7 +122,7 @@ def violation(kind: type, name: str, value: object) -> str | None:
         if choices and value not in choices:
             return f"parameter {name}: expected {' or '.join(choices)}, got {value!r}"
         if isinstance(item.default, tuple):  # rclpy checks ranges of single numbers only
-            odd = [number for number in cast(Sequence[int], value) if not limits[0] <= number <= limits[1]]
+            odd = [number for number in cast(Sequence[float], value) if not limits[0] <= number <= limits[1]]
             if odd:
                 return f"parameter {name}: expected numbers from {limits[0]} to {limits[1]}, got {odd[0]}"
     return None

@@ -47,7 +47,7 @@ class PredictorNode(ManagedNode):
     def __init__(self, **kwargs: Any):
         super().__init__("predictor", **kwargs)
         self.settings = declare(self, PredictorParameters)
-        for name in ("device", "image_transport", "keep"):
+        for name in ("device", "image_transport", "image_leads", "keep"):
             reason = violation(PredictorParameters, name, getattr(self.settings, name))
             if reason:
                 raise InputError(reason)

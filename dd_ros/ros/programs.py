@@ -37,6 +37,10 @@ def recorder() -> NoReturn:
     _run("dd_ros.ros.demo.recorder")
 
 
+def viewer() -> NoReturn:
+    _run("dd_ros.ros.viewer")
+
+
 def _run(module: str) -> NoReturn:
     leave_at_once_when_signalled()
     leave(import_module(module).main())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from dd_ros_msgs.msg import PredictedVideo
@@ -11,6 +13,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float64, UInt64
 
 from dd_ros.data.images import rgb_to_image
 from dd_ros.live.settings import PredictorParameters
@@ -53,14 +56,19 @@ class Publishers:
         create = node.create_lifecycle_publisher
         self._prediction = create(PredictedVideo, "~/prediction", reliable)
         self._image = create(Image, "~/predicted_image", newest)
+        self._leads = {lead: create(Image, lead_topic(lead), newest) for lead in settings.image_leads}
         self._preview = create(Image, "~/preview", newest)
         self._camera_info = create(CameraInfo, "~/camera_info", newest)
+        # Numbers that any plot can show: the diagnostics hold theirs as text.
+        self._age = create(Float64, "~/age", newest)
+        self._missed = create(UInt64, "~/missed_chunks", newest)
         self._frames: list[NDArray[np.uint8]] = []  # of the prediction under way
-        self._shown = 0  # step of its frame that went to ~/predicted_image last
+        self._shown: dict[Any, int] = {}  # publisher of images -> step of the frame that it sent last
 
     def destroy(self) -> None:
         """Take the topics back."""
-        for publisher in (self._prediction, self._image, self._preview, self._camera_info):
+        images = (self._image, *self._leads.values(), self._preview)
+        for publisher in (self._prediction, *images, self._camera_info, self._age, self._missed):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def chunk(self, prediction: Prediction, chunk: Chunk) -> None:
@@ -96,33 +104,38 @@ class Publishers:
         self._statistics.add("missed_chunks", missed)
         if chunk.index == 0:
             self._statistics.sample("age", age_ns / 1e6)
+            if self._age.get_subscription_count():
+                self._age.publish(Float64(data=age_ns / 1e9))
+        if self._missed.get_subscription_count():
+            self._missed.publish(UInt64(data=self._statistics.counts["missed_chunks"]))
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
         if chunk.index == 0:
-            self._frames, self._shown = [], 0
+            self._frames, self._shown = [], {}
             self._pass_on_camera_info(prediction)
         self._frames.extend(chunk.frames)
-        if self._image.get_subscription_count():
-            self._publish_lead(prediction, chunk)
+        for lead, publisher in ((self.settings.preview_lead, self._image), *self._leads.items()):
+            if publisher.get_subscription_count():
+                self._publish_lead(publisher, lead, prediction=prediction, chunk=chunk)
         if chunk.index == chunk.count - 1 and self._preview.get_subscription_count():
             header = header_at(prediction.stamp_ns, prediction.frame_id)
             image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
             self._preview.publish(rgb_to_image(image, header, Image))
 
-    def _publish_lead(self, prediction: Prediction, chunk: Chunk) -> None:
-        """The frame at the wanted lead, stamped with the time it is for; never one whose time is over."""
+    def _publish_lead(self, publisher: Any, lead: float, *, prediction: Prediction, chunk: Chunk) -> None:
+        """The frame ``lead`` seconds ahead, stamped with the time it is for; never one whose time is over."""
         now = self._now()
         wanted = lead_step(
-            self.settings.preview_lead, age_ns=now - prediction.stamp_ns, step_ns=self._step_ns,
+            lead, age_ns=now - prediction.stamp_ns, step_ns=self._step_ns,
             horizon=chunk.count * len(chunk.frames),
         )  # fmt: skip
-        if wanted == self._shown or wanted > len(self._frames):
+        if wanted == self._shown.get(publisher) or wanted > len(self._frames):
             return
-        self._shown = wanted
+        self._shown[publisher] = wanted
         target = prediction.stamp_ns + wanted * self._step_ns
         if target > now:
             header = header_at(target, prediction.frame_id)
-            self._image.publish(rgb_to_image(self._frames[wanted - 1], header, Image))
+            publisher.publish(rgb_to_image(self._frames[wanted - 1], header, Image))
         else:
             self._statistics.add("missed_images")
 
@@ -131,6 +144,11 @@ class Publishers:
             height, width, _ = prediction.observed.shape
             header = header_at(prediction.stamp_ns, prediction.frame_id)
             self._camera_info.publish(rescaled(self.camera_info, width=width, height=height, header=header))
+
+
+def lead_topic(seconds: float) -> str:
+    """Topic of the frames so many seconds ahead: ``~/predicted_image/lead_0_5s``."""
+    return f"~/predicted_image/lead_{seconds:g}s".replace(".", "_")
 
 
 def lead_step(lead: float, *, age_ns: int, step_ns: int, horizon: int) -> int:

@@ -49,6 +49,7 @@ class Input:
         optional: an absent publisher is no problem.
         lost: called with the number of messages that the transport lost.
         single: types of which more than one publisher is a problem: what they send is mixed, and does not say whose it is.
+        best_effort: whatever the publishers offer, so that looking on never makes them wait.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Input:
         optional: bool = False,
         lost: Callable[[int], None] = lambda count: None,
         single: Collection[str] = (),
+        best_effort: bool = False,
     ):
         self._node, self._name, self._depth, self._callback, self._rate = node, name, depth, callback, rate
         self._topics = [node.resolve_topic_name(topic) for topic in topics]
         self._types, self._problems = list(types), problems
         self._optional, self._lost, self._single = optional, lost, single
+        self._best_effort = best_effort
         self._subscription: Subscription[Any] | None = None
         self.source = Source(self._topics[0], self._types[0], False)
         self._listen(self.source)
@@ -89,7 +92,7 @@ class Input:
         usable.sort(key=lambda offer: (self._topics.index(offer[0]), self._types.index(offer[1])))
         if usable:
             topic, kind, _ = usable[0]
-            reliable = all(o[2] for o in usable if o[:2] == (topic, kind))
+            reliable = not self._best_effort and all(o[2] for o in usable if o[:2] == (topic, kind))
             if self._subscription is None or self.source != Source(topic, kind, reliable):
                 self._listen(Source(topic, kind, reliable))
             count = sum(o[:2] == (topic, kind) for o in usable)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXECUTABLES = {"dd_ros", "bag_player", "predictor", "pusht_robot", "recorder"}
+EXECUTABLES = {"dd_ros", "bag_player", "predictor", "pusht_robot", "recorder", "viewer"}
 SHARED = ("launch", "config", "checkpoints")
 
 

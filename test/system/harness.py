@@ -38,6 +38,18 @@ ROOT = Path(__file__).resolve().parents[2]
 STEP_NS = 100_000_000  # of the tiny checkpoint
 PATIENCE = 150.0  # s; a limit for broken code, not a measure of speed
 STOP_TIME = 20.0  # s for a program to end when asked to
+# As `ros2 launch FILE NAME:=VALUE...`, which is not to be had as wheels.
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService(argv=[])
+arguments = [argument.split(":=") for argument in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
 needs_launch = pytest.mark.skipif(
     find_spec("launch_ros") is None or not os.environ.get("AMENT_PREFIX_PATH"),
     reason="needs launch_ros, which is not on PyPI, and AMENT_PREFIX_PATH, as a sourced ROS 2 has both",

@@ -14,24 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bag_writer import robot_messages, write_bag
-from harness import PATIENCE, ROOT, environment, needs_launch, running
+from harness import LAUNCH, PATIENCE, ROOT, environment, needs_launch, running
 
 from dd_ros.demo.display_report import FILES as DISPLAY_FILES
 from dd_ros.demo.report import FILES
 from dd_ros.processes import free_domain
 
 DEMO = [sys.executable, "-c", "from dd_ros.cli import main; main()", "demo"]
-LAUNCH = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-service = LaunchService(argv=[])
-arguments = [argument.split(":=") for argument in sys.argv[2:]]
-source = PythonLaunchDescriptionSource(sys.argv[1])
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
 
 
 def demo(out: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -22,8 +22,10 @@ from harness import (
 )
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float64, UInt64
 
 from dd_ros import Predictor
+from dd_ros.data.images import image_to_rgb
 from dd_ros.data.plans import to_ns
 from dd_ros.ros.messages import header_at, video_frames
 
@@ -137,6 +139,41 @@ def test_viewers_get_the_chosen_lead_the_preview_and_the_calibration(robot: Robo
     assert previews[-1].width == 4 * 48 * (previews[-1].height // 32)
     assert (infos[-1].width, infos[-1].height, infos[-1].k[2]) == (48, 32, 24.0)
     assert to_ns(infos[-1].header.stamp) in observed
+
+
+def test_each_of_the_image_leads_has_a_topic_and_ages_are_plain_numbers(robot: Robot) -> None:
+    wanted = {"lead_0_2s": 2, "lead_0_5s": 5, "lead_1s": 8}  # model steps; the last is cut to the horizon
+    images: dict[str, list[Image]] = {name: [] for name in wanted}
+    ages: list[Float64] = []
+    missed: list[UInt64] = []
+    node = robot.node
+    robot.predictions.clear()
+    subscriptions = [
+        *(
+            node.create_subscription(Image, f"/predictor/predicted_image/{name}", found.append, 10)
+            for name, found in images.items()
+        ),
+        node.create_subscription(Float64, "/predictor/age", ages.append, 10),
+        node.create_subscription(UInt64, "/predictor/missed_chunks", missed.append, 10),
+    ]
+    robot.until(
+        lambda: all(len(found) > 2 for found in (*images.values(), ages, missed)), "all topics", robot.step
+    )
+    for subscription in subscriptions:
+        node.destroy_subscription(subscription)
+    frames = {
+        to_ns(stamp): video_frames(msg)[index]
+        for msg in robot.predictions
+        for index, stamp in enumerate(msg.target_stamps)
+        if msg.first_step + index == 5
+    }
+    shown = images["lead_0_5s"][0]
+    assert np.array_equal(image_to_rgb(shown), frames[to_ns(shown.header.stamp)])
+    observed = {to_ns(msg.header.stamp) for msg in robot.predictions}
+    for name, steps in wanted.items():
+        assert to_ns(images[name][0].header.stamp) - steps * STEP_NS in observed, name
+    assert 0.0 < ages[-1].data < 60.0
+    assert missed[-1].data >= missed[0].data
 
 
 def test_a_plan_shapes_the_prediction_and_a_bad_one_does_not(robot: Robot) -> None:

@@ -28,6 +28,7 @@ from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
 from dd_ros.ros.topics import ros_name
 from dd_ros.ros.transport import TRANSPORT_TYPES, node_environment
+from dd_ros.view.sinks import Sink
 
 DEFAULT_CHECKPOINT = "pusht"
 # The predictor has to be loaded and warm within this time (s), the report written within the other.
@@ -49,7 +50,8 @@ class Scene:
 
 def run(
     *, seconds: float, out: Path, bag: Path | None = None, checkpoint: str | None = None,
-    image_topic: str | None = None, action_topics: Sequence[str] = (), delay: float = 0.0,
+    image_topic: str | None = None, action_topics: Sequence[str] = (), delay: float = 0.0, view: bool = False,
+    save: Path | None = None,
 ) -> int:  # fmt: skip
     """Run the demo and print where the report is.
 
@@ -61,6 +63,8 @@ def run(
         image_topic, action_topics: of the bag, instead of those the checkpoint names; actions as
             ``config.parse_actions`` takes them.
         delay: seconds by which images reach the predictor late; above 0 the recording is of a predictive display.
+        view: look on with rerun.
+        save: look on, and write a recording instead of showing it.
 
     Returns:
         0, or 1 when a process died or nothing was predicted; the reason is on stderr.
@@ -85,6 +89,11 @@ def run(
         nodes["delay"] = delayer(scene, delay)
     nodes["predictor"] = predictor(scene, name, late=delay > 0.0)
     nodes["recorder"] = display(scene, name, seconds, out, delay) if delay else recorder(scene, seconds, out)
+    if view or save:
+        sink = Sink(save=save)
+        sink.check()
+        nodes["viewer"] = viewer(scene, name, sink)
+        print(sink.where, flush=True)
     env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
     with interruptible(), started(nodes, logs, env) as processes:
         recording = processes["recorder"]
@@ -253,6 +262,17 @@ def recorder(scene: Scene, seconds: float, out: Path) -> list[str]:
         "patience": START_TIME,
     }
     return [*module("dd_ros.ros.demo.recorder"), *ros_arguments(remappings, parameters)]
+
+
+def viewer(scene: Scene, checkpoint: str, sink: Sink) -> list[str]:
+    """Command of the viewer."""
+    parameters = {
+        "image_topic": scene.image_topic,
+        "action_topic": " ".join(scene.action_topics),
+        "checkpoint": find_checkpoint(checkpoint).resolve(),
+        **({} if sink.save is None else {"save": sink.save.resolve()}),
+    }
+    return [*module("dd_ros.ros.viewer"), *ros_arguments({}, parameters)]
 
 
 def watch(processes: Mapping[str, Process], seconds: float) -> str | None:
