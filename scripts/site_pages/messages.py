@@ -37,14 +37,14 @@ KEYWORDS = {"help", "description", "title", "label", "ylabel", "xlabel", "made_b
 # Modules that write figures and reports, whose other strings are of these.
 DOCUMENTS = (
     "dd_ros/benchmark/", "dd_ros/demo/report.py", "dd_ros/demo/counterfactuals.py", "dd_ros/evaluation/", "dd_ros/live/soak.py",
-    "dd_ros/ros/soak.py", "dd_ros/ros/parameters.py", "training/card.py", "training/experiments/",
+    "dd_ros/ros/soak.py", "dd_ros/ros/parameters.py", "dd_ros/view/layout.py", "dd_ros/view/log.py", "training/card.py", "training/experiments/",
 )  # fmt: skip
 # Other strings that are no messages, by how they begin.
 OTHERS = re.compile(
     r"SELECT |std_msgs/|builtin_interfaces/|module 'dd_ros' has no attribute|A bag, a folder of bags|rgb8; png"
     r"|`(dd_ros|python)|capacity must be|ssim: expected|One of |last message \(s ago\)|age of first chunk|.* p50/p99 \(ms\)"
     r"|[#|-] |Made by |iterations per plan|commands as executed|the (delayed camera|predicted frame)$|predicted under the plan"
-    r"|At \0 moments|predicting held-back"
+    r"|At \0 moments|predicting held-back|\(as it was done\)"
     r"|Found \.\* in|\.\* does not have|action:$|plan:$|\0 bags, \0 model steps, \0 minutes|the last \0 model steps"
 )
 # What stands in front of lines, and holes that are joined to something.
