@@ -20,6 +20,7 @@ from typing import Any
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from dd_ros.data.plans import to_ns
@@ -57,7 +58,8 @@ class DisplayRecorder(Node):
         self.over = False
         self.display = Display()
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._began, self._first, self._told = self._steady.now(), None, 0.0
+        self._began, self._told = self._steady.now(), 0.0
+        self._first: Time | None = None
         self.create_subscription(kind, "image", self._frame, RELIABLE)
         self.create_subscription(kind, "delayed", self._arrival(self.display.show_stale), RELIABLE)
         self.create_subscription(
