@@ -35,7 +35,7 @@ class Device:
         wobble: Callable[[int], float] = lambda count: 1.0,
     ):  # fmt: skip
         self.now, self.unit_ms, self.step_ms, self.wobble = 0.0, unit_ms, step_ms, wobble
-        self.speed, self.wanted = Speed(), Wanted(keep, step_ms, deadline_ms)
+        self.speed, self.wanted = Speed(lambda: self.now), Wanted(keep, step_ms, deadline_ms)
         self.requests = Requests(self.speed, (1, 2, 4), clock=lambda: self.now)
         stream = StreamLadder(ladder, step_ms=step_ms, speed=self.speed, clock=lambda: self.now)
         self.sharing = Sharing(stream, self.requests, step_ms=step_ms, clock=lambda: self.now)

@@ -59,7 +59,7 @@ def test_requests_that_were_slow_once_are_tried_again() -> None:
 
 
 def test_speed_is_what_was_lately_run_and_of_bounded_size() -> None:
-    speed = Speed()
+    speed = Speed(lambda: 0.0)
     assert speed.of("request", rows=4) == 0.0
     speed.ran("rest", 30.0, units=3.0)
     assert speed.of("request", rows=4) == 40.0, "of the stream, in proportion"
@@ -83,7 +83,7 @@ class Stream:
     def __init__(self, unit_ms: float, *, keep: str = "horizon", **wanted: float):
         self.now, self.unit_ms = 0.0, unit_ms
         self.wanted = Wanted(keep, **({"period_ms": STEP} | wanted))  # type: ignore[arg-type]
-        self.ladder = StreamLadder(PUSHT, step_ms=STEP, speed=Speed(), clock=lambda: self.now)
+        self.ladder = StreamLadder(PUSHT, step_ms=STEP, speed=Speed(lambda: self.now), clock=lambda: self.now)
 
     def image(self, age_ms: float = 0.0, piece_ms: float | None = None) -> tuple[str, int] | None:
         """A prediction from an image of that age, a step after the one before; how it was made."""

@@ -151,7 +151,7 @@ def test_no_more_requests_than_can_wait() -> None:
 
 
 def test_parts_fit_between_two_predictions() -> None:
-    speed = Speed()
+    speed = Speed(lambda: 0.0)
     for rows in (1, 2, 4):
         speed.ran("request", 10.0 * rows, rows=rows)
     requests = Requests(speed, (1, 2, 4))

@@ -310,7 +310,7 @@ def test_a_deadline_is_kept_by_steps_then_horizon_then_candidates(
 ) -> None:
     predictor.observe(pixels(0), START, [0.0, 0.0])
     rows = [candidate(list(row)) for row in np.random.default_rng(5).normal(size=(7, 2))]
-    speed = Speed()
+    speed = Speed(lambda: 0.0)
     for size in (1, 2, 4):
         speed.ran("request", PASS * size, rows=size)
     wanted = ask(predictor, *rows, return_frames=True)
