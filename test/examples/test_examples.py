@@ -88,6 +88,7 @@ def test_the_fine_tuning_recipe_takes_over_the_weights_of_what_it_begins_from() 
     assert recipe.network == begun_from.transformer.model_copy(update=flag)
 
 
+@pytest.mark.timeout(900)
 def test_a_fine_tuning_recipe(tiny_checkpoint: Path, simulated: Path, tmp_path: Path) -> None:
     entries, tiny = yaml.safe_load((EXAMPLES / "finetune/recipe.yaml").read_text()), tiny_config()
     for stage in STAGES:
@@ -110,6 +111,7 @@ def test_a_fine_tuning_recipe(tiny_checkpoint: Path, simulated: Path, tmp_path: 
     assert (predictor.width, predictor.height, predictor.horizon) == (96, 96, 8)
 
 
+@pytest.mark.timeout(900)  # three stages of training and an evaluation, beside whatever else the machine does
 def test_a_network_of_ones_own_size(tmp_path: Path) -> None:
     out = tmp_path / "small"
     said = run(
