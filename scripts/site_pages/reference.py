@@ -122,7 +122,7 @@ def launch_arguments(file: Path) -> dict[str, str]:
                     for n in ast.walk(item)
                     if isinstance(n, ast.Constant) and isinstance(n.value, str)
                 ]
-                if isinstance(key, ast.Constant) and texts:
+                if isinstance(key, ast.Constant) and texts and re.search("[a-z]", texts[-1]):
                     default = f" (default `{texts[0]}`)" if len(texts) > 1 and texts[0] else ""
                     found[str(key.value)] = texts[-1] + default
     for node in ast.walk(tree):
