@@ -105,9 +105,15 @@ def parameters() -> str:
 
 
 def launch_arguments(file: Path) -> dict[str, str]:
-    """Arguments of a launch file and their meaning, from its dictionaries, without ROS."""
+    """Arguments of a launch file and their meaning, from its dictionaries and declarations, without ROS."""
     found = {}
-    for node in ast.parse(file.read_text()).body:
+    tree = ast.parse(file.read_text())
+    constants = {
+        target.id: node.value.value
+        for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets if isinstance(target, ast.Name)
+    }  # fmt: skip
+    for node in tree.body:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if isinstance(value, ast.Dict):
             for key, item in zip(value.keys, value.values, strict=True):
@@ -116,9 +122,18 @@ def launch_arguments(file: Path) -> dict[str, str]:
                     for n in ast.walk(item)
                     if isinstance(n, ast.Constant) and isinstance(n.value, str)
                 ]
-                if isinstance(key, ast.Constant) and texts:
+                if isinstance(key, ast.Constant) and texts and re.search("[a-z]", texts[-1]):
                     default = f" (default `{texts[0]}`)" if len(texts) > 1 and texts[0] else ""
                     found[str(key.value)] = texts[-1] + default
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "DeclareLaunchArgument":
+            (name,) = node.args
+            if isinstance(name, ast.Constant):
+                words = {k.arg: k.value for k in node.keywords}
+                about = words["description"]
+                found[str(name.value)] = str(
+                    about.value if isinstance(about, ast.Constant) else constants[about.id]  # type: ignore[attr-defined]
+                )
     return found
 
 
