@@ -41,8 +41,8 @@ class CheckpointName(click.ParamType):
 
 
 def checkpoint_option(**extra: Any) -> Callable[[F], F]:
-    text = "Checkpoint folder, or the name of a shipped one."
-    return click.option("--checkpoint", type=CheckpointName(), **({"help": text} | extra))
+    about = "Checkpoint folder, or the name of a shipped one."
+    return click.option("--checkpoint", type=CheckpointName(), **({"help": about} | extra))
 
 
 def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -59,9 +59,9 @@ def writable(context: click.Context, parameter: click.Parameter, path: Path | No
 
 def json_option(required: bool = False) -> Callable[[F], F]:
     """--json: a file, or - for stdout; ``json_files.reported`` does as it says."""
-    text = "File for the figures; - is stdout, and what is said to people goes to stderr then."
+    about = "File for the figures; - is stdout, and what is said to people goes to stderr then."
     return click.option(
-        "--json", "json_path", type=PATH, required=required, callback=writable, metavar="FILE", help=text
+        "--json", "json_path", type=PATH, required=required, callback=writable, metavar="FILE", help=about
     )
 
 

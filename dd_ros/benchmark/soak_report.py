@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LEVEL_LIFE = 600.0  # s of one process, once settled, from which its memory's slope says anything
-SETTLED = 600.0  # s of a process that do not count for that: caches and allocators reach their size
+SETTLED = 900.0  # s of a process that do not count for that: caches and allocators reach their size
 
 
 @dataclass

@@ -58,7 +58,7 @@ def samples(life: int, rise: float, seconds: int) -> list[Sample]:
 
 def test_memory_is_judged_by_the_longest_life() -> None:
     assert slope(samples(1, 0.0, 300)) is None
-    rise = slope(samples(1, 500.0, 300) + samples(2, 7.0, 1800))
+    rise = slope(samples(1, 500.0, 300) + samples(2, 7.0, 2400))
     assert rise == pytest.approx(7.0)
 
 
