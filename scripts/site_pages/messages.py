@@ -41,7 +41,7 @@ DOCUMENTS = (
 )  # fmt: skip
 # Other strings that are no messages, by how they begin.
 OTHERS = re.compile(
-    r"SELECT |std_msgs/|builtin_interfaces/|module 'dd_ros' has no attribute|A bag, a folder of bags|rgb8; png"
+    r"SELECT |File for the figures;|Checkpoint folder, or the name|std_msgs/|builtin_interfaces/|module 'dd_ros' has no attribute|A bag, a folder of bags|rgb8; png"
     r"|`(dd_ros|python)|capacity must be|ssim: expected|One of |last message \(s ago\)|age of first chunk|.* p50/p99 \(ms\)"
     r"|[#|-] |Made by |iterations per plan|commands as executed|the (delayed camera|predicted frame)$|predicted under the plan"
     r"|At \0 moments|predicting held-back|\(as it was done\)"

@@ -23,7 +23,7 @@ FENCE = re.compile(
 SPAN = re.compile(
     r"`((?:\.venv/bin/)?(?:dd_ros|python -m dd_ros[\w.]*|make|ros2 launch dd_ros) [^`]*|dd_ros\w*(?:\.\w+)+ --[^`]*)`"
 )
-NEEDS = {"robot", "gpu", "hours", "data"}  # what a block that is not run may need
+NEEDS = {"robot", "gpu", "hours", "data", "network"}  # what a block that is not run may need
 SHELL = {"export", "source", "cd"}
 
 

@@ -33,6 +33,12 @@ from dd_ros.config import ActionSource, ActionSpec, StreamSpec
 TESTED = {
     r"make demo": "test/system/test_demo.py::test_the_simulated_robot_is_predicted",
     r"make test": "test/docs/test_docs_commands.py::test_every_line_is_run_tested_or_marked",
+    r"make setup": "test/doctor/test_installed.py::test_this_environment_is_whole",
+    r"\.venv/bin/dd_ros doctor": "test/doctor/test_doctor.py::test_a_line_for_each_check_and_the_same_as_json",
+    r"python examples/predict_without_ros\.py .*": "test/examples/test_examples.py::test_python_without_ros_on_a_bag",
+    r"python examples/own_size/train\.py .*": "test/examples/test_examples.py::test_a_network_of_ones_own_size",
+    r"python examples/rollouts_client\.py .*": "test/system/test_example_nodes.py::test_a_planners_client_names_the_best_candidate",
+    r"python examples/delay_free_view\.py .*": "test/system/test_example_nodes.py::test_a_node_shows_what_was_predicted_for_now",
     r"dd_ros finetune .*": "test/training/test_finetune.py::test_it_adapts_to_another_robot",
     r"dd_ros readout .*": "test/training/test_readout.py::test_it_reads_true_frames_of_held_back_bags",
     r"dd_ros demo --delay .*": "test/system/test_demo.py::test_a_late_camera_is_made_up_for",
