@@ -108,6 +108,8 @@ def checked(argv: Sequence[str], *, whole: bool) -> bool:
             f"{argv[3]} does not take all of {names}"
         )
         return True
+    if list(argv[:4]) == ["ros2", "run", "dd_ros", "dd_ros"]:
+        return checked(argv[3:], whole=whole)
     if list(argv[:3]) == ["ros2", "run", "dd_ros"]:
         known = {item.name for item in fields(nodes()[argv[3]])}
         given = {argv[i + 1].partition(":=")[0] for i, word in enumerate(argv) if word == "-p"}
