@@ -214,6 +214,7 @@ def finetune(
 )
 @device_option
 @click.option("--seed", default=0, show_default=True, help="Seed of windows, noise and weights.")
+@json_option()
 def readout(
     checkpoint: str,
     bags: list[Path],
@@ -224,6 +225,7 @@ def readout(
     max_minutes: float,
     device: str,
     seed: int,
+    json_path: Path | None,
 ) -> None:
     """Let a checkpoint read recorded numbers, such as poses or joints, off the frames it predicts.
 
@@ -231,17 +233,11 @@ def readout(
     """
     from dd_ros_training.readout import readout as run
 
-    run(
-        checkpoint,
-        bags,
-        topics=topics,
-        out=out,
-        image_topic=image_topic,
-        action_topics=action_topics,
-        max_minutes=max_minutes,
-        device=device,
-        seed=seed,
-    )
+    settings: dict[str, Any] = {
+        "topics": topics, "out": out, "image_topic": image_topic, "action_topics": action_topics,
+        "max_minutes": max_minutes, "device": device, "seed": seed,
+    }  # fmt: skip
+    reported(json_path, lambda file: run(checkpoint, bags, json_path=file, **settings))
 
 
 @main.command()
@@ -295,9 +291,10 @@ def evaluate(
 @window_options
 @device_option
 @seed_option
+@json_option()
 def calibrate(
     checkpoint: str, bags: list[Path], image_topic: str | None, action_topics: tuple[str, ...], stride: int,
-    max_windows: int | None, split: str, device: str, seed: int,
+    max_windows: int | None, split: str, device: str, seed: int, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Learn from bags that a checkpoint was not trained on how far off its frames are, and write that into it.
 
@@ -307,16 +304,22 @@ def calibrate(
     from dd_ros.data.split import select
     from dd_ros.evaluation.calibrate import calibrate as run
 
-    run(
-        checkpoint,
-        select(find_bags(bags), split),
-        image_topic=image_topic,
-        action_topics=action_topics,
-        stride=stride,
-        max_windows=max_windows,
-        device=device,
-        seed=seed,
-    )
+    def work(file: Path | None) -> dict[str, Any]:
+        found = run(
+            checkpoint,
+            select(find_bags(bags), split),
+            image_topic=image_topic,
+            action_topics=action_topics,
+            stride=stride,
+            max_windows=max_windows,
+            device=device,
+            seed=seed,
+        )
+        result: dict[str, Any] = found.model_dump(mode="json")
+        write_json(file, result)
+        return result
+
+    reported(json_path, work)
 
 
 @main.command()

@@ -91,7 +91,7 @@ share() {
     rm -rf "${share:?}/$item"
     if [ -e "$item" ]; then cp -rs "$PWD/$item" "$share/$item"; fi
   done
-  for script in dd_ros bag_player predictor pusht_robot recorder viewer; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
+  for script in dd_ros bag_player plan_recorder planner predictor pusht_robot pusht_table recorder viewer; do ln -sfn "$venv/bin/$script" "$venv/lib/dd_ros/$script"; done
   ln -sfn "$PWD/training" "$stamps/types/dd_ros_training" # the installed name, for mypy
 }
 

@@ -35,7 +35,7 @@ from dd_ros.live.problems import Problems
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Worker
-from dd_ros.ros.rollouts import _goal
+from dd_ros.ros.rollouts import _goal_image
 from dd_ros_training.data.index import index_bags
 
 Pixels = NDArray[np.uint8]
@@ -208,9 +208,9 @@ def test_a_goal_is_seen_as_an_image(
 ) -> None:
     message = live_message(*raw(encoding, *size, seed))
     predictor = Predictor.load(tiny_checkpoint, "cpu")
-    goal = _goal(PredictRollouts.Request(goal=message).goal, predictor)
+    goal = _goal_image(PredictRollouts.Request(goal=message).goal, predictor, (message.width, message.height))
     assert goal is not None
-    assert np.array_equal(goal, decode_rgb(message, WIDTH, HEIGHT) / 255.0)
+    assert np.array_equal(goal, decode_rgb(message, WIDTH, HEIGHT))
 
 
 @given(messages())

@@ -16,7 +16,7 @@ from lerobot_writer import Writer
 from dd_ros.cli import main
 from dd_ros.predictor import Predictor
 
-SILENT = {"completion"}  # commands that print no figures
+SILENT = {"completion", "view"}  # commands that print no figures
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_predictions(bag: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "video.mp4"
     found = printed("predict", "--checkpoint", tiny_checkpoint, "--bag", bag, "--out", out)
     assert found == {
-        "checkpoint": "tiny", "bag": str(bag), "video": str(out), "frames": 24, "seconds": 2.4, "fps": 10.0,
+        "checkpoint": "tiny", "bag": str(bag), "video": str(out), "recording": None, "frames": 24, "seconds": 2.4, "fps": 10.0,
         "episodes": 1, "leads_s": [0.2, 0.4, 0.8],
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -24,6 +24,7 @@ from dd_ros.data.split import split
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
 from dd_ros.errors import InputError
+from dd_ros.json_files import write_json
 from dd_ros.model.readout import Readout
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
@@ -41,6 +42,7 @@ BATCH = 64  # frames of a step
 LEARNING_RATE, DECAY = 4e-3, 0.02
 MOST_STEPS = 20_000
 WARM_STEPS = 100
+LEAST_STEPS = 1000  # however short the time
 
 
 class Seen(NamedTuple):
@@ -75,7 +77,8 @@ def readout(
     max_minutes: float = 10.0,
     device: str = "auto",
     seed: int = 0,
-) -> None:
+    json_path: Path | None = None,
+) -> dict[str, Any]:
     """Fit a head to numbers recorded beside the images, on true and on predicted frames, and put it into a checkpoint.
 
     Those it has are replaced. Bags for validation are the ones that training holds back; the errors on the card are theirs.
@@ -89,6 +92,11 @@ def readout(
         max_minutes: time for everything but reading the bags through.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of windows, sampling noise and weights.
+        json_path: file for what is returned; None writes none.
+
+    Returns:
+        The checkpoint's folder, and of each number its name, its deviation over training and its errors, as
+        ``ReadoutSpec`` has them.
 
     Raises:
         InputError: unusable checkpoint, bags or topics; the message says what to do.
@@ -132,6 +140,12 @@ def readout(
     spec = spec.model_copy(update={"errors": errors(head, held_back, spec)})
     save(folder, out or folder, spec, head)
     click.echo("\n".join(table(spec, config.streams.rate_hz)))
+    result = {
+        "checkpoint": str(out or folder), "names": list(spec.names), "deviation": list(spec.std),
+        "rmse": [list(row) for row in spec.errors], "rate_hz": config.streams.rate_hz,
+    }  # fmt: skip
+    write_json(json_path, result)
+    return result
 
 
 def check_values(episodes: Sequence[TrainingEpisode], wanted: Beside, config: CheckpointConfig) -> None:
@@ -225,7 +239,7 @@ def fit(seen: Seen, spec: ReadoutSpec, *, seconds: float, channels: int) -> Read
     begin, step = time.monotonic(), 0
     for step in progress(range(MOST_STEPS), "fitting"):
         done = max((time.monotonic() - begin) / seconds, step / MOST_STEPS)
-        if done >= 1.0 and step > WARM_STEPS:
+        if done >= 1.0 and step >= LEAST_STEPS:
             break
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_STEPS) * max(0.02, 1.0 - done)

@@ -40,12 +40,23 @@ SEQUENCE = {
 REQUEST = {
     "candidates": "sequence<dd_ros_msgs/ActionSequence>",
     "return_frames": "boolean",
+    "cost": "string",
     "goal": "sensor_msgs/Image",
+    "goal_state": "sequence<float>",
+    "deadline": "builtin_interfaces/Time",
 }
 RESPONSE = {
     "success": "boolean",
     "message": "string",
+    "header": "std_msgs/Header",
+    "schedule": "string",
+    "target_stamps": "sequence<builtin_interfaces/Time>",
+    "candidates": "uint32",
+    "reduced": "boolean",
     "costs": "sequence<float>",
+    "uncertainty": "sequence<float>",
+    "readout_names": "sequence<string>",
+    "readouts": "sequence<float>",
     "futures": "sequence<dd_ros_msgs/PredictedVideo>",
 }
 

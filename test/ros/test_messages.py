@@ -34,7 +34,7 @@ NOW = 1_700_000_000_900_000_000
 def video(now: int, error: np.ndarray | None = None) -> tuple[PredictedVideo, Chunk, np.ndarray]:
     rng = np.random.default_rng(0)
     frames, uncertainty = rng.integers(0, 256, (2, 8, 6, 3), np.uint8), np.array([0.25, 0.5], np.float32)
-    chunk = Chunk(1, 4, 3, frames, uncertainty, error)
+    chunk = Chunk(1, 4, 3, frames, uncertainty, error=error)
     actions = rng.normal(size=(2, 5)).astype(np.float32)
     msg = predicted_video(
         chunk, actions, stamp_ns=NOW, step_ns=STEP, now_ns=now, frame_id="camera", checkpoint="tiny"

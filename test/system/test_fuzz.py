@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
-from dd_ros.live.worker import MOST_JOBS
+from dd_ros.live.requests import MOST_JOBS
 
 pytest_plugins = ["node_fixtures"]
 MESSAGES = 1000

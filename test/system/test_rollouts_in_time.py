@@ -98,7 +98,7 @@ def test_without_a_deadline_all_is_done_and_waiting_requests_are_shown(slow: Rob
     slow.until(client.service_is_ready, "the service")
     sequence = ActionSequence(count=1, dim=2, data=array("f", [0.3, -0.3]))
     futures = [
-        client.call_async(PredictRollouts.Request(candidates=[sequence] * count)) for count in (12, 1, 1)
+        client.call_async(PredictRollouts.Request(candidates=[sequence] * count)) for count in (48, 1, 1)
     ]
     slow.until(
         lambda: int(slow.value("prediction", "requests waiting") or 0) > 0, "waiting requests", slow.step
