@@ -4,7 +4,10 @@ be none the robot is held still and the planner says why."""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -180,3 +183,25 @@ def test_a_predictor_that_is_gone_is_said(scene: Scene) -> None:
 def set_parameter(robot: Robot, name: str, value: Any) -> None:
     result = robot.set_parameter(name, value)
     assert result.successful, result.reason
+
+
+def test_the_demo_plans_and_writes_what_came_of_it(tmp_path: Path) -> None:
+    checkpoint = pushing_checkpoint(tmp_path / "checkpoint")
+    command = [
+        sys.executable,
+        "-c",
+        "from dd_ros.cli import main; main()",
+        "demo",
+        "--plan",
+        "--seconds",
+        "8",
+    ]
+    command += ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "goals reached" in done.stdout
+    found = json.loads((tmp_path / "out/plan.json").read_text())
+    assert found["plans"] >= 1
+    assert found["planner"]["state"] == "active"
+    assert (tmp_path / "out/plan.mp4").stat().st_size > 0

@@ -23,7 +23,7 @@ from dd_ros.ros.demo.launcher import (
 from dd_ros.ros.transport import node_environment
 
 # Units of the table; most change of the pusher's target in a step of a tenth of a second.
-WORKSPACE = {"low": "28", "high": "484", "change": "20"}
+WORKSPACE = {"low": "28 28", "high": "484 484", "change": "20 20"}
 
 
 def run(*, seconds: float, out: Path, checkpoint: str | None = None) -> int:
