@@ -28,9 +28,9 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "namespace": (str, "", "namespace of all nodes"),
 }
 WORKSPACE: Mapping[str, Any] = {
-    "low": "28",
-    "high": "484",
-    "change": "20",
+    "low": "28 28",
+    "high": "484 484",
+    "change": "20 20",
 }  # units of the table, per step of 0.1 s
 TOPICS = [("image", "camera/image_raw"), ("action", "pusher/command"), ("plan", "pusher/plan")]
 # Writing the video takes a while; launch shall not kill the recorder meanwhile.

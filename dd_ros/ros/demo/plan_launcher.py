@@ -23,6 +23,8 @@ from dd_ros.ros.demo.launcher import (
 from dd_ros.ros.transport import node_environment
 
 # Units of the table; most change of the pusher's target in a step of a tenth of a second.
+STREAM_HZ = 0.5  # of live predictions, which are for people here: the device is for the planner
+SEARCH = {"samples": 12, "iterations": 4, "period": 0.0}
 WORKSPACE = {"low": "28 28", "high": "484 484", "change": "20 20"}
 
 
@@ -59,8 +61,8 @@ def run(*, seconds: float, out: Path, checkpoint: str | None = None) -> int:
     topics = {"image": IMAGE_TOPIC, "plan": PLAN_TOPIC}
     nodes = {
         "table": [*module("dd_ros.ros.demo.table"), *ros_arguments({}, {"seed": 1})],
-        "predictor": predictor(scene, name),
-        "planner": [*module("dd_ros.ros.planner"), *ros_arguments(topics, parameters)],
+        "predictor": [*predictor(scene, name), "-p", f"rate:={STREAM_HZ}"],
+        "planner": [*module("dd_ros.ros.planner"), *ros_arguments(topics, parameters | SEARCH)],
         "recorder": [
             *module("dd_ros.ros.demo.plan_recorder"),
             *ros_arguments({}, {"seconds": float(seconds), "out": out.resolve()}),
