@@ -32,6 +32,9 @@ DELAY_NS = 1_000_000
 REMEMBERED = 20  # plans whose duration is remembered, for how long the next may take
 AT_FIRST = 0.4  # of the horizon: what the first plan may take
 SPARE = 0.05  # s between the end of a plan and its first command
+ENOUGH = (
+    0.8  # of the longest iteration: time that another one is begun with; the predictor may cut it a little
+)
 LEAST_FREE = 4  # steps that must be left to plan
 CALMER = 0.8  # by which patience is less after each plan that came
 RETRY = 0.5  # s after a plan that failed
@@ -183,8 +186,18 @@ class Pilot:
         first_ns, own_ns = stamp + DELAY_NS, stamp + DELAY_NS + fixed * task.step_ns
         end = began + (own_ns - self._now_ns()) / 1e9 - SPARE
 
+        longest = 0.0
+
         def cost(free: NDArray[np.float32]) -> NDArray[np.float64]:
-            return self._costs(free, settled, first_ns=first_ns, end=end)
+            nonlocal longest
+            asked = time.monotonic()
+            costs = self._costs(free, settled, first_ns=first_ns, end=end)
+            longest = max(longest, time.monotonic() - asked)
+            return costs
+
+        def stop() -> bool:
+            """Whether another iteration would have too little time: it would be refused, and the plan lost."""
+            return self._stopping.is_set() or time.monotonic() + ENOUGH * longest >= end
 
         free = task.horizon - fixed
         found = task.bounds.search(
@@ -193,7 +206,7 @@ class Pilot:
             mean=self._warm_start(own_ns, free, settled[-1]),
             settings=task.settings,
             rng=self._random,
-            stop=lambda: self._stopping.is_set() or time.monotonic() >= end,
+            stop=stop,
         )
         took = time.monotonic() - began
         self._took.append(took)

@@ -32,7 +32,8 @@ class Table:
         self.most = 10_000
         self.failures: list[str] = []
         self.plans: list[Plan] = []
-        self.least_seconds = 0.0  # that a rating takes
+        self.least_seconds = 0.0  # that a rating must have
+        self.seconds = 0.0  # that it takes
         bounds = Bounds(
             low=np.full(2, -4.0, np.float32), high=np.full(2, 4.0, np.float32),
             change=None if change is None else np.full(2, change, np.float32),
@@ -46,6 +47,7 @@ class Table:
     def rate(self, candidates: np.ndarray, *, first_ns: int, seconds: float) -> Rated:
         if len(candidates) > 1 and seconds < self.least_seconds:
             raise InputError("deadline: expected more time")
+        time.sleep(self.seconds)
         self.asked.append(candidates)
         costs = np.square(candidates[: self.most, -1] - TARGET).sum(axis=-1)
         return Rated(costs, self.now - (self.now - START) % STEP)
@@ -160,3 +162,12 @@ def test_plans_that_had_too_little_time_get_more(table: Table) -> None:
     table.pilot.stop()
     assert "deadline: expected more time" in table.failures
     assert table.plans[0].fixed >= 9
+
+
+def test_an_iteration_that_there_is_no_time_for_is_not_begun() -> None:
+    table = Table(settings=Settings(samples=4, elites=2, iterations=1000))
+    table.commands.push(START + DELAY_NS, np.zeros(2))
+    table.now += STEP
+    table.least_seconds, table.seconds = 0.12, 0.15
+    plan = table.pilot.plan()  # a refusal would end it
+    assert 1 <= plan.iterations < 10
