@@ -219,14 +219,17 @@ class Pilot:
         return plan
 
     def _newest_step(self) -> int:
-        """Stamp of the newest image that there should be, on the grid of the last one known."""
+        """Stamp of the newest image that the predictor should have seen, on the grid of the last one known.
+
+        That is the one before the last: the last may be on its way still, and candidates that begin after it are refused.
+        """
         if self._stamp_ns is None:
             held = self._commands.at(self._now_ns())
             if held is None:
                 raise InputError("action: expected an executed command before the first plan, got none yet")
             self._rated(held[None, None], first_ns=0, seconds=self._took[0])
         assert self._stamp_ns is not None
-        steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns
+        steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns - 1
         return self._stamp_ns + max(0, steps) * self._task.step_ns
 
     def _fixed(self, stamp: int) -> int:

@@ -88,7 +88,7 @@ def test_a_plan_begins_with_what_is_under_way(table: Table) -> None:
     table.now += STEP // 3  # between two images
     second = table.pilot.plan()
     skipped = (second.first_ns - first.first_ns) // STEP
-    assert second.first_ns == START + 3 * STEP + DELAY_NS
+    assert second.first_ns == START + 2 * STEP + DELAY_NS  # the image of START + 3 * STEP may be on its way
     assert second.fixed >= 1
     assert np.array_equal(second.actions[: second.fixed], first.actions[skipped : skipped + second.fixed])
     for candidates in table.asked[-4:]:
@@ -125,7 +125,7 @@ def test_the_last_plan_is_where_the_next_search_begins(table: Table) -> None:
     first = table.pilot.plan()
     table.execute(2)
     table.pilot.plan()
-    skipped, fixed = 2, 16 - first.fixed
+    skipped, fixed = 1, 16 - first.fixed
     warm = table.asked[-ICEM.iterations][0]  # the mean is the first candidate
     assert np.allclose(
         warm[: 16 - skipped][-fixed + skipped :], first.actions[skipped:][-fixed + skipped :], atol=1e-5
