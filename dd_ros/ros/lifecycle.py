@@ -10,6 +10,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from dd_ros.errors import InputError
+from dd_ros.live.problems import Level
 
 
 class ManagedNode(LifecycleNode):
@@ -89,6 +90,15 @@ class ManagedNode(LifecycleNode):
         for transition in (self.trigger_configure, self.trigger_activate):
             if transition() != TransitionCallbackReturn.SUCCESS:
                 raise InputError(self.failure)
+
+    def _log(self, level: Level, text: str) -> None:
+        """Write a problem, or that it is over, into the node's log."""
+        if level is Level.OK:  # one line of code per severity: rclpy ties them together
+            self.get_logger().info(text)
+        elif level is Level.WARN:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().error(text)
 
     def _attempt(
         self, what: str, phase: str, step: Callable[[], None], *, undo: Callable[[], None] | None = None

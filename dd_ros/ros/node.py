@@ -144,14 +144,6 @@ class PredictorNode(ManagedNode):
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _log(self, level: Level, text: str) -> None:
-        if level is Level.OK:  # one line of code per severity: rclpy ties them together
-            self.get_logger().info(text)
-        elif level is Level.WARN:
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().error(text)
-
     def _watch(self) -> None:
         if self.worker is not None and self.worker.device_error:
             text = (

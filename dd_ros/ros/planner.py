@@ -284,14 +284,6 @@ class PlannerNode(ManagedNode):
         )
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), [status]))
 
-    def _log(self, level: Level, text: str) -> None:
-        if level is Level.OK:  # one line of code per severity: rclpy ties them together
-            self.get_logger().info(text)
-        elif level is Level.WARN:
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().error(text)
-
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 after a failed start, with one line saying why."""

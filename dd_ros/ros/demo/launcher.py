@@ -77,12 +77,7 @@ def run(
         raise InputError("--image-topic and --action-topic: expected with --bag, whose topics they name")
     check_delay(delay, name)
     scene = simulated(name) if bag is None else recorded(bag, name, image_topic, action_topics=action_topics)
-    logs = out / "logs"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
-    domain = free_domain()
+    logs, domain = log_folder(out), free_domain()
     print(f"robot, predictor and recorder run with ROS_DOMAIN_ID={domain}; logs in {logs}", flush=True)
     nodes = {"robot": scene.command}
     if delay:
@@ -94,6 +89,28 @@ def run(
         sink.check()
         nodes["viewer"] = viewer(scene, name, sink)
         print(sink.where, flush=True)
+    return run_nodes(nodes, logs, domain=domain, seconds=seconds)
+
+
+def log_folder(out: Path) -> Path:
+    """The folder for the nodes' logs, made; InputError where that is impossible."""
+    logs = out / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+    return logs
+
+
+def run_nodes(nodes: Mapping[str, Sequence[str]], logs: Path, *, domain: int, seconds: float) -> int:
+    """Run the commands of ``nodes`` until the one called ``recorder`` has ended, and print its last two lines.
+
+    Returns:
+        0, or 1 when a process died or nothing was recorded; the reason is on stderr.
+
+    Raises:
+        InputError: of a node.
+    """
     env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
     with interruptible(), started(nodes, logs, env) as processes:
         recording = processes["recorder"]

@@ -3,28 +3,25 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, PLAN_TOPIC
 from dd_ros.errors import InputError
-from dd_ros.processes import free_domain, interruptible, started
+from dd_ros.processes import free_domain
 from dd_ros.resources import find_checkpoint, read_config
 from dd_ros.ros.demo.launcher import (
     DEFAULT_CHECKPOINT,
-    finished,
+    log_folder,
     module,
     predictor,
     ros_arguments,
+    run_nodes,
     simulated,
-    watch,
 )
-from dd_ros.ros.transport import node_environment
 
-# Units of the table; most change of the pusher's target in a step of a tenth of a second.
 STREAM_HZ = 0.5  # of live predictions, which are for people here: the device is for the planner
 SEARCH = {"samples": 12, "iterations": 4, "period": 0.0}
+# Units of the table; ``change`` is the most that the pusher's target moves in a step of a tenth of a second.
 WORKSPACE = {"low": "28 28", "high": "484 484", "change": "20 20"}
 
 
@@ -48,12 +45,7 @@ def run(*, seconds: float, out: Path, checkpoint: str | None = None) -> int:
         raise InputError(
             f"checkpoint {name}: expected one that reads the places of pusher and block off its frames; see dd_ros readout --help"
         )
-    logs = out / "logs"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
-    domain = free_domain()
+    logs, domain = log_folder(out), free_domain()
     print(
         f"table, predictor, planner and recorder run with ROS_DOMAIN_ID={domain}; logs in {logs}", flush=True
     )
@@ -68,16 +60,4 @@ def run(*, seconds: float, out: Path, checkpoint: str | None = None) -> int:
             *ros_arguments({}, {"seconds": float(seconds), "out": out.resolve()}),
         ],
     }
-    env = node_environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
-    with interruptible(), started(nodes, logs, env) as processes:
-        recording = processes["recorder"]
-        try:
-            failure = watch(processes, seconds)
-        except KeyboardInterrupt:
-            recording.send(signal.SIGINT)
-            failure = finished(recording)
-        for line in [] if failure else recording.last_lines(2):
-            print(line)
-    if failure:
-        print(f"dd_ros demo: {failure}", file=sys.stderr)
-    return 1 if failure else 0
+    return run_nodes(nodes, logs, domain=domain, seconds=seconds)
