@@ -39,6 +39,10 @@ settings=(-DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX=
   -DPython3_ROOT_DIR="$(ask 'import sys; print(sys.base_prefix)')" -Wno-dev)
 if command -v ninja >/dev/null; then settings+=(-GNinja); fi
 
+# A build that began elsewhere (a repository that was moved or copied) is begun anew.
+if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root/dd_ros_msgs" "$build/CMakeCache.txt"; then
+  rm -rf "$build"
+fi
 mkdir -p "$build"
 {
   cmake -S "$root/dd_ros_msgs" -B "$build" "${settings[@]}" &&

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from dd_ros.benchmark.expected import SEED, Expected
 from dd_ros.benchmark.soak_report import Phase, Sample, figures, markdown, sample
 from dd_ros.errors import InputError
+from dd_ros.live.ladder import Keep
 from dd_ros.live.soak import ACTION_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, Received
 from dd_ros.processes import Process, free_domain, interruptible, started
 from dd_ros.resources import find_checkpoint, read_config
@@ -267,7 +268,7 @@ class Soak:
             for name, value in self._chance.sample(sorted(values.items()), len(values)):
                 self._until(self._remote.set(name, value).done)
         self._watch(seconds)
-        for name, value in DEFAULTS.items():
+        for name, value in {**DEFAULTS, "keep": self._chance.choice(get_args(Keep))}.items():
             self._until(self._remote.set(name, value).done)
 
     def _clock_changes(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ Memory is bounded: scores are kept for the whole run, images for its last ``keep
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -50,9 +50,14 @@ class Piece(NamedTuple):
     late: tuple[bool, ...]
     published_ns: int
 
+    @property
+    def horizon(self) -> int:
+        """Frames of its whole prediction."""
+        return self.chunks * len(self.frames)
+
 
 class Moment(NamedTuple):
-    """A prediction with what really happened: observed [H, W, 3], the others [K, H, W, 3].
+    """A prediction of K frames with what really happened: observed [H, W, 3], the others [K, H, W, 3].
 
     Attributes:
         missing: real frames that never came; they are grey.
@@ -119,8 +124,14 @@ class Timeline(Generic[T]):
 class Recording:
     """Takes camera frames and predicted chunks; keeps scores, and images of the newest time.
 
+    Predictions may differ in length: where time is short, the predictor leaves out far chunks.
+
     Args:
         keep_seconds: how much of the end is kept for the video.
+
+    Attributes:
+        horizon: frames of the longest prediction.
+        lengths: how many predictions had so many frames.
     """
 
     keep_seconds: float = 60.0
@@ -136,7 +147,8 @@ class Recording:
     camera_frames: int = 0
     camera_steps: int = 0
     restarts: int = 0
-    # PSNR in dB per scored prediction [K]; NaN where the real frame is missing.
+    lengths: Counter[int] = field(default_factory=Counter)
+    # PSNR in dB per scored prediction, as long as that was [K]; NaN where the real frame is missing.
     model_psnr: list[NDArray[np.float64]] = field(default_factory=list)
     copy_psnr: list[NDArray[np.float64]] = field(default_factory=list)
     best: Moment | None = None
@@ -187,12 +199,15 @@ class Recording:
             if piece.chunk:
                 return
             self._begin(piece)
+        if piece.horizon > self.horizon:
+            self._extend(piece.horizon)
         age = piece.published_ns - piece.stamp_ns
         self.chunks += 1
         self.late_frames += sum(piece.late)
         self.missed_chunks += all(piece.late)
         if piece.chunk == 0:
             self.first_chunk_ages.append(age)
+            self.lengths[piece.horizon] += 1
             self.last_ns = piece.stamp_ns
             self.duration_ns = piece.published_ns - self.began_ns
             self._count_steps()
@@ -207,6 +222,7 @@ class Recording:
         other.frames = self.frames.copy()
         other.shown = {lead: timeline.copy() for lead, timeline in self.shown.items()}
         other.first_chunk_ages, other.horizon_ages = list(self.first_chunk_ages), list(self.horizon_ages)
+        other.lengths = Counter(self.lengths)
         other.model_psnr, other.copy_psnr = list(self.model_psnr), list(self.copy_psnr)
         other._open = {stamp: dict(pieces) for stamp, pieces in self._open.items()}
         return other
@@ -224,17 +240,21 @@ class Recording:
         return max(1, self.horizon // 4), max(1, self.horizon // 2), self.horizon
 
     def _begin(self, piece: Piece) -> None:
-        """The first chunk tells size, step and horizon; frames that waited for that come in now."""
+        """The first chunk tells size and step; frames that waited for that come in now."""
         self.step_ns = piece.step_ns
-        self.horizon = piece.chunks * len(piece.frames)
+        self._extend(piece.horizon)
         self.size = (piece.frames.shape[2], piece.frames.shape[1])
         self.began_ns = piece.published_ns
-        self.shown = {lead: Timeline() for lead in self.leads()}
         self._clock = StepClock(1e9 / self.step_ns)
         while self._held:
             stamp, message = self._held.popleft()
             if stamp >= piece.stamp_ns:
                 self.frame(stamp, message)
+
+    def _extend(self, horizon: int) -> None:
+        """A longer prediction than all before: its leads are shown from now on; what was shown keeps its own lead."""
+        self.horizon = horizon
+        self.shown = {lead: self.shown.get(lead, Timeline()) for lead in self.leads()}
 
     def _start_anew(self) -> None:
         """The camera's clock went back: what is open will never be complete."""
@@ -277,8 +297,9 @@ class Recording:
     def _score_due(self, now_ns: int) -> None:
         """Score predictions whose whole future is past."""
         for stamp, pieces in sorted(self._open.items()):
-            end = stamp + self.horizon * self.step_ns
-            complete = len(pieces) == next(iter(pieces.values())).chunks
+            any_piece = next(iter(pieces.values()))
+            end = stamp + any_piece.horizon * self.step_ns
+            complete = len(pieces) == any_piece.chunks
             if now_ns >= end + (self.step_ns // 4 if complete else PATIENCE_NS):
                 self._score(stamp)
 
@@ -300,11 +321,12 @@ class Recording:
         self._keep_moment(observed, real, predicted)
 
     def _keep_moment(self, observed: Image, real: list[Image | None], predicted: Image) -> None:
-        """Remember the prediction with the largest motion, but rather one of which every frame came."""
+        """Remember the prediction with the largest motion, but rather a long one of which every frame came."""
         known = [image for image in real if image is not None]
         motion = float(cv2.norm(known[-1], observed, cv2.NORM_L2SQR))
-        missing = len(real) - len(known)
-        if self.best is None or (-missing, motion) > (-self.best.missing, self.best.motion):
+        missing, best = len(real) - len(known), self.best
+        rank = (len(real), -missing, motion)
+        if best is None or rank > (len(best.real), -best.missing, best.motion):
             grey = np.full_like(observed, 128)
             shown = np.stack([grey if image is None else image for image in real])
             self.best = Moment(missing, motion, observed, shown, predicted)

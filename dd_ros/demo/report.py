@@ -43,6 +43,7 @@ def figures(recording: Recording, checkpoint: str, node: dict[str, str] | None =
         "camera_steps": recording.camera_steps,
         "predictions": recording.predictions,
         "complete_predictions": len(recording.horizon_ages),
+        "shorter_predictions": recording.predictions - recording.lengths[recording.horizon],
         "incomplete_predictions": recording.incomplete,
         "steps_without_prediction": recording.unpredicted_steps,
         "age_ms": {
@@ -75,9 +76,8 @@ def percentiles(ages_ns: Sequence[int]) -> dict[str, float | None]:
 
 def quality(recording: Recording) -> dict[str, Any]:
     """Mean PSNR in dB of the predictions and of copy-last at every lead, with the number of frames."""
-    shape = (len(recording.model_psnr), recording.horizon)
-    model = np.array(recording.model_psnr, float).reshape(shape)
-    copy = np.array(recording.copy_psnr, float).reshape(shape)
+    model = stacked(recording.model_psnr, recording.horizon)
+    copy = stacked(recording.copy_psnr, recording.horizon)
     known = np.isfinite(model)
     count = known.sum(axis=0)
 
@@ -95,6 +95,14 @@ def quality(recording: Recording) -> dict[str, Any]:
         "gain": gain,
         "above_copy_last_from_step_2": bool(from_second) and min(from_second) > 0.0,
     }
+
+
+def stacked(rows: Sequence[NDArray[np.float64]], length: int) -> NDArray[np.float64]:
+    """Rows [k] of at most ``length`` values as one array [N, length], with NaN behind the shorter ones."""
+    table = np.full((len(rows), length), np.nan)
+    for place, row in zip(table, rows, strict=True):
+        place[: len(row)] = row
+    return table
 
 
 def write_report(
@@ -115,7 +123,7 @@ def write_report(
             FigureCanvasAgg(curve(result)).print_png(folder / "psnr.png")
         if recording.best is not None:
             moment = recording.best
-            scale = {"steps": result["psnr"]["steps"], "fps": 1.0 / result["step_s"]}
+            scale = {"steps": result["psnr"]["steps"][: len(moment.real)], "fps": 1.0 / result["step_s"]}
             figure = filmstrip(scale, [(moment.observed, moment.real, moment.predicted)])
             FigureCanvasAgg(figure).print_png(folder / "filmstrip.png")
         if recording.predictions:
@@ -177,11 +185,14 @@ def markdown(result: dict[str, Any], folder: Path) -> str:
     """The report for people."""
     missed, quality = result["missed"], result["psnr"]
     images = [name for name in FILES if name.endswith(".png") and (folder / name).exists()]
+    short = result["shorter_predictions"]
+    shorter = f"; {short} of them shorter, as time was short" if short else ""
     lines = [
         f"# {result['checkpoint']}: predictions of a live camera",
         "",
         f"{result['predictions']} predictions in {result['seconds']:.1f} s, each {result['horizon']} frames of "
-        f"{result['image'][0]}x{result['image'][1]} pixels, {result['horizon'] * result['step_s']:.2f} s ahead.",
+        f"{result['image'][0]}x{result['image'][1]} pixels, {result['horizon'] * result['step_s']:.2f} s ahead"
+        f"{shorter}.",
         "",
         "Age: time of publication minus time stamp of the camera frame, in ms.",
         "",

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dd_ros.benchmark.expected import Expected
+from dd_ros.benchmark.expected import SEED, Expected
 from dd_ros.benchmark.soak_report import Phase, Sample, figures, markdown, slope
+from dd_ros.live.ladder import rungs
 from dd_ros.live.soak import Received
+from dd_ros.predictor import Predictor
 from dd_ros.resources import read_config
 
 STEP = 100_000_000
@@ -79,9 +81,28 @@ def test_the_report_has_a_row_per_fault_and_says_what_went_wrong() -> None:
 
 def test_predictions_are_told_from_each_other_and_from_wrong_ones(tiny_checkpoint: Path) -> None:
     expected = Expected(tiny_checkpoint, read_config(tiny_checkpoint), 3)
-    frames = expected.frames[2][2:4]
+    frames = expected.frames[0][2][2:4]
     assert expected.place(3, frames) == 2
     assert expected.place(5, frames) is None
     assert expected.place(3, np.roll(frames, 8, axis=2)) is None
     assert expected.place(3, frames[:, ::2]) is None
     assert expected.psnr(np.broadcast_to(expected.scene.image, frames.shape)) == 99.0
+
+
+def test_predictions_of_every_rung_of_the_ladder_are_known(tiny_checkpoint: Path) -> None:
+    config = read_config(tiny_checkpoint)
+    expected = Expected(tiny_checkpoint, config, 3)
+    predictor = Predictor.load(tiny_checkpoint, "cpu")
+    for step in range(config.context_frames + 2):
+        predictor.observe_step(
+            expected.scene.image, step * predictor.step_ns, expected.scene.command, step=step
+        )
+    actions = np.tile(expected.scene.command, (predictor.horizon, 1))
+    ladder = rungs(predictor.schedule, predictor.horizon)
+    assert len({rung.schedule.levels for rung in ladder}) == len(expected.frames) > 1
+    assert min(rung.frames for rung in ladder) < predictor.horizon
+    for rung in ladder:
+        predictor.seed(SEED)
+        predictor.predict(actions)
+        for chunk in predictor.predict_chunks(actions, schedule=rung.schedule, horizon=rung.frames):
+            assert expected.place(chunk.first_step, chunk.frames) == 1

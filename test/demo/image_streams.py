@@ -36,17 +36,17 @@ def predicted(number: int) -> NDArray[np.uint8]:
     return np.stack([frame(number + k + 1) + np.uint8(offsets[k]) for k in range(HORIZON)])
 
 
-def pieces(number: int, age_ms: float = 20.0, late: int = 0) -> list[Piece]:
-    """The chunks of the prediction from frame ``number``; each is ``age_ms`` older than the one before."""
+def pieces(number: int, age_ms: float = 20.0, late: int = 0, chunks: int = CHUNKS) -> list[Piece]:
+    """The first chunks of the prediction from frame ``number``; each is ``age_ms`` older than the one before."""
     frames = predicted(number).reshape(CHUNKS, CHUNK_FRAMES, 16, 24, 3)
     flags = [k < late for k in range(HORIZON)]
     return [
         Piece(
             stamp_ns=START + number * STEP, step_ns=STEP, first_step=1 + chunk * CHUNK_FRAMES, chunk=chunk,
-            chunks=CHUNKS, frames=frames[chunk], late=tuple(flags[chunk * CHUNK_FRAMES :][:CHUNK_FRAMES]),
+            chunks=chunks, frames=frames[chunk], late=tuple(flags[chunk * CHUNK_FRAMES :][:CHUNK_FRAMES]),
             published_ns=START + number * STEP + round((chunk + 1) * age_ms * 1e6),
         )
-        for chunk in range(CHUNKS)
+        for chunk in range(chunks)
     ]  # fmt: skip
 
 

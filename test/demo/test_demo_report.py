@@ -10,7 +10,7 @@ import cv2
 import imageio.v2 as imageio
 import numpy as np
 import pytest
-from image_streams import HORIZON, START, STEP, frame, live, pieces
+from image_streams import CHUNKS, HORIZON, START, STEP, frame, live, message, pieces
 
 from dd_ros.demo.recording import Recording
 from dd_ros.demo.report import FILES, figures, percentiles, summary, video, write_report
@@ -47,6 +47,19 @@ def test_psnr_is_the_mean_over_the_frames_that_came() -> None:
     np.testing.assert_allclose(quality["copy_last"], np.nanmean(copy, axis=0), atol=1e-3)
     np.testing.assert_allclose(quality["gain"], np.nanmean(model - copy, axis=0), atol=1e-3)
     assert quality["above_copy_last_from_step_2"] == bool(np.nanmean(model - copy, axis=0)[1:].min() > 0)
+
+
+def test_shorter_predictions_count_for_the_leads_they_have(tmp_path: Path) -> None:
+    recording = Recording()
+    for number in range(20):
+        recording.frame(START + number * STEP, message(frame(number)))
+        for piece in pieces(number, chunks=1 if number % 2 else CHUNKS):
+            recording.piece(piece)
+    result = write_report(recording, tmp_path, checkpoint="tiny", node={})
+    assert (result["predictions"], result["shorter_predictions"]) == (20, 10)
+    assert result["psnr"]["count"] == [19, 18, 17, 8, 8, 7]
+    assert "; 10 of them shorter, as time was short." in (tmp_path / "report.md").read_text()
+    assert len(list(video(recording))) == 20
 
 
 def test_percentiles() -> None:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from image_streams import CHUNKS, HORIZON, START, STEP, frame, live, message, pieces, predicted
+from image_streams import CHUNK_FRAMES, CHUNKS, HORIZON, START, STEP, frame, live, message, pieces, predicted
 
 from dd_ros.demo.recording import PATIENCE_NS, Recording, Timeline
 from dd_ros.errors import InputError
@@ -149,6 +152,51 @@ def test_a_skipped_step_shows_the_prediction_nearest_to_the_wanted_lead() -> Non
     assert other is not None
     assert other.lead == HORIZON - 1
     np.testing.assert_array_equal(other.frame, predicted(11)[HORIZON - 2])
+
+
+def mixed(count: int, short: Callable[[int], bool]) -> Recording:
+    """A recording of ``count`` frames, with only the first chunk predicted from some."""
+    recording = Recording()
+    for number in range(count):
+        recording.frame(START + number * STEP, message(frame(number)))
+        for piece in pieces(number, chunks=1 if short(number) else CHUNKS):
+            recording.piece(piece)
+    return recording
+
+
+@pytest.mark.parametrize(
+    "short", [lambda n: n < 4, lambda n: n >= 10, lambda n: n % 3 == 1], ids=["at first", "later", "in turn"]
+)
+def test_predictions_of_any_length_are_scored_each_as_far_as_it_goes(short: Callable[[int], bool]) -> None:
+    recording = mixed(30, short)
+    recording.finish()
+    assert recording.horizon == HORIZON
+    assert recording.incomplete == 0
+    assert recording.lengths == Counter(CHUNK_FRAMES if short(n) else HORIZON for n in range(30))
+    wanted = [
+        [
+            psnr(frame(number + k + 1), predicted(number)[k]) if number + k + 1 < 30 else np.nan
+            for k in range(CHUNK_FRAMES if short(number) else HORIZON)
+        ]
+        for number in range(29)  # the last one has no future
+    ]
+    for model, row in zip(sorted(map(list, recording.model_psnr)), sorted(wanted), strict=True):
+        np.testing.assert_allclose(model, row, rtol=1e-6)
+    assert recording.best is not None
+    assert len(recording.best.predicted) == HORIZON
+
+
+def test_a_longer_prediction_brings_its_lead_to_the_video() -> None:
+    recording = mixed(30, lambda n: n < 10)
+    assert tuple(recording.shown) == recording.leads() == (1, 3, 6)
+    early, late = (recording.shown[3].near(START + n * STEP, 0) for n in (8, 20))
+    assert early is not None
+    assert late is not None
+    assert (early.lead, late.lead) == (3, 3)
+    assert recording.shown[HORIZON].near(START + 8 * STEP, 0) is None
+    full = recording.shown[HORIZON].near(START + 20 * STEP, 0)
+    assert full is not None
+    assert full.lead == HORIZON
 
 
 def test_memory_is_bounded() -> None:
