@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
-from dd_ros.benchmark.planning.predicted import Predicted
+from dd_ros.benchmark.planning.predicted import Known, Predicted, fitting
 from dd_ros.benchmark.planning.protocol import run
 from dd_ros.benchmark.planning.rows import ROWS, Row, Search, rows
 from dd_ros.benchmark.planning.tasks import Drawn, draw, read_demonstrations
@@ -75,6 +75,11 @@ def counts(drawn: Sequence[Drawn]) -> dict[str, int]:
     help="By which it rates them, against the goal's picture.",
 )
 @click.option(
+    "--known",
+    is_flag=True,
+    help="Adds a row that makes the same search by the same cost on the true simulator.",
+)
+@click.option(
     "--json", "json_path", type=click.Path(path_type=Path), required=True, help="Where the figures go."
 )
 @click.option("--table", type=click.Path(path_type=Path), help="Where a Markdown table goes.")
@@ -108,7 +113,7 @@ def counts(drawn: Sequence[Drawn]) -> dict[str, int]:
     help="Steps of a plan that are run.",
 )
 def main(
-    bags: tuple[Path, ...], checkpoint: str | None, cost: str, json_path: Path, table: Path | None, names: tuple[str, ...], offsets: tuple[int, ...],
+    bags: tuple[Path, ...], checkpoint: str | None, cost: str, known: bool, json_path: Path, table: Path | None, names: tuple[str, ...], offsets: tuple[int, ...],
     seeds: int, starts: int, first_seed: int, solver: str, samples: int, iterations: int, elites: int, repeat: int,
     horizon: int, executed: int,
 ) -> None:  # fmt: skip
@@ -119,7 +124,9 @@ def main(
     chosen = names or (() if checkpoint else ("no-op", "random", "demonstration", "oracle", "oracle-block"))
     players: list[Row] = rows(chosen, search)
     if checkpoint:
-        predictor = Predictor.load(checkpoint)
+        predictor = fitting(Predictor.load(checkpoint), horizon)
+        if known:
+            players.append(Known(f"{predictor.config.name} known, {cost}", predictor, cost, search))
         players.append(Predicted(f"{predictor.config.name}, {cost}", predictor, cost, search))
     results: list[dict[str, Any]] = []
     for offset in offsets:
