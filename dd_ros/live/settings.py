@@ -72,7 +72,7 @@ class PredictorParameters:
         "", "Denoising steps per chunk, such as 4-3-2-2, or a preset name; empty takes the checkpoint's."
     )
     keep: str = parameter(
-        "all", "What is kept where the device is too slow or busy, see docs/planning.md: the horizon (fewer denoising "
+        "horizon", "What is kept where the device is too slow or busy, see docs/planning.md: the horizon (fewer denoising "
         "steps where chunks would be late or requests wait, and no prediction from images it would be late for), the rate "
         "(shorter horizons as well), or all (nothing gives way, predictions come late).",
         choices=("horizon", "rate", "all"),
