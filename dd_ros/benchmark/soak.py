@@ -45,7 +45,7 @@ DONE = (
     "large requests", "frozen subscriber", "busy machine", KILL, "lifecycle", "parameters", "clock changes",
 )  # fmt: skip
 FAULTS = (*TOLD, *DONE)
-KILL_ROUNDS = 30  # the node is killed in the first round and every thirtieth after: memory that grows shows in long lives
+KILL_ROUNDS = 60  # the node is killed in the first round and every sixtieth after: memory that grows shows in long lives
 ROLES = ("camera", "commander", "subscriber")
 FAULT_SPAN = (0.5, 2.0)  # s that a fault lasts
 REFILLED = 4  # predictions after which the context holds good frames only
