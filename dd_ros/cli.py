@@ -296,7 +296,9 @@ def calibrate(
     checkpoint: str, bags: list[Path], image_topic: str | None, action_topics: tuple[str, ...], stride: int,
     max_windows: int | None, split: str, device: str, seed: int, json_path: Path | None,
 ) -> None:  # fmt: skip
-    """Learn from bags that a checkpoint was not trained on how far off its frames are, and write that into it.
+    """Learn from bags that a checkpoint was not trained on how far to believe it, and write that into it.
+
+    That is a gate, which shows the share of a predicted change that comes true, and how far off the frames then are.
 
     Example: dd_ros calibrate --checkpoint my_robot --bags logs --split validation
     """
@@ -315,7 +317,7 @@ def calibrate(
             device=device,
             seed=seed,
         )
-        result: dict[str, Any] = found.model_dump(mode="json")
+        result = found.entries()
         write_json(file, result)
         return result
 

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
+from dd_ros.gate import Gate
 from dd_ros.settings import Settings
 from dd_ros.upgrades import FORMAT
 
@@ -294,6 +295,7 @@ class CheckpointConfig(Settings):
         context_frames: observed frames kept as context.
         readouts: recorded numbers that are read off latents; None where none are.
         error_intervals: what the network's uncertainty means in grey levels, by ``dd_ros calibrate``; None: not calibrated.
+        gate: how much of a predicted change is shown, by ``dd_ros calibrate``; None: all of it.
     """
 
     format: int = FORMAT
@@ -307,6 +309,7 @@ class CheckpointConfig(Settings):
     context_frames: Count
     readouts: ReadoutSpec | None = None
     error_intervals: ErrorIntervals | None = None
+    gate: Gate | None = None
 
     def error_of(self, uncertainty: NDArray[np.float32], first_step: int = 1) -> NDArray[np.float32] | None:
         """Intervals of the error of frames as ``ErrorIntervals.of`` has them; None where there are none."""

@@ -21,6 +21,7 @@ from dd_ros.errors import InputError
 from dd_ros.graphs import Runner, Work
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.model.cache import KVCache
+from dd_ros.model.gate import gated
 from dd_ros.observer import Observations, Observer
 from dd_ros.pipeline import Pipeline
 from dd_ros.predictions import Frames, bounded, least_uncertainty
@@ -78,11 +79,13 @@ class Rollout(NamedTuple):
 
     Attributes:
         denoise: observations, actions and noise -> latents [N, c, ...] and uncertainty [N, c] of each chunk.
-        decoders: by the number of frames: latents and reference -> uint8 frames.
+        decoders: by the number of frames: latents, the gate's shares and reference -> uint8 frames.
+        shares: of the gate, [K, levels]; [K, 0] without one.
     """
 
     denoise: Work[Denoised]
     decoders: dict[int, Work[Tensor]]
+    shares: Tensor
 
 
 class Engine:
@@ -150,7 +153,8 @@ class Engine:
         """Record the decoding of so many rollouts' chunks, and of their last frames."""
         latent, reference = self.observer.observations.last.latent, self.observer.observations.reference
         for count in (1, schedule.chunk_frames):
-            self._decoder(recorded, [latent.new_zeros(size, count, *latent.shape[1:]), *reference])
+            latents = latent.new_zeros(size, count, *latent.shape[1:])
+            self._decoder(recorded, [latents, recorded.shares[:count], *reference])
 
     def _fits(self, size: int, *, steps: int, schedule: Schedule, decoding: bool = False) -> bool:
         """Record so many rollouts at once; where memory is too small for them, a warning, and never again."""
@@ -218,28 +222,31 @@ class Engine:
     ) -> Iterator[Decoded]:
         """Chunks on the host. On a GPU the next one is under way before one is waited for."""
         if frames == "all" and not self.replays:
-            yield from self._pipeline.map(lambda chunk: decode(chunk, ALL)(), denoised, count)
+            yield from self._pipeline.map(lambda item: decode(*item, shown=ALL)(), enumerate(denoised), count)
             return
         rest, last = (ALL, ALL) if frames == "all" else (None, LAST if frames else None)
         waiting: deque[Callable[[], Decoded]] = deque()
         # Not one chunk more is asked for: a clean pass over the last one would be for nobody.
-        for shown, chunk in zip([rest] * (count - 1) + [last], denoised, strict=False):
-            waiting.append(decode(chunk, shown))
+        for index, (shown, chunk) in enumerate(zip([rest] * (count - 1) + [last], denoised, strict=False)):
+            waiting.append(decode(index, chunk, shown=shown))
             if len(waiting) > self.replays:
                 yield waiting.popleft()()
         yield from (finished() for finished in waiting)
 
     def _begin_decoding(
-        self, recorded: Rollout, reference: Reference, chunk: Denoised, shown: slice | None, *, latents_wanted: bool
+        self, recorded: Rollout, reference: Reference, index: int, chunk: Denoised, *, shown: slice | None,
+        latents_wanted: bool,
     ) -> Callable[[], Decoded]:  # fmt: skip
-        """A chunk on its way to the host, with those frames of it that are ``shown``."""
+        """Chunk number ``index`` on its way to the host, with those frames of it that are ``shown``."""
         latents, numbers = chunk
         fetch = self._runner.recorder.fetch
         bring_numbers = fetch(numbers)
         bring_latents = fetch(latents.float()) if latents_wanted else nothing
         bring_frames: Callable[[], NDArray[np.uint8] | None] = nothing
         if shown is not None:
-            inputs = [latents[:, shown], *reference]
+            size = latents.shape[1]
+            shares = recorded.shares[index * size : (index + 1) * size]
+            inputs = [latents[:, shown], shares[shown], *reference]
             bring_frames = fetch(self._runner.run(self._decoder(recorded, inputs), inputs))
 
         def finished() -> Decoded:
@@ -249,17 +256,22 @@ class Engine:
         return finished
 
     def _decoder(self, recorded: Rollout, inputs: Sequence[Tensor]) -> Work[Tensor]:
-        """Recorded decoding of latents and a reference like ``inputs``."""
+        """Recorded decoding of latents, shares and a reference like ``inputs``."""
         count = inputs[0].shape[1]
         if count not in recorded.decoders:
             recorded.decoders[count] = self._runner.record(self._decode, inputs, 1)
         return recorded.decoders[count]
 
     def _decode(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Latents [N, c, ...] and a reference -> frames."""
-        latents, *reference = inputs
-        pixels = self.model.autoencoder.decode(latents.flatten(0, 1), Reference(*reference))
-        yield to_uint8(pixels).unflatten(0, latents.shape[:2])
+        """Latents [N, c, ...], shares [c, levels] and a reference -> frames."""
+        latents, shares, *rest = inputs
+        reference = Reference(*rest)
+        pixels = self.model.autoencoder.decode(latents.flatten(0, 1), reference).unflatten(
+            0, latents.shape[:2]
+        )
+        if self.config.gate is not None:
+            pixels = gated(pixels, reference.image, shares)
+        yield to_uint8(pixels)
 
     def _denoise(self, schedule: Schedule, inputs: Sequence[Tensor]) -> Iterator[Denoised]:
         """The rollout over the inputs of ``chunks``."""
@@ -304,9 +316,10 @@ class Engine:
         noise = latent.new_zeros(1, shape.steps, *latent.shape[1:])
         actions = latent.new_zeros(shape.rollouts, shape.steps, self.config.action.dim)
         work = partial(self._denoise, schedule)
-        return Rollout(
-            self._runner.record(work, [*observed, actions, noise], schedule.chunks(shape.steps)), {}
-        )
+        denoise = self._runner.record(work, [*observed, actions, noise], schedule.chunks(shape.steps))
+        gate = self.config.gate
+        rows = np.zeros((shape.steps, 0), np.float32) if gate is None else gate.rows(shape.steps)
+        return Rollout(denoise, {}, self._runner.to_device(rows))
 
     def _give_back(self, shape: Shape, recorded: Rollout) -> None:
         """Keep a recorded rollout for the next that asks; of those not used for longest only some."""

@@ -25,6 +25,7 @@ from dd_ros.described import Described
 from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
 from dd_ros.engine import Context, Decoded, Engine
 from dd_ros.errors import InputError
+from dd_ros.gate import Gate
 from dd_ros.model.autoencoder import CELL
 from dd_ros.predictions import BATCHES, Chunk, Frames, Rollouts
 
@@ -157,6 +158,10 @@ class Predictor(Described):
         """
         self.schedule.chunks(frames)  # or InputError
         return self._like_this(schedule=self.schedule, horizon=frames)
+
+    def with_gate(self, gate: Gate | None) -> Predictor:
+        """A predictor of its own state with the same weights and another gate, or none."""
+        return self._like_this(gate=gate)
 
     def _like_this(self, **changes: Any) -> Predictor:
         """Another predictor over the same networks, with other settings."""

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from dd_ros.config import CheckpointConfig
-from dd_ros.evaluation.calibrate import with_section
+from dd_ros.evaluation.calibrate import Calibration, with_sections
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.recipe import Recipe
 
@@ -74,7 +74,7 @@ Made by {facts.made_by}.
 ## Figures
 {results(figures)}
 """
-    return with_section(text, config.error_intervals) if config.error_intervals else text
+    return with_sections(text, Calibration(config.gate, config.error_intervals))
 
 
 def left_out(problems: Sequence[str]) -> str:

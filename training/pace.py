@@ -12,6 +12,8 @@ from io import StringIO
 from pathlib import Path
 
 from dd_ros.evaluation.evaluate import evaluate_episodes
+from dd_ros.evaluation.gating import moments
+from dd_ros.evaluation.windows import make_windows
 from dd_ros.predictor import Predictor
 from dd_ros_training.data.batches import VALIDATION_CLIPS
 from dd_ros_training.data.index import TrainingEpisode
@@ -87,7 +89,7 @@ class Pace:
 
 
 def probe(predictor: Predictor, episodes: Sequence[TrainingEpisode]) -> float:
-    """Seconds that evaluating one window takes on this machine as busy as it is, plots and all.
+    """Seconds that fitting a gate to one window and evaluating it takes on this machine as busy as it is, plots and all.
 
     Raises:
         InputError: as ``evaluate_episodes``.
@@ -97,6 +99,9 @@ def probe(predictor: Predictor, episodes: Sequence[TrainingEpisode]) -> float:
         evaluate_episodes(
             predictor, episodes, path / "e.json", plots=path, max_windows=1
         )  # loads what it takes
+        context, horizon = predictor.config.context_frames, predictor.horizon
+        (window,) = make_windows(episodes, context=context, horizon=horizon, stride=1, limit=1)
         start = time.monotonic()
+        moments(predictor, episodes, window)
         evaluate_episodes(predictor, episodes, path / "e.json", plots=path, max_windows=1)
         return time.monotonic() - start

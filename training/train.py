@@ -27,7 +27,9 @@ from dd_ros.diffusion.schedule import preset
 from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate_episodes
+from dd_ros.evaluation.gating import fitted_gate
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
+from dd_ros.evaluation.windows import make_windows
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
 from dd_ros.settings import read_yaml
@@ -51,6 +53,7 @@ from dd_ros_training.run_stage import STAGES, run_stage
 
 FILLING = 0.1  # of the stages' time: what decoding all frames beforehand may take
 MOST_WINDOWS = 300  # that the figures on the card are of
+STRIDE = 8  # frames between their starts
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 
 
@@ -211,9 +214,9 @@ class Run:
     def save(
         self, out: Path, model: Model, *, made_by: str = MADE_BY, windows: int = MOST_WINDOWS
     ) -> dict[str, Any] | None:
-        """Write the checkpoint, evaluate it on the validation episodes, put the figures on its card, and calibrate it.
+        """Write the checkpoint, fit its gate, evaluate it on the validation episodes, and put the figures on its card.
 
-        On at most ``windows`` windows, to which its error intervals are fitted as well. It is written before that, so
+        On at most ``windows`` windows, to which gate and error intervals are fitted as well. It is written before that, so
         that nothing is lost where the evaluation fails or is cut short.
 
         Returns:
@@ -223,17 +226,26 @@ class Run:
         save_checkpoint(out, self.config, model, card=card(self.config, self.recipe, facts=facts))
         if facts.interrupted:
             return None
-        plots = self.work / "evaluation"
+        plots, predictor, episodes = self.work / "evaluation", Predictor.load(out), self.validation_episodes
+        chosen = make_windows(
+            episodes,
+            context=self.config.context_frames,
+            horizon=self.config.horizon,
+            stride=STRIDE,
+            limit=windows,
+        )
+        gate = fitted_gate(predictor, episodes, chosen)
         figures = evaluate_episodes(
-            Predictor.load(out),
-            self.validation_episodes,
+            predictor.with_gate(gate),
+            episodes,
             json_path=plots / "evaluate.json",
             plots=plots,
+            stride=STRIDE,
             max_windows=windows,
         )
         found = figures["uncertainty"]["calibrated"]
         intervals = ErrorIntervals.model_validate(found) if found else None
-        config = self.config.model_copy(update={"error_intervals": intervals})
+        config = self.config.model_copy(update={"error_intervals": intervals, "gate": gate})
         text = card(config, self.recipe, facts=facts, figures=figures)
         save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
         return figures

@@ -54,15 +54,19 @@ def calibrated(errors: Errors) -> ErrorIntervals:
         InputError: fewer than FEWEST_WINDOWS.
     """
     if len(errors.error) < FEWEST_WINDOWS:
-        raise InputError(
-            f"calibration: expected at least {FEWEST_WINDOWS} windows, got {len(errors.error)}; give more bags, or a "
-            "smaller stride"
-        )
+        raise too_few(len(errors.error))
     found, tested = _fitted(errors), left_out(errors)
     if tested is None:
         return found
     share = float(inside(tested, errors.error).mean())
     return found.model_copy(update={"coverage": round(share, 4)})
+
+
+def too_few(windows: int) -> InputError:
+    """What is said where there are fewer than FEWEST_WINDOWS."""
+    return InputError(
+        f"calibration: expected at least {FEWEST_WINDOWS} windows, got {windows}; give more bags, or a smaller stride"
+    )
 
 
 def _fitted(errors: Errors) -> ErrorIntervals:

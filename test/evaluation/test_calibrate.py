@@ -16,7 +16,7 @@ from dd_ros import Predictor
 from dd_ros.cli import main
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
-from dd_ros.evaluation.calibrate import calibrate, errors_of, with_section, write_intervals
+from dd_ros.evaluation.calibrate import Calibration, calibrate, errors_of, with_sections, write
 from dd_ros.evaluation.calibration import calibrated
 from dd_ros.evaluation.evaluate import evaluate
 from dd_ros.evaluation.windows import make_windows
@@ -48,10 +48,12 @@ def test_it_is_written_into_settings_and_card(checkpoint: Path, tiny_checkpoint:
     assert intervals is not None
     assert (intervals.windows, intervals.episodes, len(intervals.exponents)) == (48, 3, 8)
     assert intervals.coverage is not None
-    assert after.model_copy(update={"error_intervals": None}) == before
+    assert after.gate is not None
+    assert (after.gate.windows, after.gate.episodes, len(after.gate.shares)) == (48, 3, 8)
+    assert after.model_copy(update={"error_intervals": None, "gate": None}) == before
     card = (checkpoint / CARD).read_text()
     assert card.startswith(
-        "# tiny\nRandom weights for tests.\n\n## Error intervals\n80% intervals of the RMS error"
+        "# tiny\nRandom weights for tests.\n\n## Gate\ngate fitted to 48 windows of 3 episodes"
     )
     assert not [path for path in checkpoint.iterdir() if path.name.startswith(".")]
 
@@ -96,21 +98,23 @@ def test_an_older_format_keeps_its_names(bags: Path, tmp_path: Path) -> None:
     old = Path(__file__).parents[1] / "checkpoints" / "format_1"
     folder = tmp_path / "old"
     shutil.copytree(old, folder)
-    intervals = calibrate(folder, [bags], stride=2, device="cpu")
+    found = calibrate(folder, [bags], stride=2, device="cpu")
     entries = yaml.safe_load((folder / CONFIG).read_text())
     assert entries.get("format", 1) == 1
-    assert Predictor.load(folder, "cpu").config.error_intervals == intervals
+    config = Predictor.load(folder, "cpu").config
+    assert Calibration(config.gate, config.error_intervals) == found
 
 
 def test_a_section_is_replaced_where_it_is(checkpoint: Path) -> None:
     intervals = read_config(checkpoint).error_intervals
     assert intervals is not None
     card = "# x\n\n## Error intervals\nfrom before\n\n## More\nend\n"
-    once = with_section(card, intervals)
+    found = Calibration(None, intervals)
+    once = with_sections(card, found)
     assert once.startswith("# x\n\n## Error intervals\n80%")
     assert once.endswith("\n\n## More\nend\n")
     assert "from before" not in once
-    assert with_section(once, intervals) == once
+    assert with_sections(once, found) == once
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named(checkpoint: Path, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(checkpoint: Path, tmp_path
     intervals = read_config(folder).error_intervals
     assert intervals is not None
     with pytest.raises(InputError, match=r"config.yaml: cannot be written \(.*\); copy the checkpoint"):
-        write_intervals(folder, intervals)
+        write(folder, Calibration(None, intervals))
     assert (folder / CONFIG).read_bytes() == before
 
 
