@@ -147,7 +147,9 @@ def predict(
 @topic_options("", required=True)
 @click.option("--out", type=PATH, required=True, help="Checkpoint folder to write.")
 @click.option(
-    "--init", type=CheckpointName(), default="pusht", show_default=True, help="Checkpoint to start from."
+    "--init",
+    type=CheckpointName(),
+    help="Checkpoint to start from; default: the shipped one that predicts the bags best.",
 )
 @click.option("--config", type=PATH, help="Training recipe (YAML); default: as the checkpoint to start from.")
 @click.option(
@@ -166,7 +168,7 @@ def predict(
 )
 @json_option()
 def finetune(
-    bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str,
+    bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str | None,
     config: Path | None, max_minutes: float, shift: float, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.

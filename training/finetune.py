@@ -16,25 +16,31 @@ from lightning.pytorch.utilities import rank_zero_only
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
-from dd_ros.data.split import SplitRule
+from dd_ros.data.split import BY_NUMBER, SplitRule
+from dd_ros.data.split import split as divided
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
+from dd_ros.resources import find_checkpoint, shipped_checkpoints
 from dd_ros.settings import Settings, read_yaml, write_yaml
 from dd_ros_training.data.augment import Augment
+from dd_ros_training.data.index import index_bags
 from dd_ros_training.device import CPU_CLIPS, batch_size
 from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.run_stage import STAGES
+from dd_ros_training.starts import measured, said
 from dd_ros_training.train import MOST_WINDOWS, Run, adopt
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
+DEFAULT_START = "pusht"  # of a recipe, and where nothing can be measured
+MEASURED_BAGS = 4  # that the start is chosen by
 FOR_STAGES = 0.9  # of the time; the rest is for reading and evaluating
 
 
@@ -44,7 +50,7 @@ def finetune(
     image_topic: str,
     actions: Sequence[str],
     out: Path,
-    init: str = "pusht",
+    init: str | None = None,
     config: Path | None = None,
     max_minutes: float = 60.0,
     shift: float = Augment().shift,
@@ -52,7 +58,7 @@ def finetune(
     start: float | None = None,
     json_path: Path | None = None,
 ) -> dict[str, Any]:
-    """Train all stages on ``bags`` from the weights of ``init`` and write the checkpoint ``out``.
+    """Train all stages on ``bags`` from the weights of another checkpoint and write the checkpoint ``out``.
 
     Weights that do not fit (another action dimension) start fresh; the image size follows the
     camera's shape. The checkpoint's card holds its figures on the held-back bags. The same command
@@ -62,7 +68,8 @@ def finetune(
         bags: bags, or folders of bags.
         image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
         out: checkpoint folder to write.
-        init: checkpoint to start from.
+        init: checkpoint to start from; None: of those shipped the one that predicts the bags best, or with a recipe
+            DEFAULT_START.
         config: recipe's file; None makes a recipe that suits ``init`` and the time.
         max_minutes: time for everything, from ``start`` to the finished card. Where that cannot be, the user is
             told at once what the least is. A recipe's stages take their own time.
@@ -82,12 +89,15 @@ def finetune(
     start = time.monotonic() if start is None else start
     found = find_bags(bags)
     given = read_yaml(config, Recipe) if config else None
-    settings, weights = load_checkpoint(init)
+    if init is not None:
+        find_checkpoint(init)
     sources, problems = parse_actions(actions), Report()
     streams = choose_streams(
         found, image_topic, sources, problems=problems, watch=lambda bags: progress(bags, "looking at bags")
     )
     work = claim(out)
+    init = init or started_from(work) or chosen_start(found, streams, work=work, recipe=given, split=split)
+    settings, weights = load_checkpoint(init)
     recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift, split=split)
     plan = Plan(
         bags=tuple(str(bag.resolve()) for bag in found),
@@ -144,6 +154,27 @@ def claim(out: Path) -> Path:
     work = out.with_name(out.name + ".work")
     own_folder(work)
     return work
+
+
+def started_from(work: Path) -> str | None:
+    """What the run in ``work`` began with, if there is one."""
+    return read_yaml(work / PLAN, Plan).init if (work / PLAN).exists() else None
+
+
+def chosen_start(
+    bags: Sequence[Path], streams: StreamSpec, *, work: Path, recipe: Recipe | None, split: SplitRule | None
+) -> str:
+    """The checkpoint to start from where the user names none; says which and why."""
+    if recipe is not None:
+        return DEFAULT_START
+    training, validation = divided(bags, split or BY_NUMBER)
+    some = (validation or training)[:MEASURED_BAGS]
+    episodes = index_bags(some, streams, work / "index", problems=Report())
+    starts = measured(shipped_checkpoints(), episodes, streams)
+    if not starts:
+        return DEFAULT_START
+    click.echo(said(starts), err=True)
+    return starts[0].name
 
 
 class Plan(Settings):
