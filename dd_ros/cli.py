@@ -176,7 +176,13 @@ def finetune(
     Example: dd_ros finetune --bags logs --image-topic /camera/image_raw --action-topic /cmd_vel
     --out my_robot --max-minutes 30
     """
+    from dd_ros.data.bags import find_bags
     from dd_ros.processes import process_start
+    from dd_ros.resources import find_checkpoint
+
+    find_bags(bags)  # what is not there is said before the imports that take seconds
+    if init is not None:
+        find_checkpoint(init)
     from dd_ros_training.finetune import finetune as run
 
     reported(
@@ -245,7 +251,7 @@ def readout(
 @main.command()
 @checkpoint_option(required=True)
 @bag_options
-@json_option(required=True)
+@json_option()
 @click.option("--plots", type=PATH, help="Folder for curves and images.")
 @topic_options("; default the checkpoint's")
 @window_options
@@ -254,13 +260,13 @@ def readout(
 @click.option("--schedule", help="Denoising steps, such as 2-1-1-1 or teacher; default the checkpoint's.")
 @horizon_option
 def evaluate(
-    checkpoint: str, bags: list[Path], json_path: Path, plots: Path | None, image_topic: str | None,
+    checkpoint: str, bags: list[Path], json_path: Path | None, plots: Path | None, image_topic: str | None,
     action_topics: tuple[str, ...], stride: int, max_windows: int | None, split: str, device: str, seed: int,
     schedule: str | None, horizon: int | None,
 ) -> None:  # fmt: skip
     """Judge a checkpoint on bags against copy-last, optical flow and wrong actions.
 
-    Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation --json eval.json
+    Example: dd_ros evaluate --checkpoint g1_pick --bags logs --split validation
     """
     from dd_ros.data.bags import find_bags
     from dd_ros.data.split import select

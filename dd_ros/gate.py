@@ -27,7 +27,8 @@ class Gate(Settings):
     """Shares of the predicted change by lead step and size.
 
     Attributes:
-        shares: [K][len(LEVELS)], of changes predicted k + 1 steps ahead; farther ahead the last row holds.
+        shares: K rows with a share for each of LEVELS, row k of changes predicted k + 1 steps ahead; farther ahead the last
+            row holds.
         windows, episodes: what they were fitted to.
         gain: what it brings, PSNR in dB on average, on episodes that were left out of the fit; None where there were too few.
     """
@@ -44,6 +45,6 @@ class Gate(Settings):
         return self
 
     def rows(self, steps: int) -> NDArray[np.float32]:
-        """Shares of the first ``steps`` lead steps, [steps, len(LEVELS)]."""
+        """Shares of the first ``steps`` lead steps, [steps, levels]."""
         known = np.asarray(self.shares, np.float32)
         return known[np.minimum(np.arange(steps), len(known) - 1)]

@@ -23,6 +23,7 @@ unless_done() {
   if [ "$(cat "$stamps/$name" 2>/dev/null)" = "$key" ]; then return; fi
   "$@"
   echo "$key" >"$stamps/$name"
+  worked=yes
 }
 key() { { cat "${@:2}" && echo "$venv $ros $1"; } | sha256sum | cut -c1-16; }
 
@@ -129,3 +130,6 @@ unless_done messages "$(key '' dd_ros_msgs/CMakeLists.txt dd_ros_msgs/package.xm
   eval 'say "dd_ros_msgs"; scripts/build_messages.sh "$venv" "$source_kind"'
 shared=$(find launch config checkpoints examples -type f ! -path '*__pycache__*' 2>/dev/null | sort)
 unless_done share "$(key "$shared" scripts/setup.sh resource/dd_ros)" share
+if [ "${worked:-no}" = yes ]; then
+  say "done: $(du -sh "$venv" | cut -f1) in $venv; add $venv/bin to your PATH, then run dd_ros doctor"
+fi

@@ -98,7 +98,7 @@ def results(figures: dict[str, Any] | None) -> str:
         + f" | {figures['mean'][name]['ssim']:.4f} |"
         for name, values in figures["predictors"].items()
     )
-    return f"""`dd_ros evaluate`, {figures["windows"]} windows of {figures["episodes"]} held-back episodes; PSNR in dB.
+    return f"""`dd_ros evaluate`, {figures["windows"]} windows of {figures["episodes"]} held-back episodes, as many as there was time for; PSNR in dB.
 
 | predictor | mean | {header} | SSIM |
 |---|---|{"---|" * len(shown)}---|
@@ -122,13 +122,23 @@ def verdict(figures: dict[str, Any]) -> str:
     if share >= 0.9:
         second = "actions matter"
     elif share >= 0.6:
-        second = "actions matter, but less than they should: more data or training may help"
+        second = "actions matter, but less than they should: more training or data may help"
     else:
-        second = "ignores actions: check that the action topic is time-aligned"
+        second = (
+            "ignores actions: most often too little training or data; after an hour of training, see whether the action topic "
+            "is what the robot executes, and time-aligned with the camera (dd_ros inspect shows the clocks)"
+        )
     ranks = [value for value in figures["uncertainty"]["rank_correlation"] if value is not None]
     third = (
-        f"\nExpected and true error rank the windows of a step alike to {mean(ranks):.2f} (rank correlation)."
+        f"\nThe uncertainty {trust(mean(ranks))}: rank correlation with the true error {mean(ranks):.2f}."
         if ranks
         else ""
     )
     return f"{first}; true actions are the best of true, zero and shuffled in {share:.1%} of the windows: {second}.{third}"
+
+
+def trust(correlation: float) -> str:
+    """What an uncertainty is good for that ranks windows with this correlation."""
+    if correlation >= 0.5:
+        return "tells hard moments from easy ones"
+    return "tells hard moments from easy ones a little" if correlation >= 0.2 else "is not to be trusted yet"

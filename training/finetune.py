@@ -26,6 +26,7 @@ from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, shipped_checkpoints
 from dd_ros.settings import Settings, read_yaml, write_yaml
+from dd_ros_training.card import verdict
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.data.index import index_bags
 from dd_ros_training.device import CPU_CLIPS, batch_size
@@ -35,7 +36,7 @@ from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, Teac
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.starts import measured, said
-from dd_ros_training.train import MOST_WINDOWS, Run, adopt
+from dd_ros_training.train import MOST_WINDOWS, Run, adopt, tell
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
@@ -118,6 +119,7 @@ def finetune(
         run.pace = paced(run, model, seconds=60.0 * max_minutes, start=start)
     if kept is None:
         run.recipe = recipe(minutes=run.pace.left() / 60.0 / FOR_STAGES if run.pace else max_minutes)
+        tell(planned(run.recipe))
         keep(work, plan.model_copy(update={"recipe": run.recipe}))
     made_by = f"`dd_ros finetune` from the weights of `{settings.name}`"
     windows = run.pace.windows if run.pace else MOST_WINDOWS
@@ -125,6 +127,8 @@ def finetune(
     if getattr(rank_zero_only, "rank", 0):
         return {}
     facts = run.facts(made_by)
+    if figures is not None:
+        click.echo(verdict(figures))
     result = {
         "checkpoint": str(out), "training": facts.training, "validation": facts.validation, "device": facts.device,
         "problems": list(facts.problems), "interrupted": facts.interrupted, "figures": figures,
@@ -135,6 +139,7 @@ def finetune(
 
 def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:
     """The time of a run that began at ``start``, by how fast this machine is; says so if it is too short."""
+    tell("measuring how fast this machine is")
     with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
         save_checkpoint(Path(folder) / "untrained", run.config, model, card="")
         predictor = Predictor.load(Path(folder) / "untrained")
@@ -147,6 +152,12 @@ def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:
             err=True,
         )
     return pace
+
+
+def planned(recipe: Recipe) -> str:
+    """What the time goes into."""
+    stages = ", ".join(f"{name} {getattr(recipe, name).minutes:.2g}" for name in STAGES)
+    return f"minutes of training: {stages}; then the checkpoint is judged"
 
 
 def claim(out: Path) -> Path:

@@ -91,7 +91,10 @@ def load(
     """A predictor, and the episodes of a bag that are long enough for it; InputError as ``predict``."""
     predictor = Predictor.load(checkpoint, device)
     spec = predictor.config.streams.with_topics(image_topic, action_topics)
-    found = read_all(find_bags([bag]), spec, Console(stderr=True))
+    bags = find_bags([bag])
+    if len(bags) > 1:
+        raise InputError(f"{bag}: expected one bag, got a folder of {len(bags)}; name one, such as {bags[0]}")
+    found = read_all(bags, spec, Console(stderr=True))
     episodes = [episode for episode in found if len(episode) > predictor.horizon]
     check_actions(episodes, predictor, spec)
     if not episodes:

@@ -18,7 +18,7 @@ def gated(pixels: Tensor, last: Tensor, shares: Tensor) -> Tensor:
     Args:
         pixels: predicted frames [N, c, 3, H, W]; from -1 to 1 counts, as in an image.
         last: the last observed frame [1, 3, H, W].
-        shares: of c lead steps, [c, len(LEVELS)].
+        shares: of c lead steps, [c, levels].
 
     Returns:
         [N, c, 3, H, W].
