@@ -37,6 +37,8 @@ LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, and the files that pages link to."""
     for uri, make in GENERATED.items():
+        if stub := files.get_file_from_path(uri):  # what stands there where nobody builds the site
+            files.remove(stub)
         files.append(File.generated(config, uri, content=make()))
     for uri, path in ELSEWHERE.items():
         files.append(File.generated(config, uri, content=(ROOT / path).read_text()))
