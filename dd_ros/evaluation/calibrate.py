@@ -88,7 +88,7 @@ def calibrate(
     intervals = calibrated(errors_of(predictor.with_gate(gate), episodes, windows))
     found = Calibration(gate, intervals)
     write(folder, found)
-    print("\n".join(f"{folder}: {text}" for _, text in sections(found)))
+    print("\n".join(f"{folder}: {heading.removeprefix('## ')}: {text}" for heading, text in sections(found)))
     return found
 
 

@@ -179,10 +179,10 @@ def psnr(error: Values) -> Values:
 
 
 def described(gate: Gate) -> str:
-    """In a sentence."""
+    """For people."""
     tested = "" if gate.gain is None else f", {gate.gain:+.2f} dB on episodes left out of the fit"
     first, last = (float(np.mean(gate.shares[step])) for step in (0, -1))
     return (
-        f"gate fitted to {gate.windows} windows of {gate.episodes} episodes: of predicted changes {100 * first:.0f}% are shown one "
+        f"Fitted to {gate.windows} windows of {gate.episodes} episodes: of predicted changes {100 * first:.0f}% are shown one "
         f"step ahead, {100 * last:.0f}% at the horizon, on average over their sizes{tested}"
     )

@@ -53,7 +53,7 @@ def test_it_is_written_into_settings_and_card(checkpoint: Path, tiny_checkpoint:
     assert after.model_copy(update={"error_intervals": None, "gate": None}) == before
     card = (checkpoint / CARD).read_text()
     assert card.startswith(
-        "# tiny\nRandom weights for tests.\n\n## Gate\ngate fitted to 48 windows of 3 episodes"
+        "# tiny\nRandom weights for tests.\n\n## Gate\nFitted to 48 windows of 3 episodes"
     )
     assert not [path for path in checkpoint.iterdir() if path.name.startswith(".")]
 
