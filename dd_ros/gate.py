@@ -3,7 +3,7 @@
 
 A prediction that knows little is worse than the last observed frame. So what is shown is the last observed frame and a share
 of the change that was predicted: all of it where predictions of such a size came true on held-back episodes, none where they
-did not, by the step and, place by place, by the size of the change.
+did not, by the step and, pixel by pixel, by the size of the change around it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from dd_ros.settings import Settings
 
-CELL = 8  # pixels in each direction over which the size of a change is taken
-# Sizes of a change, RMS over a cell in grey levels of 255, for which shares are given; between them they are interpolated.
+REACH = 4  # pixels around a pixel, in each direction, over which the size of a change is taken
+# Sizes of a change, RMS in grey levels of 255, for which shares are given; between them they are interpolated.
 LEVELS = tuple(0.25 * 2.0**octave for octave in range(9))
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate of a checkpoint fitted to recorded episodes: how much of a predicted change came true, by step and size.
 
-The error of a gated frame is a quadratic function of the shares, but for their smoothing between cells. So a window is summed
+The error of a gated frame is a quadratic function of the shares. So a window is summed
 up once (``moments``), and the fit works on the sums. It seeks the best mean PSNR, by which checkpoints are judged. That is the mean
 of the logarithm of the squared error, and its gradient is that of least squares with each frame weighted by one over its error:
 so rounds of least squares, with the weights of the round before.
@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dd_ros.evaluation.evaluate import observe
 from dd_ros.evaluation.metrics import decibel
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of
-from dd_ros.gate import CELL, LEVELS, Gate
+from dd_ros.gate import LEVELS, REACH, Gate
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 
@@ -96,20 +97,25 @@ def row_of(predicted: Images, true: Images, last: Images) -> tuple[Values, Value
     """Of one frame [H, W, 3], as ``Moments`` without W and K."""
     change, wanted = (image.astype(np.float64) - last for image in (predicted, true))
     squared, common, still = (
-        by_cell((a * b).mean(axis=-1)) for a, b in ((change, change), (change, wanted), (wanted, wanted))
+        (a * b).mean(axis=-1) for a, b in ((change, change), (change, wanted), (wanted, wanted))
     )
-    weights = np.stack(list(levels_of(np.sqrt(squared))))  # [levels, cells]
+    weights = np.stack(list(levels_of(np.sqrt(around_each(squared)).ravel())))  # [levels, pixels]
+    squared, common = squared.ravel(), common.ravel()
     return (
         np.asarray(still.mean()),
         (weights * common).mean(axis=1),
-        (weights[:, None] * weights[None] * squared).mean(axis=2),
+        (weights * squared) @ weights.T / squared.size,
     )
 
 
-def by_cell(image: Values) -> Values:
-    """Means over the cells of an image [H, W], in a row."""
-    height, width = image.shape
-    return image.reshape(height // CELL, CELL, width // CELL, CELL).mean(axis=(1, 3)).ravel()
+def around_each(image: Values) -> Values:
+    """Means over the pixels around each of an image [H, W], as far as they are there."""
+    box = (2 * REACH + 1, 2 * REACH + 1)
+    total, count = (
+        cv2.boxFilter(part, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        for part in (image, np.ones_like(image))
+    )
+    return np.asarray(total / count).clip(0.0)
 
 
 def levels_of(size: Values) -> Iterator[Values]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dd_ros.gate import CELL, LEVELS
+from dd_ros.gate import LEVELS, REACH
 
 WHITE = 127.5  # grey levels that a unit of the model's range stands for
 
@@ -23,12 +23,13 @@ def gated(pixels: Tensor, last: Tensor, shares: Tensor) -> Tensor:
     Returns:
         [N, c, 3, H, W].
     """
-    count = len(pixels)
-    flat, rows = pixels.flatten(0, 1).clamp(-1.0, 1.0), shares.repeat(count, 1)  # [M, ...], [M, levels]
+    flat, rows = pixels.flatten(0, 1).clamp(-1.0, 1.0), shares.repeat(len(pixels), 1)  # [M, ...], [M, levels]
     change = flat - last
-    size = WHITE * F.avg_pool2d(change.square().mean(dim=1, keepdim=True), CELL).sqrt()  # [M, 1, h, w]
-    octave = torch.log2((size / LEVELS[0]).clamp_min(1.0)).clamp_max(len(LEVELS) - 1).flatten(1)
+    squared = change.square().mean(dim=1, keepdim=True)
+    around = F.avg_pool2d(squared, 2 * REACH + 1, 1, REACH, count_include_pad=False).clamp_min(0.0)
+    octave = (
+        torch.log2((WHITE / LEVELS[0] * around.sqrt()).clamp_min(1.0)).clamp_max(len(LEVELS) - 1).flatten(1)
+    )
     below = octave.long().clamp_max(len(LEVELS) - 2)
     share = torch.lerp(rows.gather(1, below), rows.gather(1, below + 1), octave - below)
-    share = F.interpolate(share.view_as(size), size=flat.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.addcmul(last, share, change).unflatten(0, pixels.shape[:2])
+    return torch.addcmul(last, share.view_as(squared), change).unflatten(0, pixels.shape[:2])

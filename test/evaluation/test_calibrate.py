@@ -52,9 +52,7 @@ def test_it_is_written_into_settings_and_card(checkpoint: Path, tiny_checkpoint:
     assert (after.gate.windows, after.gate.episodes, len(after.gate.shares)) == (48, 3, 8)
     assert after.model_copy(update={"error_intervals": None, "gate": None}) == before
     card = (checkpoint / CARD).read_text()
-    assert card.startswith(
-        "# tiny\nRandom weights for tests.\n\n## Gate\nFitted to 48 windows of 3 episodes"
-    )
+    assert card.startswith("# tiny\nRandom weights for tests.\n\n## Gate\nFitted to 48 windows of 3 episodes")
     assert not [path for path in checkpoint.iterdir() if path.name.startswith(".")]
 
 

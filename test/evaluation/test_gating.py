@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dd_ros import Predictor
-from dd_ros.evaluation.gating import Moments, fitted, gate_of, groups_of, psnr, row_of
-from dd_ros.gate import CELL, LEVELS, Gate
+from dd_ros.evaluation.gating import Moments, around_each, fitted, gate_of, groups_of, psnr, row_of
+from dd_ros.gate import LEVELS, REACH, Gate
 from dd_ros.model.gate import gated
 
+CELL = 2 * REACH + 1
 RNG = np.random.default_rng(0)
 RAMP = tuple(np.linspace(0.0, 1.0, len(LEVELS)))
 
@@ -42,14 +43,19 @@ def test_a_cell_shows_the_share_of_its_size() -> None:
             np.testing.assert_allclose(found[:, step], wanted, atol=1e-5)
 
 
-def test_shares_pass_smoothly_from_cell_to_cell() -> None:
-    last = torch.zeros(1, 3, CELL, 4 * CELL)
-    pixels = torch.zeros(1, 1, 3, CELL, 4 * CELL)
-    pixels[..., 2 * CELL :] = 64.0 / 127.5
-    found = gated(pixels, last, torch.tensor([RAMP], dtype=torch.float32))[0, 0, 0, 0].numpy()
-    assert (found[: 2 * CELL] == 0.0).all()
-    assert (np.diff(found[2 * CELL :]) >= -1e-7).all()
-    assert found[-1] == pytest.approx(64.0 / 127.5)
+def test_the_share_is_that_of_the_size_around_each_pixel() -> None:
+    """By the plainest loop, at edges and corners too."""
+    height, width = 14, 17
+    last = RNG.uniform(-0.3, 0.0, (1, 3, height, width)).astype(np.float32)
+    pixels = last + RNG.uniform(0, 0.3, last.shape).astype(np.float32) * (RNG.random((height, width)) < 0.2)
+    row = np.array(RAMP, np.float32)
+    found = gated(*map(torch.from_numpy, (pixels[None].astype(np.float32), last, row[None])))[0, 0].numpy()
+    change = (pixels - last)[0]
+    for y in range(height):
+        for x in range(width):
+            near = change[:, max(0, y - REACH) : y + REACH + 1, max(0, x - REACH) : x + REACH + 1]
+            share = plain_share(127.5 * float(np.sqrt(np.square(near).mean())), row)
+            np.testing.assert_allclose(found[:, y, x], last[0, :, y, x] + share * change[:, y, x], atol=1e-5)
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.floats(0.01, 2.0), st.integers(0, 99))
@@ -67,16 +73,21 @@ def test_what_is_shown_lies_between_the_last_frame_and_the_prediction(
 
 
 def test_sums_are_the_error_of_what_is_shown() -> None:
-    """Where all cells change alike, so that nothing is smoothed between them."""
-    shape = (2 * CELL, 2 * CELL, 3)
+    shape = (2 * CELL, 3 * CELL, 3)
     last = RNG.integers(60, 90, shape).astype(np.uint8)
-    predicted, true = last + np.uint8(12), (last + RNG.integers(0, 30, shape)).astype(np.uint8)
+    moved = RNG.integers(0, 40, shape) * (RNG.random((*shape[:2], 1)) < 0.3)
+    predicted, true = (last + moved).astype(np.uint8), (last + RNG.integers(0, 30, shape)).astype(np.uint8)
     row = np.array(RAMP)
     still, gain, square = row_of(predicted, true, last)
-    shown = last + plain_share(12.0, row.astype(np.float32)) * 12.0
+    planes = [
+        torch.from_numpy(image.astype(np.float32)).movedim(-1, 0)[None] / 127.5 - 1
+        for image in (predicted, last)
+    ]
+    shares = torch.from_numpy(row.astype(np.float32))[None]
+    shown = gated(planes[0][None], planes[1], shares)[0, 0].movedim(0, -1).numpy()
     assert still == pytest.approx(np.square(true.astype(float) - last).mean())
     error = still - 2 * row @ gain + row @ square @ row
-    assert error == pytest.approx(np.square(true - shown).mean(), rel=1e-5)
+    assert error == pytest.approx(np.square(true - 127.5 * (shown + 1)).mean(), rel=1e-4)
 
 
 def made_up(windows: int, shares: NDArray[np.float64], noise: float, seed: int = 0) -> Moments:
@@ -89,7 +100,8 @@ def made_up(windows: int, shares: NDArray[np.float64], noise: float, seed: int =
             last = np.full((6 * CELL, 8 * CELL, 3), 100, np.uint8)
             sizes = np.exp2(rng.integers(0, len(LEVELS) - 2, (6, 8))).repeat(CELL, 0).repeat(CELL, 1)
             predicted = last + sizes.astype(np.uint8)[..., None]
-            share = np.interp(np.log2(sizes), np.log2(LEVELS), row)
+            around = np.sqrt(around_each(np.square(predicted.astype(float) - last).mean(-1)))
+            share = np.interp(np.log2(around), np.log2(LEVELS), row)
             true = last + share[..., None] * sizes[..., None] + rng.normal(0, noise, last.shape)
             steps.append(row_of(predicted, np.clip(true.round(), 0, 255).astype(np.uint8), last))
         rows.append([np.stack(part) for part in zip(*steps, strict=True)])
