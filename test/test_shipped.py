@@ -30,7 +30,8 @@ def test_these_are_all_that_is_shipped() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_chunk_is_what_it_was(name: str, dtype: torch.dtype) -> None:
     inputs = stored(name)
-    frames = first_chunk(Predictor(*load_checkpoint(name), dtype=dtype), inputs)
+    # Of the network, which weights and code decide; the gate behind it is fitted anew now and then.
+    frames = first_chunk(Predictor(*load_checkpoint(name), dtype=dtype).with_gate(None), inputs)
     assert frames.shape == inputs["frames"].shape
     difference = np.abs(frames.astype(int) - inputs["frames"])
     assert difference.max() <= LARGEST
