@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Fine-tuning with a recipe of one's own: look at the bags, train, read the card, and a video of the bags.
+# Fine-tuning with a recipe of one's own: look at the bags, train, read the card, and a video of a bag.
 #
 # examples/finetune/finetune.sh my_robot logs /camera/image_raw /cmd_vel.linear.x,angular.z
 # examples/finetune/finetune.sh my_robot     # without bags: of the simulated robot, which it records first
@@ -15,4 +15,6 @@ topics=(--image-topic "$image" --action-topic "$action")
 dd_ros inspect "$bags" "${topics[@]}"
 dd_ros finetune --bags "$bags" "${topics[@]}" --init "${INIT:-pusht}" --config "$recipe" --out "$out" --json "$out.json"
 dd_ros inspect "$out" # its card: what was used, and the figures on the bags that were held back
-dd_ros predict --checkpoint "$out" --bag "$bags" --out "$out.mp4"
+recording=$bags # or one of those in it
+for each in "$bags"/*/; do if [ -d "$each" ]; then recording=$each; fi; done
+dd_ros predict --checkpoint "$out" --bag "$recording" --out "$out.mp4"
