@@ -30,13 +30,13 @@ class Gate(Settings):
         shares: K rows with a share for each of LEVELS, row k of changes predicted k + 1 steps ahead; farther ahead the last
             row holds.
         windows, episodes: what they were fitted to.
-        gain: what it brings, PSNR in dB on average, on episodes that were left out of the fit; None where there were too few.
+        gain: what it brings, PSNR in dB on average, on episodes that were left out of the fit.
     """
 
     shares: Annotated[tuple[tuple[Share, ...], ...], Field(min_length=1, max_length=4096)]
     windows: Annotated[int, Field(gt=0)]
     episodes: Annotated[int, Field(gt=0)]
-    gain: Annotated[float, Field(ge=-1e3, le=1e3)] | None = None
+    gain: Annotated[float, Field(ge=-1e3, le=1e3)]
 
     @model_validator(mode="after")
     def _fits(self) -> Gate:

@@ -28,16 +28,9 @@ BLOCKS = 4  # of windows that take the place of episodes where there is one
 ROUNDS, SWEEPS = 20, 8  # of reweighting, and over the levels in each
 NEIGHBOURS = np.array([0.25, 0.5, 1.0, 0.5, 0.25])  # weight of the steps around a step in its fit
 PRIOR = 1e-5  # of the predicted change, as evidence that it is right: decides where nothing was seen
-LEAST_ERROR = (
-    0.5  # grey levels squared, below which a frame counts no more; rounding to 8 bits alone makes 0.1
-)
-REDUCED = (
-    1.0,
-    0.75,
-    0.5,
-    0.25,
-    0.0,
-)  # of a step's shares, until left-out episodes are no worse than copy-last
+LEAST_ERROR = 0.5  # grey levels squared, of which rounding to 8 bits makes 0.1: a better frame counts no more
+# Parts of a step's shares that are tried until left-out episodes are no worse than copy-last.
+REDUCED = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 Values = NDArray[np.float64]
 Images = NDArray[np.uint8]
@@ -186,9 +179,8 @@ def psnr(error: Values) -> Values:
 
 def described(gate: Gate) -> str:
     """For people."""
-    tested = "" if gate.gain is None else f", {gate.gain:+.2f} dB on episodes left out of the fit"
     first, last = (float(np.mean(gate.shares[step])) for step in (0, -1))
     return (
         f"Fitted to {gate.windows} windows of {gate.episodes} episodes: of predicted changes {100 * first:.0f}% are shown one "
-        f"step ahead, {100 * last:.0f}% at the horizon, on average over their sizes{tested}"
+        f"step ahead, {100 * last:.0f}% at the horizon, on average over their sizes, {gate.gain:+.2f} dB on episodes left out of the fit"
     )

@@ -24,7 +24,7 @@ RAMP = tuple(np.linspace(0.0, 1.0, len(LEVELS)))
 
 
 def gate(*rows: tuple[float, ...]) -> Gate:
-    return Gate(shares=rows, windows=1, episodes=1)
+    return Gate(shares=rows, windows=1, episodes=1, gain=0.0)
 
 
 def plain_share(size: float, row: NDArray[np.float32]) -> float:
@@ -130,7 +130,6 @@ def test_noise_is_not_shown() -> None:
     shares = np.array(found.shares)
     assert shares[:, 2:8].max() < 0.02
     assert (psnr(summed.errors(shares)) - psnr(summed.still)).mean(axis=0).min() > -0.01
-    assert found.gain is not None
     assert found.gain > 3.0
 
 
@@ -153,7 +152,7 @@ def test_rows_go_on_beyond_the_fit() -> None:
 @pytest.mark.parametrize("rows", [[], [RAMP[:-1]], [(*RAMP[:-1], 1.5)], [(*RAMP[:-1], np.nan)]])
 def test_a_gate_that_fits_nothing_is_refused(rows: list[tuple[float, ...]]) -> None:
     with pytest.raises(ValidationError):
-        Gate(shares=tuple(rows), windows=1, episodes=1)
+        Gate(shares=tuple(rows), windows=1, episodes=1, gain=0.0)
 
 
 def test_a_predictor_shows_what_its_gate_lets_through(tiny_checkpoint: Path) -> None:

@@ -7,6 +7,7 @@ simulator in place of the predictor: what the two differ by is what predictions 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,7 @@ PLACES = Bounds(
 Actions = NDArray[np.float32]
 
 
-class AmongPlaces:
+class AmongPlaces(ABC):
     """A row that searches among targets of the pusher; the kinds of it differ in how candidates are rated.
 
     Args:
@@ -61,9 +62,9 @@ class AmongPlaces:
         self._last = found.actions
         return found.actions.astype(np.float64)
 
+    @abstractmethod
     def rated(self, view: View) -> Callable[[Actions], Vector]:
         """What gives candidates [N, K, 2] their costs [N]."""
-        raise NotImplementedError
 
 
 class Predicted(AmongPlaces):
