@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -37,9 +37,18 @@ class Facts:
 
 
 def card(
-    config: CheckpointConfig, recipe: Recipe, *, facts: Facts, figures: dict[str, Any] | None = None
+    config: CheckpointConfig,
+    recipe: Recipe,
+    *,
+    facts: Facts,
+    figures: dict[str, Any] | None = None,
+    robots: Mapping[str, dict[str, Any]] | None = None,
 ) -> str:
-    """Markdown text of the card; ``figures`` as ``dd_ros evaluate`` gives them, None before there are any."""
+    """Markdown text of the card.
+
+    ``figures`` are as ``dd_ros evaluate`` gives them, None before there are any; ``robots`` those of each robot, where
+    several were trained on.
+    """
     streams = config.streams
     stages = "\n".join(
         f"| {name} | {stage.minutes:.3g} | {stage.batch_size} | {stage.learning_rate:g} |"
@@ -72,7 +81,7 @@ Made by {facts.made_by}.
 {stages}
 {left_out(facts.problems)}
 ## Figures
-{results(figures)}
+{results_by_robot(robots) if robots else results(figures)}
 """
     return with_sections(text, Calibration(config.gate, config.error_intervals))
 
@@ -84,6 +93,29 @@ def left_out(problems: Sequence[str]) -> str:
     shown = [f"- {problem}" for problem in problems[:MOST_PROBLEMS]]
     more = len(problems) - len(shown)
     return "\n".join(["", "Left out:", "", *shown, *([f"- and {more} more"] if more else []), ""])
+
+
+def results_by_robot(robots: Mapping[str, dict[str, Any]]) -> str:
+    """Table with a row for each robot, on its held-back episodes."""
+    rows = []
+    for name, found in robots.items():
+        model, last, flow = (
+            found["predictors"][key]["psnr"] for key in ("model", "copy_last", "optical_flow")
+        )
+        shown = sorted({1, len(model) // 4, len(model)})
+        steps = ", ".join(f"{step}: {model[step - 1] - last[step - 1]:+.2f}" for step in shown)
+        rows.append(
+            f"| {name} | {found['windows']} | {mean(model):.2f} | {mean(model) - mean(last):+.2f} | {steps} | "
+            f"{mean(model) - mean(flow):+.2f} | {found['actions']['true_best_fraction']:.0%} |"
+        )
+    table = "\n".join(rows)
+    return f"""As `dd_ros evaluate` has them, on held-back episodes of each robot; PSNR in dB.
+
+| robot | windows | mean | above copy-last | at step | above optical flow | true actions best |
+|---|---|---|---|---|---|---|
+{table}
+
+It is a start for `dd_ros finetune`, which knows several robots; gate and error intervals come with your own."""
 
 
 def results(figures: dict[str, Any] | None) -> str:

@@ -26,6 +26,7 @@ from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, shipped_checkpoints
 from dd_ros.settings import Settings, read_yaml, write_yaml
+from dd_ros_training.adopt import adopt
 from dd_ros_training.card import verdict
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.data.index import index_bags
@@ -36,7 +37,7 @@ from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, Teac
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.starts import measured, said
-from dd_ros_training.train import MOST_WINDOWS, Run, adopt, tell
+from dd_ros_training.train import MOST_WINDOWS, Run, tell
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
@@ -143,7 +144,7 @@ def paced(run: Run, model: Model, *, seconds: float, start: float) -> Pace:
     with tempfile.TemporaryDirectory(prefix="dd_ros_") as folder:
         save_checkpoint(Path(folder) / "untrained", run.config, model, card="")
         predictor = Predictor.load(Path(folder) / "untrained")
-    pace = Pace(seconds, start, probe(predictor, run.validation_episodes))
+    pace = Pace(seconds, start, probe(predictor, run.logs.validation))
     least = pace.least_seconds()
     if least > seconds:
         click.echo(

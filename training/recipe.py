@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dd_ros.config import AutoencoderConfig, Positive, StreamSpec, TransformerConfig
 from dd_ros.data.split import SplitRule
 from dd_ros.settings import Settings
 from dd_ros_training.data.augment import Augment, Share
+from dd_ros_training.data.camera import CameraMoves
 from dd_ros_training.renamed import Renaming
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -119,6 +120,10 @@ class Recipe(Settings):
     Attributes:
         name: name of the checkpoint.
         streams: topics, fields, rate, image size.
+        robots: where one checkpoint is trained on several robots: the streams of each, by name, all of ``streams``' image
+            size, each action source with its ``dim``. Their actions lie side by side, in this order.
+        camera: how some of the clips are seen by a camera that moves, whose command comes after the robots' values;
+            null: none.
         action_names: names of the action values, for people.
         notes: paragraph for the card: where the data comes from, under which licence.
         network, image_network: sizes of transformer and autoencoder.
@@ -144,6 +149,8 @@ class Recipe(Settings):
 
     name: str
     streams: StreamSpec
+    robots: dict[str, StreamSpec] = Field(default_factory=dict)
+    camera: CameraMoves | None = None
     action_names: tuple[str, ...] = ()
     notes: str = ""
     network: TransformerConfig = TransformerConfig()
@@ -162,6 +169,20 @@ class Recipe(Settings):
     autoencoder: StageRecipe
     teacher: TeacherRecipe
     distillation: DistillationRecipe
+
+    @model_validator(mode="after")
+    def _robots(self) -> Recipe:
+        if self.camera and not self.robots:
+            raise ValueError("camera: expected robots beside it, of whose images its views are")
+        for name, streams in self.robots.items():
+            if (streams.width, streams.height) != (self.streams.width, self.streams.height):
+                raise ValueError(
+                    f"robots: expected images of {self.streams.width}x{self.streams.height} as in streams, "
+                    f"got {streams.width}x{streams.height} of {name}"
+                )
+            if not all(source.dim for source in streams.actions):
+                raise ValueError(f"robots: expected a dim for each action topic of {name}")
+        return self
 
     @classmethod
     def upgraded(cls, entries: Any, source: str) -> Any:

@@ -20,9 +20,9 @@ from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.windows import clip_of, make_windows
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
+from dd_ros_training.adopt import adopt
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode
-from dd_ros_training.train import adopt
 
 WINDOWS = 6  # that each checkpoint is measured on: seconds on a CPU
 

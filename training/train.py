@@ -8,8 +8,8 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import CheckpointConfig
+from dd_ros.config import ActionSpec, CheckpointConfig
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
-from dd_ros.data.split import split
 from dd_ros.diffusion.schedule import preset
 from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
@@ -33,11 +32,12 @@ from dd_ros.evaluation.windows import make_windows
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
 from dd_ros.settings import read_yaml
+from dd_ros_training.adopt import adopt, adopt_actions
 from dd_ros_training.callbacks import Interrupt
 from dd_ros_training.card import Facts, card
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
-from dd_ros_training.data.clips import fit_actions
-from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
+from dd_ros_training.data.camera import POSE
+from dd_ros_training.data.logs import Logs, read_logs, side_by_side, slots
 from dd_ros_training.data.store import fill
 from dd_ros_training.device import (
     MOST_DECODERS,
@@ -57,12 +57,12 @@ STRIDE = 8  # frames between their starts
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 
 
-def checkpoint_config(recipe: Recipe, episodes: Sequence[TrainingEpisode]) -> CheckpointConfig:
-    """Settings of the checkpoint that ``recipe`` makes from ``episodes``."""
+def checkpoint_config(recipe: Recipe, action: ActionSpec) -> CheckpointConfig:
+    """Settings of the checkpoint that ``recipe`` makes of logs with such actions."""
     return CheckpointConfig(
         name=recipe.name,
         streams=recipe.streams,
-        action=fit_actions(episodes, recipe.action_names),
+        action=action,
         autoencoder=recipe.image_network,
         transformer=recipe.network,
         schedule=preset(recipe.schedule, recipe.chunk_frames, recipe.horizon),
@@ -78,7 +78,8 @@ class Run:
 
     Args:
         recipe: what to train.
-        bags: training and validation bags, which ``recipe.split`` tells apart.
+        bags: training and validation bags, which ``recipe.split`` tells apart; where the recipe has several robots, those
+            of each that takes part, by its name.
         work: folder for everything that a resumed run needs.
         problems: what is known of them already.
 
@@ -86,22 +87,35 @@ class Run:
         InputError: the bags cannot be split so, or hold nothing that can be used; or ``work`` is not one's own.
     """
 
-    def __init__(self, recipe: Recipe, bags: Sequence[Path], *, work: Path, problems: Report | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        bags: Sequence[Path] | Mapping[str, Sequence[Path]],
+        *,
+        work: Path,
+        problems: Report | None = None,
+    ):
         own_folder(work)
         self.recipe, self.work = recipe, work
         self.pace: Pace | None = None
         self.interrupt, self.interrupted = Interrupt(), ""
-        self.training_bags, self.validation_bags = split(bags, recipe.split)
         self.problems = Report() if problems is None else problems
-        cache, length = work / "index", recipe.context_frames + recipe.horizon
-        self.episodes = index_bags(self.training_bags, recipe.streams, cache, problems=self.problems)
-        self.validation_episodes = index_bags(
-            self.validation_bags, recipe.streams, cache, problems=self.problems
+        read = partial(
+            read_logs,
+            rule=recipe.split,
+            cache=work / "index",
+            clip_frames=recipe.context_frames + recipe.horizon,
+            problems=self.problems,
         )
-        if not any(len(episode) >= length for episode in self.validation_episodes):
-            self.episodes, self.validation_episodes = split_validation(self.episodes, length)
+        self.robots: dict[str, Logs] = {}
+        if isinstance(bags, Mapping):
+            self.robots = {name: read(own, recipe.robots[name]) for name, own in bags.items()}
+            spare = len(POSE) if recipe.camera else 0
+            self.logs = side_by_side(self.robots, recipe.robots, spare=spare)
+        else:
+            self.logs = read(bags, recipe.streams, names=recipe.action_names)
         say(self.problems)
-        self.config = checkpoint_config(recipe, self.episodes)
+        self.config = checkpoint_config(recipe, self.logs.action)
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
         """Run ``stages``; the first starts from ``model``, or from what the stage before it left.
@@ -136,13 +150,14 @@ class Run:
     def data(self, recipe: StageRecipe) -> BagData:
         """Clips for a stage."""
         return BagData(
-            self.episodes,
-            self.validation_episodes,
+            self.logs.training,
+            self.logs.validation,
             action=self.config.action,
             clip_frames=self.recipe.context_frames + self.recipe.horizon,
             batch_size=recipe.batch_size,
             workers=loader_workers(),
             augment=self.recipe.augment,
+            camera=self.recipe.camera,
             seed=recipe.seed,
             shards=self.recipe.shards,
             earlier=self.recipe.context_frames,
@@ -157,7 +172,7 @@ class Run:
         stages: list[StageRecipe] = [getattr(recipe, name) for name in STAGES]
         device = training_device(recipe.trainer.accelerator)
         frames = fill(
-            self.episodes,
+            self.logs.training,
             height=recipe.streams.height,
             width=recipe.streams.width,
             device=device,
@@ -201,10 +216,16 @@ class Run:
         self.config = self.config.model_copy(update={"action": settings.action})
         return model
 
-    def start_like(self, name: str) -> Model:
-        """Fresh networks with those weights of checkpoint ``name`` that fit, as of another robot."""
-        model = self.fresh()
-        adopt(model, load_checkpoint(name)[1])
+    def start_like(self, names: Sequence[str]) -> Model:
+        """Fresh networks with those weights of checkpoints that fit, as of other robots; their mean, of several.
+
+        Where the recipe has a robot of a checkpoint's name, what that checkpoint makes of its actions is taken as well.
+        """
+        model, given = self.fresh(), {name: load_checkpoint(name)[1] for name in names}
+        adopt(model, *given.values())
+        robots = self.recipe.robots
+        if known := {name: weights for name, weights in given.items() if name in robots}:
+            adopt_actions(model, known, slots(robots))
         return model
 
     def weights(self, stage: str) -> Path:
@@ -226,7 +247,13 @@ class Run:
         save_checkpoint(out, self.config, model, card=card(self.config, self.recipe, facts=facts))
         if facts.interrupted:
             return None
-        plots, predictor, episodes = self.work / "evaluation", Predictor.load(out), self.validation_episodes
+        if self.robots:
+            of_robots = self.judged(Predictor.load(out), windows)
+            save_checkpoint(
+                out, self.config, model, card=card(self.config, self.recipe, facts=facts, robots=of_robots)
+            )
+            return {"robots": of_robots}
+        plots, predictor, episodes = self.work / "evaluation", Predictor.load(out), self.logs.validation
         chosen = make_windows(
             episodes,
             context=self.config.context_frames,
@@ -250,29 +277,32 @@ class Run:
         save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
         return figures
 
+    def judged(self, predictor: Predictor, windows: int) -> dict[str, dict[str, Any]]:
+        """Figures of each robot that takes part, on its held-back episodes."""
+        place, found = 0, {}
+        for name, own in self.robots.items():
+            episodes = self.logs.validation[place : place + len(own.validation)]
+            place += len(episodes)
+            tell(f"{name}:")
+            found[name] = evaluate_episodes(
+                predictor,
+                episodes,
+                self.work / "evaluation" / f"{name}.json",
+                stride=STRIDE,
+                max_windows=max(1, windows // len(self.robots)),
+            )
+        return found
+
     def facts(self, made_by: str) -> Facts:
         """What the card says about how the checkpoint came about."""
-        frames = sum(len(episode) for episode in self.episodes)
         return Facts(
             made_by=made_by,
-            training=f"{len(self.training_bags)} bags, {frames} model steps, "
-            f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
-            validation=f"{len(self.validation_bags)} bags"
-            if self.validation_bags
-            else f"the last {sum(map(len, self.validation_episodes))} model steps",
+            training=self.logs.training_said,
+            validation=self.logs.validation_said,
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
             problems=self.problems.lines(),
             interrupted=self.interrupted,
         )
-
-
-@torch.no_grad()
-def adopt(model: Model, weights: Model) -> None:
-    """Copy every weight of ``weights`` that has the same name and shape in ``model``."""
-    known = weights.state_dict()
-    for name, value in model.state_dict().items():
-        if name in known and known[name].shape == value.shape:
-            value.copy_(known[name])
 
 
 @rank_zero_only
@@ -287,10 +317,32 @@ def say(problems: Report) -> None:
         tell(problem)
 
 
+def bags_of(recipe: Recipe, given: Sequence[str]) -> list[Path] | dict[str, list[Path]]:
+    """The bags at paths ``given``; of a recipe with several robots those of each that is named, ROBOT=FOLDER.
+
+    Raises:
+        InputError: as ``find_bags``; or no name, or that of no robot, before a path.
+    """
+    if not recipe.robots:
+        return find_bags([Path(path) for path in given])
+    paths = dict[str, list[Path]]()
+    for text in given:
+        name, _, path = text.partition("=")
+        if name not in recipe.robots or not path:
+            raise InputError(
+                f"--bags: expected ROBOT=FOLDER with one of {', '.join(recipe.robots)}, got {text}"
+            )
+        paths.setdefault(name, []).append(Path(path))
+    return {name: find_bags(paths[name]) for name in recipe.robots if name in paths}
+
+
 @click.command(cls=Command)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option(
-    "--bags", multiple=True, required=True, type=click.Path(path_type=Path), help="A bag or a folder of bags."
+    "--bags",
+    multiple=True,
+    required=True,
+    help="A bag or a folder of bags; ROBOT=FOLDER where the recipe has several robots, of which some may be left out.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
 @click.option(
@@ -299,26 +351,31 @@ def say(problems: Report) -> None:
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Only these stages.")
 @click.option("--init", help="Checkpoint whose networks are trained on; none starts from nothing.")
 @click.option(
-    "--adopt", "adopted", help="Checkpoint whose weights are begun with where they fit, of another robot."
+    "--adopt",
+    "adopted",
+    multiple=True,
+    help="Checkpoint whose weights are begun with where they fit, of another robot; of several their mean.",
 )
 def main(
     recipe: Path,
-    bags: tuple[Path, ...],
+    bags: tuple[str, ...],
     out: Path,
     work: Path | None,
     stages: tuple[str, ...],
     init: str | None,
-    adopted: str | None,
+    adopted: tuple[str, ...],
 ) -> None:
     """Train the stages of RECIPE on bags and write a checkpoint."""
     if init and adopted:
         raise InputError("--init and --adopt: expected one of them, got both")
-    run = Run(read_yaml(recipe, Recipe), find_bags(bags), work=work or out.with_name(out.name + ".work"))
+    settings = read_yaml(recipe, Recipe)
+    run = Run(settings, bags_of(settings, bags), work=work or out.with_name(out.name + ".work"))
     chosen = [name for name in STAGES if name in stages or not stages]
     model, made_by = None, MADE_BY
-    if start := init or adopted:
-        made_by = f"`python -m dd_ros_training.train` from the weights of `{start}`"
-        model = run.start_from(start) if init else run.start_like(start)
+    if start := ([init] if init else adopted):
+        named = ", ".join(f"`{name}`" for name in start)
+        made_by = f"`python -m dd_ros_training.train` from the weights of {named}"
+        model = run.start_from(init) if init else run.start_like(adopted)
     run.save(out, run.train(chosen, model), made_by=made_by)
 
 

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from dd_ros.model.numbers import counted, placed, spaced
 
 ACTION_WAVES = 4  # Fourier frequencies per action value
+PER_VALUE = (
+    2 + 2 * ACTION_WAVES
+)  # inputs of the first layer for an action value: itself, its change, sines, cosines
 STEP_WAVES = 5  # and of the model step; the slowest makes a quarter turn within max_trained_step
 
 
@@ -34,8 +37,9 @@ class Conditioning(nn.Module):
         self.level = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         waves = torch.pi / 4.0 * 2.0 ** counted(ACTION_WAVES)  # the longest spans eight deviations
         self.register_buffer("action_frequencies", placed(waves), persistent=False)
-        features = (2 + 2 * ACTION_WAVES) * action_dim
-        self.action = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.action = nn.Sequential(
+            nn.Linear(PER_VALUE * action_dim, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.no_action = nn.Parameter(torch.zeros(width))
         self.max_trained_step = max_trained_step
         turns = torch.pi / (2.0 * max_trained_step) * 2.0 ** counted(STEP_WAVES)
@@ -56,6 +60,21 @@ class Conditioning(nn.Module):
         turn = steps.clamp(max=self.max_trained_step)[:, None] * self.step_frequencies
         step = self.step(torch.cat((turn.sin(), turn.cos()), dim=-1))
         return F.silu(level + action + step)
+
+    @staticmethod
+    def columns(action_dim: int, values: range) -> Tensor:
+        """Which inputs of the action's first layer come from some of the ``action_dim`` values: int64 [PER_VALUE * len(values)]."""
+        own = torch.tensor(values)
+        waves = (ACTION_WAVES * own[:, None] + torch.arange(ACTION_WAVES)).flatten()
+        first = 2 * action_dim
+        return torch.cat((own, action_dim + own, first + waves, first + ACTION_WAVES * action_dim + waves))
+
+    @staticmethod
+    def at_mean(action_dim: int) -> Tensor:
+        """Those inputs where the action is the mean one and stays it: float32 [PER_VALUE * action_dim]."""
+        return torch.cat(
+            (torch.zeros((2 + ACTION_WAVES) * action_dim), torch.ones(ACTION_WAVES * action_dim))
+        )
 
 
 class PositionEmbedding(nn.Module):

@@ -13,6 +13,7 @@ from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.data.steps import Episode
 from dd_ros.resources import read_config, shared_file
 from dd_ros.settings import read_yaml
+from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.train import checkpoint_config
 
@@ -29,7 +30,7 @@ def test_the_trainer_makes_the_network_that_is_measured(size: str) -> None:
     recipe = read_yaml(shared_file(f"config/training/{RECIPES[size]}.yaml"), Recipe)
     actions = np.random.default_rng(0).normal(size=(20, 26)).astype(np.float32)
     episode = Episode(np.zeros((20, 1, 1, 3), np.uint8), actions, np.arange(20), "one")
-    trained, measured = checkpoint_config(recipe, [episode]), config_of(size)
+    trained, measured = checkpoint_config(recipe, fit_actions([episode])), config_of(size)
     same = {"name": "", "action": measured.action}
     assert trained.model_copy(update=same) == measured.model_copy(update=same)
     assert trained.action.dim == measured.action.dim == 26

@@ -23,8 +23,8 @@ from dd_ros.config import ActionSpec
 from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros.settings import write_yaml
+from dd_ros_training.adopt import adopt
 from dd_ros_training.finetune import default_recipe, finetune
-from dd_ros_training.train import adopt
 
 CONFIG = tiny_config()
 

@@ -148,12 +148,12 @@ def test_training_does_not_go_on_with_other_networks(
 
 def test_the_recipe_says_which_bags_are_for_validation(robot_bags: Path, tmp_path: Path) -> None:
     recipe, bags = tiny_recipe(2), find_bags([robot_bags])
-    assert [bag.name for bag in Run(recipe, bags, work=tmp_path).validation_bags] == ["episode_000004"]
+    assert [bag.name for bag in Run(recipe, bags, work=tmp_path).logs.validation_bags] == ["episode_000004"]
     for rule in (SplitRule(validation=("episode_000002",)), SplitRule(every=3, remainder=2)):
         run = Run(recipe.model_copy(update={"split": rule}), bags, work=tmp_path)
-        assert [bag.name for bag in run.validation_bags] == ["episode_000002"]
-        assert [episode.name for episode in run.validation_episodes] == ["episode_000002"]
-        assert [episode.name for episode in run.episodes] == ["episode_000001", "episode_000004"]
+        assert [bag.name for bag in run.logs.validation_bags] == ["episode_000002"]
+        assert [episode.name for episode in run.logs.validation] == ["episode_000002"]
+        assert [episode.name for episode in run.logs.training] == ["episode_000001", "episode_000004"]
     missing = recipe.model_copy(update={"split": SplitRule(validation=("episode_000003",))})
     with pytest.raises(InputError, match="no bag is called episode_000003; there are episode_000001, "):
         Run(missing, bags, work=tmp_path)
@@ -165,7 +165,7 @@ def test_training_begins_with_what_fits_of_another_robot(
     """Its actions are its own; so is their layer where there are more of them or fewer."""
     run = Run(tiny_recipe(2), find_bags([robot_bags]), work=tmp_path / "work")
     settings, weights = load_checkpoint(tiny_checkpoint)
-    model = run.start_like(str(tiny_checkpoint))
+    model = run.start_like([str(tiny_checkpoint)])
     assert run.config.action != settings.action
     assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.state_dict().items())
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from dd_ros.config import ActionSpec
 from dd_ros.errors import InputError
 from dd_ros_training.data.augment import Augment
+from dd_ros_training.data.camera import CameraMoves, MovedBatches
 from dd_ros_training.data.clips import ClipCutter, ClipList, ClipStream, spans_of
 from dd_ros_training.data.index import TrainingEpisode
 from dd_ros_training.data.store import KeptBatches, StoredClips
@@ -34,6 +35,7 @@ class BagData(lightning.LightningDataModule):
         batch_size: clips of a batch, per process.
         workers: decoding processes; 0 decodes in the training process.
         augment: how training clips are changed; None leaves them as they are.
+        camera: how some of them are seen by a camera that moves, as of ``MovedBatches``; None: none.
         seed: of the clips' order and changes.
         shards: streams that a global batch comes from, a multiple of the number of processes; None: that number.
         earlier: frames from earlier in the episode that come with each training clip.
@@ -54,6 +56,7 @@ class BagData(lightning.LightningDataModule):
         batch_size: int,
         workers: int = 0,
         augment: Augment | None = None,
+        camera: CameraMoves | None = None,
         seed: int = 0,
         shards: int | None = None,
         earlier: int = 0,
@@ -61,7 +64,7 @@ class BagData(lightning.LightningDataModule):
         store: Tensor | None = None,
     ):
         super().__init__()
-        self.batch_size, self.workers, self.augment = batch_size, workers, augment
+        self.batch_size, self.workers, self.augment, self.camera = batch_size, workers, augment, camera
         self.seed, self.shards, self.store = seed, shards, store
         self.cutter = ClipCutter(train, length=clip_frames, action=action, earlier=earlier)
         whole = ClipCutter(validation, length=clip_frames, action=action)
@@ -73,6 +76,12 @@ class BagData(lightning.LightningDataModule):
         rank, processes, steps = (
             (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
         )
+        batches = self.recorded(rank, processes, steps)
+        return MovedBatches(batches, self.camera, (self.seed, steps, rank)) if self.camera else batches
+
+    def recorded(self, rank: int, processes: int, steps: int) -> Iterable[dict[str, Tensor]]:
+        """Training batches as the bags have them, for process ``rank`` after ``steps`` steps."""
+        trainer = self.trainer
         if self.store is not None:
             return StoredClips(
                 self.store.to(trainer.strategy.root_device) if trainer else self.store,

@@ -31,7 +31,7 @@ def test_bags_without_numbers_stay_on_their_side(
     parts: list[tuple[list[str], list[str]]] = []
 
     def train(run: Run, *given: object) -> None:
-        parts.append(([e.name for e in run.episodes], [e.name for e in run.validation_episodes]))
+        parts.append(([e.name for e in run.logs.training], [e.name for e in run.logs.validation]))
         raise AboutToTrain
 
     monkeypatch.setattr(Run, "train", train)

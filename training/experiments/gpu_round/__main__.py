@@ -169,7 +169,7 @@ def pace_of(run: Run, model: Model, stages: tuple[str, ...], *, seconds: float, 
     """The time of a leg that began at ``start``, by how fast this machine evaluates."""
     save_checkpoint(run.work / "begun", run.config, model, card="")
     predictor = Predictor.load(run.work / "begun")
-    return LegPace(seconds, start, probe(predictor, run.validation_episodes), stages=stages)
+    return LegPace(seconds, start, probe(predictor, run.logs.validation), stages=stages)
 
 
 @main.command("join")

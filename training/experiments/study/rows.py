@@ -153,13 +153,13 @@ def make(row: Row, bags: Sequence[Path]) -> None:
     predictor = Predictor.load(row.folder / CHECKPOINT)
     figures = evaluate_episodes(
         predictor,
-        run.validation_episodes,
+        run.logs.validation,
         json_path=row.folder / "evaluate.json",
         plots=row.folder,
         max_windows=windows,
     )
     if row.drifts:
-        figures["drift"] = drift(predictor, run.validation_episodes, steps=steps, strip=row.folder / STRIP)
+        figures["drift"] = drift(predictor, run.logs.validation, steps=steps, strip=row.folder / STRIP)
     write_json(path, {"asked": asked, **figures})
 
 
