@@ -18,13 +18,20 @@ FIRST = "transformer.conditioning.action.0"  # the layer that knows each action 
 def adopt(model: Model, *given: Model) -> None:
     """Copy every weight that has the same name and shape in ``model``: the mean over those ``given`` that have it.
 
-    Networks of one origin can be averaged (Wortsman et al. 2022, "Model soups").
+    Networks of one origin can be averaged (Wortsman et al. 2022, "Model soups"). Where none has as many action values,
+    commands say nothing yet: the network begins as it is at the mean, unchanging action of its own robot.
     """
     known = [other.state_dict() for other in given]
     for name, value in model.state_dict().items():
         fitting = [part[name] for part in known if name in part and part[name].shape == value.shape]
         if fitting:
             value.copy_(mean(fitting))
+    weight, bias = (model.state_dict()[f"{FIRST}.{part}"] for part in ("weight", "bias"))
+    if not any(part[f"{FIRST}.weight"].shape == weight.shape for part in known) and all(
+        part[f"{FIRST}.bias"].shape == bias.shape for part in known
+    ):
+        weight.zero_()
+        bias.copy_(mean([part[f"{FIRST}.bias"] + at_mean(part) for part in known]))
 
 
 @torch.no_grad()
@@ -39,12 +46,14 @@ def adopt_actions(model: Model, given: Mapping[str, Model], slots: Mapping[str, 
     own = {name: other.state_dict() for name, other in given.items()}
     for name, weights in own.items():
         weight[:, Conditioning.columns(dim, slots[name])] = weights[f"{FIRST}.weight"]
-    still = weight @ Conditioning.at_mean(dim)
-    biases = []
-    for name, weights in own.items():
-        others = still - weights[f"{FIRST}.weight"] @ Conditioning.at_mean(len(slots[name]))
-        biases.append(weights[f"{FIRST}.bias"] - others)
-    bias.copy_(mean(biases))
+    still = at_mean(model.state_dict())
+    bias.copy_(mean([weights[f"{FIRST}.bias"] - (still - at_mean(weights)) for weights in own.values()]))
+
+
+def at_mean(weights: Mapping[str, Tensor]) -> Tensor:
+    """What the first layer adds to its bias where actions are the mean ones and stay so."""
+    weight = weights[f"{FIRST}.weight"]
+    return weight @ Conditioning.at_mean(weight.shape[1] // PER_VALUE)
 
 
 def mean(values: list[Tensor]) -> Tensor:

@@ -62,3 +62,19 @@ def test_of_one_robot_alone_nothing_is_lost() -> None:
     values, common = torch.randn(2, 3), torch.zeros(2, 5)
     common[:, 2:] = values
     torch.testing.assert_close(first_layer(mixed, *common), first_layer(arm, *values), atol=1e-5, rtol=0.0)
+
+
+def test_of_another_robot_commands_say_nothing_yet() -> None:
+    """Whatever they are, the network is as it was at its own robot's mean action."""
+    arm, car = model_of(3, 1), model_of(2, 2)
+    adopt(car, arm)
+    as_it_was = first_layer(arm, torch.zeros(3), torch.zeros(3))
+    for values in torch.randn(2, 2, 2):
+        torch.testing.assert_close(first_layer(car, *values), as_it_was)
+
+
+def test_of_several_others_it_begins_between_them() -> None:
+    arm, leg, car = model_of(3, 1), model_of(4, 2), model_of(2, 3)
+    adopt(car, arm, leg)
+    between = (first_layer(arm, *torch.zeros(2, 3)) + first_layer(leg, *torch.zeros(2, 4))) / 2
+    torch.testing.assert_close(first_layer(car, *torch.randn(2, 2)), between)
