@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparisons that the documents quote: the study, the data curve, the loader."""
+"""Comparisons that the documents quote: the study, robots that no checkpoint knows, the loader, a round on a GPU."""
