@@ -35,9 +35,9 @@ from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
+from dd_ros_training.run import MOST_WINDOWS, Run, tell
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.starts import measured, said
-from dd_ros_training.train import MOST_WINDOWS, Run, tell
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"

@@ -37,12 +37,14 @@ class Pace:
         start: when the command began, by ``now``.
         window_seconds: that the evaluation of a window takes on this machine, with its part of the plots; see
             ``probe``.
+        stages: that are trained, in order.
         now: what tells the time, in seconds.
     """
 
     seconds: float
     start: float
     window_seconds: float
+    stages: tuple[str, ...] = tuple(SHARES)
     now: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     @property
@@ -74,14 +76,13 @@ class Pace:
 
     def stage_seconds(self, stage: str) -> float:
         """Seconds for ``stage``, which begins now: its share of what is left for it and those after it."""
-        order = list(SHARES)
-        after = sum(SHARES[name] for name in order[order.index(stage) :])
+        after = sum(SHARES[name] for name in self.stages[self.stages.index(stage) :])
         return max(0.0, self.left()) * SHARES[stage] / after
 
     def least_seconds(self) -> float:
         """Time that a run takes on this machine, however little it learns: a validation of each stage, and the end."""
         begun = self.now() - self.start
-        least = FEWEST_WINDOWS * self.window_seconds + len(SHARES) * (
+        least = FEWEST_WINDOWS * self.window_seconds + len(self.stages) * (
             0.5 * FEWEST_CLIPS * self.window_seconds
             + self.window_seconds  # a step takes a window's time or so
         )

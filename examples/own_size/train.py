@@ -16,8 +16,8 @@ from dd_ros.demo.pusht import Robot
 from dd_ros.demo.simulate import write_episode
 from dd_ros.settings import read_yaml
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run import Run
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.train import Run
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:

@@ -15,7 +15,7 @@ from dd_ros.resources import read_config, shared_file
 from dd_ros.settings import read_yaml
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.recipe import Recipe
-from dd_ros_training.train import checkpoint_config
+from dd_ros_training.run import checkpoint_config
 
 # Size: millions of parameters of transformer and image network; width and height.
 SIZES = {"S": (3.14, 0.63, (128, 96)), "M": (15.87, 1.7, (256, 192)), "L": (119.69, 2.94, (512, 320))}

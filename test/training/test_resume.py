@@ -12,7 +12,7 @@ from short_run import short_recipe
 
 from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
-from dd_ros_training.train import Run
+from dd_ros_training.run import Run
 
 NO_SCORES = {"matching": 0.0, "motion": 0.0}
 

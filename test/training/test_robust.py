@@ -25,8 +25,8 @@ from dd_ros.data.bags import find_bags
 from dd_ros.errors import InputError
 from dd_ros_training import callbacks
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run import Run
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.train import Run
 
 STEPS, KILLS = 20, 5  # steps of each stage
 CONFIG = tiny_config()

@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dd_ros.data.bags import find_bags
 from dd_ros.settings import write_yaml
 from dd_ros_training.recipe import Recipe, TrainerRecipe
+from dd_ros_training.run import Run
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.train import Run
 
 STEPS = 10  # when the first figures are logged
 

@@ -22,9 +22,9 @@ from dd_ros.resources import read_config
 from dd_ros_training import callbacks
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run import Run
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.stages.autoencoder import AutoencoderStage
-from dd_ros_training.train import Run
 
 CONFIG = tiny_config()
 

@@ -41,8 +41,8 @@ from dd_ros.resources import find_checkpoint, read_config
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.finetune import default_recipe
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run import STRIDE, Run, tell
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.train import STRIDE, Run, tell
 
 NOTHING = "nothing"  # the start that has no weights
 NETWORK = "g1_pick"  # whose network that has

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import split
 from dd_ros_training.experiments.strangers import main
-from dd_ros_training.train import Run
+from dd_ros_training.run import Run
 
 TOPICS = ("--image-topic", "/camera/image_raw", "--action-topic", "/action")
 NAMES = ("attic", "cellar", "garden", "hall", "kitchen", "porch")  # the fifth is for validation: by position

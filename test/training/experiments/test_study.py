@@ -21,7 +21,7 @@ from dd_ros_training.experiments.study.__main__ import main
 from dd_ros_training.experiments.study.report import BEGIN, END
 from dd_ros_training.experiments.study.rows import completed
 from dd_ros_training.experiments.study.settings import Study, Variant, recipe_of
-from dd_ros_training.train import Run
+from dd_ros_training.run import Run
 
 VARIANTS = {
     "method": Variant(title="the method", kind="rival"),

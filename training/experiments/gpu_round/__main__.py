@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,9 +31,9 @@ from dd_ros.processes import process_start
 from dd_ros.settings import read_yaml
 from dd_ros_training.experiments.gpu_round.results import Results, tests_of
 from dd_ros_training.experiments.gpu_round.weights import PATTERN, join, leave
-from dd_ros_training.pace import SHARES, Pace, probe
+from dd_ros_training.pace import Pace, probe
 from dd_ros_training.recipe import Recipe
-from dd_ros_training.train import STAGES, Run
+from dd_ros_training.run import STAGES, Run
 
 PATH = click.Path(path_type=Path)
 MOST_SECONDS = 20.0  # of each of a size's three parts
@@ -100,18 +99,6 @@ def node(checkpoint: Path, device: str) -> dict[str, object]:
         return {"error": str(error)}
 
 
-@dataclass(frozen=True)
-class LegPace(Pace):
-    """Time of a leg that trains some stages only; ``stages``: those, in order."""
-
-    stages: tuple[str, ...] = tuple(SHARES)
-
-    def stage_seconds(self, stage: str) -> float:
-        """Seconds for ``stage``, which begins now: its share of what is left for it and those after it."""
-        after = sum(SHARES[name] for name in self.stages[self.stages.index(stage) :])
-        return max(0.0, self.left()) * SHARES[stage] / after
-
-
 @main.command()
 @OUT
 @MINUTES
@@ -165,11 +152,11 @@ def checkpoint_in(init: Path, work: Path) -> Path:
     return work / "init"
 
 
-def pace_of(run: Run, model: Model, stages: tuple[str, ...], *, seconds: float, start: float) -> LegPace:
+def pace_of(run: Run, model: Model, stages: tuple[str, ...], *, seconds: float, start: float) -> Pace:
     """The time of a leg that began at ``start``, by how fast this machine evaluates."""
     save_checkpoint(run.work / "begun", run.config, model, card="")
     predictor = Predictor.load(run.work / "begun")
-    return LegPace(seconds, start, probe(predictor, run.logs.validation), stages=stages)
+    return Pace(seconds, start, probe(predictor, run.logs.validation), stages=stages)
 
 
 @main.command("join")

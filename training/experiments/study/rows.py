@@ -34,8 +34,8 @@ from dd_ros_training.device import share_of_cores
 from dd_ros_training.experiments.study.settings import Study, Variant, recipe_of
 from dd_ros_training.recipe import Recipe
 from dd_ros_training.renamed import Renaming
+from dd_ros_training.run import Run
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.train import Run
 
 BASE = "base"  # folder of the stages that variants share
 FIGURES, CHECKPOINT, LOG, STRIP = (
