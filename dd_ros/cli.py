@@ -166,10 +166,23 @@ def predict(
     show_default=True,
     help="Move training images by up to this share of their size; 0 where actions are places in the image.",
 )
+@click.option(
+    "--action-lag",
+    type=float,
+    metavar="SECONDS",
+    help="How long after their stamps commands act; default the recipe's, or 0.",
+)
+@click.option(
+    "--action-lead",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Instead: by so many model steps later states stand for commands, where only states were recorded.",
+)
 @json_option()
 def finetune(
     bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str | None,
-    config: Path | None, max_minutes: float, shift: float, json_path: Path | None,
+    config: Path | None, max_minutes: float, shift: float, action_lag: float | None, action_lead: int | None,
+    json_path: Path | None,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.
 
@@ -196,6 +209,8 @@ def finetune(
             config=config,
             max_minutes=max_minutes,
             shift=shift,
+            action_lag=action_lag,
+            action_lead=action_lead,
             start=process_start(),
             json_path=file,
         ),

@@ -28,6 +28,7 @@ Side = Annotated[int, Field(gt=0, le=4096)]  # of an image
 Count = Annotated[int, Field(gt=0, le=4096)]  # of frames, action values, or channels
 Few = Annotated[int, Field(gt=0, le=128)]  # blocks or heads
 MOST_BYTES = 2 << 30  # of the frames and of the keys and values of one prediction
+MOST_LAG = 2.0  # seconds between a command's stamp and when it acts
 LEROBOT = "lerobot"  # type of an action source whose fields are parts of a LeRobot feature's name
 TOPIC = r"[\w/~]+(\[[-\d:]+\])?"
 NoiseLevel = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -90,6 +91,8 @@ class StreamSpec(Settings):
         image_topic: camera topic (Image or CompressedImage).
         actions: topics with the commands as executed; the action vector is theirs, joined in this order.
         action_mode: value between two commands: ``hold`` the older one, or ``linear`` between both.
+        action_lag_s: seconds after its own stamp from which a command counts as in force; negative is before it.
+        measured: numbers of values of the action vector that are no commands, and have no lag.
         rate_hz: model steps per second.
         width, height: image size of the model in pixels; images are stretched to it.
     """
@@ -97,6 +100,8 @@ class StreamSpec(Settings):
     image_topic: str
     actions: Annotated[tuple[ActionSource, ...], Field(min_length=1)]
     action_mode: Literal["hold", "linear"] = "hold"
+    action_lag_s: Annotated[float, Field(ge=-MOST_LAG, le=MOST_LAG, allow_inf_nan=False)] = 0.0
+    measured: tuple[int, ...] = ()
     rate_hz: Annotated[float, Field(ge=0.001, le=1000.0, allow_inf_nan=False)]
     width: Side
     height: Side
@@ -115,6 +120,11 @@ class StreamSpec(Settings):
         return tuple(source.topic for source in self.actions)
 
     @property
+    def action_lag_ns(self) -> int:
+        """``action_lag_s`` in nanoseconds."""
+        return round(1e9 * self.action_lag_s)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """The image topic, then the action topics."""
         return (self.image_topic, *self.action_topics)
@@ -124,9 +134,8 @@ class StreamSpec(Settings):
 
         Args:
             image_topic: camera topic.
-            actions: action sources as ``parse_actions`` takes them. As many as there are now take their
-                place one by one, and those without fields their type and fields too, but for what is part of
-                the name of a LeRobot feature.
+            actions: as ``parse_actions`` takes them. As many as there are now take their place one by one, and those
+                without fields their type and fields too, but for parts of the name of a LeRobot feature.
 
         Raises:
             InputError: as ``parse_actions``.
@@ -183,13 +192,10 @@ class TransformerConfig(Settings):
         depth: number of blocks.
         heads: attention heads.
         patch: side of a token in latent cells.
-        window_frames: generated frames of the past that a chunk can see; observed context frames
-            (the sink) are always visible.
-        max_trained_step: model steps from the last observed frame that training covers; in longer rollouts the
-            observed frames are held at this distance.
-        condition_on_previous_frame: whether all blocks are conditioned on the frame before a chunk, and may keep it.
-            Where things are pushed about for long, as in PushT, nothing else keeps them whole; a few minutes of a
-            robot's logs are overfitted with it.
+        window_frames: generated frames of the past that a chunk can see; observed ones (the sink) are always visible.
+        max_trained_step: model steps from the last observed frame that training covers, the farthest one is held at.
+        condition_on_previous_frame: whether all blocks are conditioned on the frame before a chunk. In PushT nothing
+            else keeps things whole that are pushed about; a few minutes of a robot's logs are overfitted with it.
     """
 
     width: Count = 192
@@ -212,10 +218,8 @@ class Schedule(Settings):
 
     Attributes:
         chunk_frames: frames of a chunk.
-        levels: for each chunk the noise levels of its denoising steps, falling from 1 (pure noise);
-            chunks beyond the last entry use the last entry.
-        clean_context: refresh a chunk's keys and values with an extra clean pass (the Self-Forcing
-            recipe); off means the last denoising step's own keys and values are the context.
+        levels: noise levels of each chunk's denoising steps, falling from 1 (pure noise); the last entry is for all after.
+        clean_context: refresh a chunk's keys and values with an extra clean pass (Self-Forcing); off: those of denoising.
         guidance: weight of action guidance; 0 takes one network pass per step, else two.
     """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.config import CheckpointConfig, Schedule, StreamSpec
 
 
 class Described:
@@ -25,7 +25,7 @@ class Described:
         return {
             "checkpoint": self.config.name,
             "images": f"{streams.width}x{streams.height} at {streams.rate_hz:g} Hz, {streams.image_topic}",
-            "actions": f"{action.dim}{names}, {', '.join(map(str, streams.actions))}",
+            "actions": f"{action.dim}{names}, {', '.join(map(str, streams.actions))}" + lagging(streams),
             "horizon": f"{self.config.horizon} frames, {self.config.horizon / streams.rate_hz:.2f} s",
             "denoising steps": f"{steps}, chunks of {self.schedule.chunk_frames} frames",
             "device": str(self.device),
@@ -42,3 +42,11 @@ class Described:
         """For notebooks; names may come from anywhere, so they are escaped."""
         rows = (f"<tr><th>{key}</th><td>{escape(text)}</td></tr>" for key, text in self.facts().items())
         return f"<table>{''.join(rows)}</table>"
+
+
+def lagging(streams: StreamSpec) -> str:
+    """When commands count as in force, to be put behind a list of them; empty where it is at their stamps."""
+    lag = streams.action_lag_s
+    return (
+        f", commands in force {abs(lag):g} s {'after' if lag > 0 else 'before'} their stamps" if lag else ""
+    )

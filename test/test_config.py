@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 from tiny import tiny_config
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
+from dd_ros.config import ActionSource, CheckpointConfig, StreamSpec, parse_actions
+from dd_ros.described import lagging
 from dd_ros.errors import InputError
 from dd_ros.settings import merged, read_yaml, write_yaml
 
@@ -91,3 +92,26 @@ def test_a_wrong_entry_on_top_names_the_files(tmp_path: Path) -> None:
     (tmp_path / "typo.yaml").write_text("widht: 640\n")
     with pytest.raises(InputError, match=r"streams\.yaml with .*typo\.yaml: widht: "):
         read_yaml(tmp_path / "streams.yaml", StreamSpec, [tmp_path / "typo.yaml"])
+
+
+def test_a_checkpoint_without_a_lag_has_none(tmp_path: Path) -> None:
+    entries = tiny_config().model_dump(mode="json")
+    del entries["streams"]["action_lag_s"], entries["streams"]["measured"]
+    assert CheckpointConfig.model_validate(entries) == tiny_config()
+    late = SPEC.model_copy(update={"action_lag_s": 0.15})
+    write_yaml(tmp_path / "late.yaml", late)
+    assert read_yaml(tmp_path / "late.yaml", StreamSpec).action_lag_ns == 150_000_000
+    with pytest.raises(ValidationError, match="less than or equal to 2"):
+        StreamSpec.model_validate(SPEC.model_dump() | {"action_lag_s": 2.5})
+
+
+def test_a_lag_is_shown() -> None:
+    assert lagging(SPEC) == ""
+    assert (
+        lagging(SPEC.model_copy(update={"action_lag_s": 0.15}))
+        == ", commands in force 0.15 s after their stamps"
+    )
+    assert (
+        lagging(SPEC.model_copy(update={"action_lag_s": -0.1}))
+        == ", commands in force 0.1 s before their stamps"
+    )

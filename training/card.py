@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from dd_ros.config import CheckpointConfig
+from dd_ros.described import lagging
 from dd_ros.evaluation.calibrate import Calibration, with_sections
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros_training.recipe import Recipe
@@ -67,7 +68,7 @@ Predicts {config.horizon} frames of {streams.width}x{streams.height} pixels at {
 values per frame.
 
 - image: `{streams.image_topic}`
-- action: {", ".join(f"`{source}`" for source in streams.actions)}
+- action: {", ".join(f"`{source}`" for source in streams.actions)}{lagging(streams)}
 - denoising steps per chunk of {config.schedule.chunk_frames} frames: {recipe.schedule}
 
 ## Training

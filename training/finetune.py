@@ -18,7 +18,7 @@ from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import BY_NUMBER, SplitRule
 from dd_ros.data.split import split as divided
-from dd_ros.data.stream_choice import choose_streams
+from dd_ros.data.stream_choice import choose_streams, with_lag
 from dd_ros.errors import InputError
 from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
@@ -57,6 +57,8 @@ def finetune(
     max_minutes: float = 60.0,
     shift: float = Augment().shift,
     split: SplitRule | None = None,
+    action_lag: float | None = None,
+    action_lead: int | None = None,
     start: float | None = None,
     json_path: Path | None = None,
 ) -> dict[str, Any]:
@@ -77,6 +79,8 @@ def finetune(
             told at once what the least is. A recipe's stages take their own time.
         shift: as in ``augment.Augment``; a recipe has its own.
         split: which bags are for validation; None is the recipe's rule.
+        action_lag: seconds after its stamp that a command is in force; None is the recipe's, or 0.
+        action_lead: or model steps before it, where the measured state of a later step stands for the command.
         start: when the command began, by ``time.monotonic``; None is now.
         json_path: where what is returned goes as well; None: nowhere.
 
@@ -97,6 +101,8 @@ def finetune(
     streams = choose_streams(
         found, image_topic, sources, problems=problems, watch=lambda bags: progress(bags, "looking at bags")
     )
+    lag = given.streams.action_lag_s if given and action_lag is None and action_lead is None else action_lag
+    streams = with_lag(streams, lag=lag, lead=action_lead)
     work = claim(out)
     init = init or started_from(work) or chosen_start(found, streams, work=work, recipe=given, split=split)
     settings, weights = load_checkpoint(init)
@@ -215,7 +221,10 @@ def kept_plan(work: Path, plan: Plan) -> Plan | None:
     for name in ("bags", "init", "max_minutes", "shift"):
         if getattr(kept, name) != getattr(plan, name):
             raise InputError(f"{work}: holds a run with other {name}; {GO_ON}")
-    if kept.recipe.streams != plan.recipe.streams:
+    was, now = kept.recipe.streams, plan.recipe.streams
+    if was.action_lag_s != now.action_lag_s:
+        raise InputError(f"{work}: holds a run with an action lag of {was.action_lag_s:g} s; {GO_ON}")
+    if was != now:
         raise InputError(f"{work}: holds a run on other topics; {GO_ON}")
     return kept
 
@@ -240,9 +249,15 @@ def recipe_for(
     """The ``given`` recipe of the user, or else the default one for ``settings``, with these streams and this split."""
     rule = {"split": split} if split else {}
     if given:
-        return given.model_copy(update={"name": name, "streams": streams, **rule})
+        names = given.action_names if len(given.action_names) == action_dim(streams) else ()
+        return given.model_copy(update={"name": name, "streams": streams, "action_names": names, **rule})
     recipe = default_recipe(name, settings.model_copy(update={"streams": streams}), minutes)
     return recipe.model_copy(update={"augment": Augment(shift=shift), **rule})
+
+
+def action_dim(streams: StreamSpec) -> int:
+    """Values of the action vector, as far as they are known."""
+    return sum(source.dim or 0 for source in streams.actions)
 
 
 def default_recipe(name: str, settings: CheckpointConfig, minutes: float) -> Recipe:

@@ -111,6 +111,7 @@ def readout(
         parse_actions(topics),
         problems=problems,
         watch=lambda some: progress(some, "looking at bags"),
+        all_fields=True,
     )
     wanted = beside(streams, chosen.actions, action_dim=config.action.dim)
     torch.manual_seed(seed)

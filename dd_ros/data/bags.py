@@ -257,7 +257,10 @@ def arrange(
         parts.append(
             action_buffers(commands, count, source.dim, mode=spec.action_mode, name=name, problems=problems)
         )
-    actions = [JoinedActions(part) for part in zip(*parts, strict=True)]
+    actions = [
+        JoinedActions(part, lag_ns=spec.action_lag_ns, measured=spec.measured)
+        for part in zip(*parts, strict=True)
+    ]
     return BagTimeline(list(stamps[spec.image_topic]), found[spec.image_topic], actions)
 
 

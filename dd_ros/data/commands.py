@@ -157,15 +157,28 @@ def in_order(stamps_ns: ArrayLike, values: NDArray[np.float64]) -> Plan:
 class JoinedActions:
     """The commands of several topics on one time line: their vectors, joined in order.
 
+    The one place where the lag counts: commands keep their own stamps, and are looked up ``lag_ns`` earlier.
+
     Args:
         parts: the commands of each topic.
+        lag_ns: how long after its own stamp a command counts as in force; negative: before it.
+        measured: numbers of those values that are no commands, which count from their own stamps on.
     """
 
-    def __init__(self, parts: Sequence[ActionBuffer]):
-        self.parts = list(parts)
+    def __init__(self, parts: Sequence[ActionBuffer], *, lag_ns: int = 0, measured: Sequence[int] = ()):
+        self.parts, self.lag_ns, self._measured = list(parts), lag_ns, list(measured)
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """What each topic had in force at ``stamp_ns``, joined, float32 [dim]; None before all have spoken."""
+        """What is in force at ``stamp_ns`` of each topic, joined, float32 [dim]; None before all have spoken."""
+        action = self._sent(stamp_ns - self.lag_ns)
+        if action is not None and self.lag_ns and self._measured:
+            now = self._sent(stamp_ns)
+            if now is None:
+                return None
+            action[self._measured] = now[self._measured]
+        return action
+
+    def _sent(self, stamp_ns: int) -> NDArray[np.float32] | None:
         values = [part.at(stamp_ns) for part in self.parts]
         known = [value for value in values if value is not None]
         return np.concatenate(known) if len(known) == len(values) else None
@@ -188,12 +201,15 @@ class Commands:
     Args:
         dims: number of values from each action topic; the action vector is all of them, joined.
         mode: ``hold`` or ``linear``, as in ``StreamSpec.action_mode``.
+        lag_ns: how long after its own stamp a command counts as in force, executed or planned; times that are asked
+            for are those of images.
     """
 
-    def __init__(self, dims: Sequence[int], mode: str = "hold"):
+    def __init__(self, dims: Sequence[int], mode: str = "hold", *, lag_ns: int = 0):
         self._lock = threading.Condition()
-        self._dim, self._mode = sum(dims), mode
-        self._executed = JoinedActions([ActionBuffer(dim, mode=mode, name="action") for dim in dims])
+        self._dim, self._mode, self.lag_ns = sum(dims), mode, lag_ns
+        parts = [ActionBuffer(dim, mode=mode, name="action") for dim in dims]
+        self._executed = JoinedActions(parts, lag_ns=lag_ns)
         self._plan: Plan | None = None
 
     def push(self, stamp_ns: int, values: NDArray[np.float64] | Command, part: int = 0) -> None:
@@ -219,20 +235,26 @@ class Commands:
             self._plan = plan
 
     def at(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Executed command in force at ``stamp_ns``, float32 [dim]; None before all topics have spoken."""
+        """Executed command in force at ``stamp_ns``, float32 [dim]; None before all topics have spoken.
+
+        With a negative lag that one is not executed yet: what is planned for its time stands for it, or the last one held.
+        """
         with self._lock:
+            if self.lag_ns < 0 and self._executed.at(stamp_ns) is not None:
+                return self._action(stamp_ns, stamp_ns, True)
             return self._executed.at(stamp_ns)
 
     def wait_newer(
         self, stamp_ns: int, timeout: float, *, unless: Callable[[], bool] = lambda: False
     ) -> None:
-        """Wait at most ``timeout`` seconds for a command at or after ``stamp_ns`` from every topic.
+        """Wait at most ``timeout`` seconds until the command in force at ``stamp_ns`` is known from every topic.
 
-        Until there is one, a command for ``stamp_ns`` may still be under way. ``unless`` ends the wait, too; whoever
-        makes it true calls ``wake``.
+        That is, for one with its stamp less the lag or a later one: until there is, it may still be under way. With a
+        negative lag, for one as new as the image. ``unless`` ends the wait, too; whoever makes it true calls ``wake``.
         """
+        wanted = stamp_ns - max(0, self.lag_ns)
         with self._lock:
-            self._lock.wait_for(lambda: unless() or (self._executed.newest_ns or 0) >= stamp_ns, timeout)
+            self._lock.wait_for(lambda: unless() or (self._executed.newest_ns or 0) >= wanted, timeout)
 
     def wake(self) -> None:
         """Let whoever waits for a command see whether to go on."""
@@ -256,6 +278,7 @@ class Commands:
         """Why the executed and planned commands do not reach from the image of ``stamp_ns`` over the steps ahead."""
         with self._lock:
             plan, executed = self._plan, self._executed.newest_ns
+        stamp_ns -= self.lag_ns
         if plan is None:
             return "got no plan"
         if plan.end_ns <= stamp_ns:
@@ -265,11 +288,11 @@ class Commands:
         return f"got a plan that begins later: {(plan.start_ns - first) / 1e9:.1f} s after the first step without a command"
 
     def _action(self, stamp: int, now: int, hold: bool) -> NDArray[np.float32] | None:
-        executed, plan = self._executed, self._plan
-        if executed.newest_ns is not None and stamp <= executed.newest_ns:
+        executed, plan, sent = self._executed, self._plan, stamp - self.lag_ns
+        if executed.newest_ns is not None and sent <= executed.newest_ns:
             return executed.at(stamp)
-        if plan is not None and plan.start_ns <= stamp and plan.end_ns > now:
-            return actions_at(plan.stamps, plan.values, np.array([stamp]), mode=self._mode)[0]
+        if plan is not None and plan.start_ns <= sent and plan.end_ns > now - self.lag_ns:
+            return actions_at(plan.stamps, plan.values, np.array([sent]), mode=self._mode)[0]
         return executed.at(stamp) if hold else None
 
     def on_time_jump(self, stamp_ns: int) -> None:
@@ -293,9 +316,10 @@ class Commands:
         return self._executed.newest_ns
 
     def silent(self, stamp_ns: int) -> list[int]:
-        """Numbers of the action topics without a command as old as ``stamp_ns``."""
+        """Numbers of the action topics without a command that is in force at ``stamp_ns``."""
+        sent = stamp_ns - self.lag_ns
         with self._lock:
-            return [number for number, part in enumerate(self._executed.parts) if part.at(stamp_ns) is None]
+            return [number for number, part in enumerate(self._executed.parts) if part.at(sent) is None]
 
     @property
     def planned(self) -> bool:

@@ -63,7 +63,8 @@ def beside(streams: StreamSpec, sources: Sequence[ActionSource], *, action_dim: 
         joined.append(source)
         at += source.dim or 0
     order = [index for source in sources for index in numbers[source.topic]]
-    return Beside(streams.model_copy(update={"actions": tuple(joined)}), tuple(actions), tuple(order))
+    streams = streams.model_copy(update={"actions": tuple(joined), "measured": tuple(order)})
+    return Beside(streams, tuple(actions), tuple(order))
 
 
 def both(action: ActionSource, other: ActionSource) -> ActionSource:

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from dd_ros.config import LEROBOT, ActionSource, StreamSpec
+from dd_ros.config import LEROBOT, MOST_LAG, ActionSource, StreamSpec
 from dd_ros.data.action_reader import listed
 from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
+from dd_ros.data.constant_fields import changing
 from dd_ros.data.images import IMAGE_TYPES
 from dd_ros.data.lerobot import LeRobotReader, LeRobotSet, keys_of, set_of
 from dd_ros.data.odd_images import cure_of, is_video
@@ -53,14 +54,15 @@ def only(names: Sequence[str], option: str, kind: str) -> str:
 
 
 def describe_streams(
-    infos: Sequence[BagInfo], image_topic: str, sources: Sequence[ActionSource], *, problems: Report
-) -> StreamSpec:
+    infos: Sequence[BagInfo], image_topic: str, sources: Sequence[ActionSource], *, problems: Report, all_fields: bool = False
+) -> StreamSpec:  # fmt: skip
     """Rate and image size that suit the camera of all bags: its own rate thinned out, its own shape.
 
     Args:
         infos: of all bags, from ``inspect_bag`` with the same ``sources``.
         image_topic, sources: what to use; types and default fields are filled in.
-        problems: takes a line for each bag that cannot be used or differs from the others.
+        problems: takes a line for each bag that cannot be used or differs from the others, and for fields left out.
+        all_fields: whether fields that never change stay, too.
 
     Raises:
         InputError: not a single bag has all the topics with usable messages.
@@ -82,9 +84,13 @@ def describe_streams(
                 f"{path} {image_topic}", f"images are {width}x{height}, usual is {size[0]}x{size[1]}"
             )
     width, height = model_size(*size)
+    actions = tuple(describe_source(whole, source, problems) for source in sources)
+    if not all_fields:
+        found = [[info.topic(source.topic) for info in whole] for source in sources]
+        actions = changing(actions, sources, found, problems)
     return StreamSpec(
         image_topic=image_topic,
-        actions=tuple(describe_source(whole, source, problems) for source in sources),
+        actions=actions,
         rate_hz=model_rate(rate),
         width=width,
         height=height,
@@ -157,14 +163,14 @@ def usual(values: Sequence[T]) -> T:
 
 def choose_streams(
     bags: Sequence[Path], image_topic: str, sources: Sequence[ActionSource],
-    *, problems: Report, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    *, problems: Report, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter, all_fields: bool = False,
 ) -> StreamSpec:  # fmt: skip
     """Streams that suit all ``bags``, or the LeRobot data set that they are episodes of.
 
     Args:
         bags: bags, or episodes of one data set.
         image_topic, sources: what to use of them.
-        problems: as in ``describe_streams``.
+        problems, all_fields: as in ``describe_streams``.
         watch: hands on the bags one by one, and may show how far that has come.
 
     Raises:
@@ -173,7 +179,7 @@ def choose_streams(
     sets = {set_of(bag) for bag in bags}
     if sets == {None}:
         infos = [inspect_bag(bag, sources) for bag in watch(bags)]
-        return describe_streams(infos, image_topic, sources, problems=problems)
+        return describe_streams(infos, image_topic, sources, problems=problems, all_fields=all_fields)
     if len(sets) > 1:
         raise InputError("bags: expected bags, or one LeRobot data set, got several kinds; train on one")
     (path,) = sets
@@ -181,6 +187,23 @@ def choose_streams(
     data = LeRobotSet(path)
     problems.update(data.problems)
     return describe_set(data, image_topic, sources)
+
+
+def with_lag(streams: StreamSpec, *, lag: float | None, lead: int | None) -> StreamSpec:
+    """The streams with commands in force ``lag`` seconds after their stamps, or ``lead`` model steps before them.
+
+    Raises:
+        InputError: both are given, or it is more than MOST_LAG.
+    """
+    if lag is None and lead is None:
+        return streams
+    if lag is not None and lead is not None:
+        raise InputError("--action-lag and --action-lead: expected one of them, got both")
+    seconds = lag if lag is not None else -(lead or 0) / streams.rate_hz
+    if not abs(seconds) <= MOST_LAG:
+        option = "--action-lag" if lead is None else "--action-lead"
+        raise InputError(f"{option}: expected {MOST_LAG:g} s at most, got {abs(seconds):g} s")
+    return streams.model_copy(update={"action_lag_s": seconds})
 
 
 def describe_set(data: LeRobotSet, image_key: str, sources: Sequence[ActionSource]) -> StreamSpec:

@@ -46,7 +46,7 @@ def findings(figures: Mapping[str, Any]) -> list[Finding]:
     """What the figures of ``measured`` mean."""
     from dd_ros.doctor.machine import memory
 
-    about = f"{figures['checkpoint']} loads and predicts, {figures['size']} at {figures['fps']:g} Hz"
+    about = f"{figures['checkpoint']} loads and predicts, {figures['size']} at {figures['fps']:g} Hz{figures['lag']}"
     return [
         Finding("checkpoint", Level.OK, about),
         speed(figures),
@@ -83,6 +83,7 @@ def measured(checkpoint: str) -> dict[str, Any]:
     """
     import numpy as np
 
+    from dd_ros.described import lagging
     from dd_ros.predictor import Predictor
 
     predictor = Predictor.load(checkpoint)
@@ -104,6 +105,7 @@ def measured(checkpoint: str) -> dict[str, Any]:
         "checkpoint": predictor.config.name,
         "size": f"{predictor.width}x{predictor.height}",
         "fps": predictor.config.streams.rate_hz,
+        "lag": lagging(predictor.config.streams),
         "device": predictor.device.type,
         "prediction_ms": median(took),
         "idle_share": used / IDLE,

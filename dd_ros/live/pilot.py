@@ -183,7 +183,8 @@ class Pilot:
         settled = self._commands.ahead(stamp, task.step_ns, fixed, hold=True)
         if settled is None:
             raise InputError("action: expected an executed command before the first plan, got none yet")
-        first_ns, own_ns = stamp + DELAY_NS, stamp + DELAY_NS + fixed * task.step_ns
+        first_ns = stamp + DELAY_NS - self._commands.lag_ns  # when what acts in step 1 is commanded
+        own_ns = first_ns + fixed * task.step_ns
         end = began + (own_ns - self._now_ns()) / 1e9 - SPARE
 
         longest = 0.0
@@ -234,7 +235,7 @@ class Pilot:
 
     def _fixed(self, stamp: int) -> int:
         """Steps after ``stamp`` whose commands act before a plan begun now is ready."""
-        begins = (self._now_ns() - stamp) / 1e9 + SPARE
+        begins = (self._now_ns() - stamp + self._commands.lag_ns) / 1e9 + SPARE
         ready = begins + statistics.median(self._took)
         fixed, most = max(1, math.ceil(1e9 * ready / self._task.step_ns)), self._task.horizon - LEAST_FREE
         if self._patience:

@@ -106,7 +106,7 @@ class PredictorNode(ManagedNode):
         self.problems.clear()
         config = self.predictor.config
         dims = [source.dim or 0 for source in action_sources(self.settings.action_topic, config)]
-        commands = Commands(dims, config.streams.action_mode)
+        commands = Commands(dims, config.streams.action_mode, lag_ns=config.streams.action_lag_ns)
         self._set_schedule(self.predictor, self.settings.schedule)
         self.predictor.seed(self.settings.seed)
         self.worker = Worker(

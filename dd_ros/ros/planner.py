@@ -118,7 +118,9 @@ class PlannerNode(ManagedNode):
         self.statistics.clear()
         self.problems.clear()
         dims = [source.dim or config.action.dim for source in config.streams.actions]
-        self._commands = commands = Commands(dims, config.streams.action_mode)
+        self._commands = commands = Commands(
+            dims, config.streams.action_mode, lag_ns=config.streams.action_lag_ns
+        )
         self._inputs = action_inputs(
             self, config, action_topic=self.settings.action_topic, commands=commands,
             clocks=Clocks(NodeTime(self), self.problems), statistics=self.statistics, problems=self.problems,
@@ -212,7 +214,7 @@ class PlannerNode(ManagedNode):
         if config is None or commands is None or not self.context.ok():
             return
         still = numbers(self.settings.stop_action, config.action.dim, name="stop_action")
-        still = commands.at(self._now_ns()) if still is None else still
+        still = commands.at(self._now_ns() + commands.lag_ns) if still is None else still
         if still is None:
             return
         self._still = True

@@ -211,15 +211,18 @@ def candidate_actions(
 ) -> NDArray[np.float32]:
     """Action at each model step of the horizon after the image of ``stamp_ns``, float32 [horizon, A]; the last is held.
 
+    Its times are those of commands, which act the checkpoint's lag later; without a time it begins with the first step.
+
     Raises:
         InputError: wrong actions, or a sequence that begins after the first model step or is over before it.
     """
     values = sequence_actions(candidate, predictor.action_dim, name)
-    stamps = sequence_stamps(candidate, stamp_ns + predictor.step_ns, predictor.step_ns, name=name)
-    steps = stamp_ns + predictor.step_ns * np.arange(1, predictor.horizon + 1)
-    late, over = stamps[0] > steps[0], stamps[-1] <= stamp_ns
+    sent_ns = stamp_ns - predictor.config.streams.action_lag_ns  # of the command in force at the image
+    stamps = sequence_stamps(candidate, sent_ns + predictor.step_ns, predictor.step_ns, name=name)
+    steps = sent_ns + predictor.step_ns * np.arange(1, predictor.horizon + 1)
+    late, over = stamps[0] > steps[0], stamps[-1] <= sent_ns
     if late or over:
-        last, first = stamp_ns / 1e9, (stamps[0] if late else stamps[-1]) / 1e9
+        last, first = sent_ns / 1e9, (stamps[0] if late else stamps[-1]) / 1e9
         raise InputError(
             f"{name}: expected actions from one model step after the last image (stamp {last:.3f} s) on, "
             + (

@@ -43,7 +43,7 @@ DOCUMENTS = (
 OTHERS = re.compile(
     r"SELECT |File for the figures;|Checkpoint folder, or the name|std_msgs/|builtin_interfaces/|module 'dd_ros' has no attribute|A bag, a folder of bags|rgb8; png"
     r"|`(dd_ros|python)|capacity must be|ssim: expected|One of |last message \(s ago\)|age of first chunk|.* p50/p99 \(ms\)"
-    r"|[#|-] |Made by |iterations per plan|commands as executed|the (delayed camera|predicted frame)$|predicted under the plan"
+    r"|[#|-] |Made by |iterations per plan|commands as executed|the (delayed camera|predicted frame)$|predicted under the plan|, commands in force"
     r"|At \0 moments|predicting held-back|\(as it was done\)"
     r"|Found \.\* in|\.\* does not have|action:$|plan:$|\0 bags, \0 model steps, \0 minutes|the last \0 model steps"
 )

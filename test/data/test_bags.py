@@ -286,3 +286,12 @@ def test_images_of_several_sizes_are_stretched_and_named(tmp_path: Path) -> None
     assert episode.frames.shape == (12, 32, 48, 3)
     (problem,) = problems
     assert "/camera/image_raw: expected images of 48x32 pixels as before, got 96x64" in problem
+
+
+@pytest.mark.parametrize("lag", [-2, 0, 3])
+def test_a_lag_puts_commands_beside_other_images(tmp_path: Path, lag: int) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(10))
+    (episode,) = read_episodes(bag, SPEC.model_copy(update={"action_lag_s": 0.1 * lag}))
+    seen = np.arange(max(0, lag), 10)
+    assert episode.stamps.tolist() == [START + number * STEP for number in seen]
+    assert np.allclose(episode.actions[:, 0], 0.1 * np.minimum(seen - lag, 9), atol=1e-6)

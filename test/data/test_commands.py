@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dd_ros.data.commands import Commands
+from dd_ros.data.commands import ActionBuffer, Commands, JoinedActions
 from dd_ros.errors import InputError
 
 STEP = 100_000_000
@@ -135,3 +137,54 @@ def test_why_there_is_no_command_for_a_step(commands: Commands) -> None:
     assert why() == "got a plan that is over: its last command began 2.0 s before the image"
     commands.set_plan([NOW - 30 * STEP, NOW + STEP], np.ones((2, 1)))
     assert row(commands.ahead(NOW, STEP, 3, hold=False)) == [3.0, 1.0, 1.0], "the last one stays in force"
+
+
+@given(
+    lag=st.integers(-20, 20).map(lambda tenths: tenths * STEP // 10),
+    executed=st.lists(st.integers(-30, 10), min_size=1, max_size=20, unique=True),
+    planned=st.lists(st.integers(0, 60), min_size=1, max_size=20, unique=True),
+    mode=st.sampled_from(["hold", "linear"]),
+    hold=st.booleans(),
+)
+def test_a_lag_is_as_if_all_commands_executed_and_planned_had_come_later(
+    lag: int, executed: list[int], planned: list[int], mode: str, hold: bool
+) -> None:
+    lagging, later = Commands((1,), mode, lag_ns=lag), Commands((1,), mode)
+    for commands, shift in ((lagging, 0), (later, lag)):
+        for tenths in executed:
+            commands.push(NOW + tenths * STEP // 10 + shift, np.array([float(tenths)]))
+        stamps = [NOW + tenths * STEP // 10 + shift for tenths in planned]
+        commands.set_plan(stamps, np.array(planned, float)[:, None])
+    assert row(lagging.ahead(NOW, STEP, 8, hold=hold)) == row(later.ahead(NOW, STEP, 8, hold=hold))
+    assert lagging.gap(NOW, STEP) == later.gap(NOW, STEP)
+    assert lagging.silent(NOW) == later.silent(NOW)
+    assert lag < 0 or lagging.at(NOW) == later.at(NOW)
+
+
+def test_a_command_that_only_the_future_knows_is_the_planned_one_or_the_last() -> None:
+    commands = Commands((1,), lag_ns=-STEP)
+    commands.push(NOW - STEP, np.array([1.0]))
+    assert commands.at(NOW) == pytest.approx([1.0]), "the last one is held"
+    commands.set_plan([NOW, NOW + STEP, NOW + 2 * STEP], np.array([[4.0], [5.0], [6.0]]))
+    assert commands.at(NOW) == pytest.approx([5.0]), "what is meant to be in a step"
+    commands.push(NOW + STEP, np.array([2.0]))
+    assert commands.at(NOW) == pytest.approx([2.0])
+
+
+@pytest.mark.parametrize(("lag", "stamp"), [(0, NOW), (2 * STEP, NOW + 2 * STEP), (-2 * STEP, NOW)])
+def test_nobody_waits_for_a_command_from_the_future(lag: int, stamp: int) -> None:
+    commands = Commands((1,), lag_ns=lag)
+    commands.push(NOW, np.array([2.0]))
+    commands.wait_newer(stamp, timeout=60.0)
+
+
+def test_values_that_are_no_commands_have_no_lag() -> None:
+    buffer = ActionBuffer(2)
+    for step in range(5):
+        buffer.push(NOW + step * STEP, [float(step), 10.0 * step])
+    joined = JoinedActions([buffer], lag_ns=2 * STEP, measured=[1])
+    assert joined.at(NOW + 3 * STEP) == pytest.approx([1.0, 30.0])
+    assert joined.at(NOW + STEP) is None
+    early = JoinedActions([buffer], lag_ns=-2 * STEP, measured=[1])
+    assert early.at(NOW + STEP) == pytest.approx([3.0, 10.0])
+    assert early.at(NOW - STEP) is None

@@ -45,6 +45,17 @@ def test_one_topic_may_give_both(tmp_path: Path) -> None:
     assert np.allclose(episode.actions[:, list(found.numbers)], wanted)
 
 
+def test_numbers_have_no_lag(tmp_path: Path) -> None:
+    source = ActionSource(topic="/action", type=JOINTS, fields=("position[1:2]",), dim=1)
+    found = beside(SPEC.model_copy(update={"action_lag_s": 0.2}), [source, POSE], action_dim=2)
+    messages = sorted(robot_messages(10) + pose_messages(10), key=lambda message: message[2])
+    (episode,) = read_episodes(write_bag(tmp_path / "bag", messages), found.streams)
+    sent, seen = np.arange(8.0), np.arange(2.0, 10.0)
+    assert np.allclose(episode.actions[:, list(found.actions)], np.stack([0.1 * sent, -0.1 * sent], axis=1))
+    wanted = np.stack([-0.1 * seen, 20 + seen, 10 + seen], axis=1)
+    assert np.allclose(episode.actions[:, list(found.numbers)], wanted)
+
+
 def test_which_values_are_actions_must_be_known() -> None:
     streams = SPEC.model_copy(update={"actions": (ActionSource(topic="/a"), ActionSource(topic="/b"))})
     with pytest.raises(InputError, match="/a: expected to know how many values are actions"):

@@ -96,7 +96,7 @@ def test_each_image_has_its_command_and_rate_and_cuts_are_of_one_clock(tmp_path:
     camera, received, action, rate, said = CASES[name]
     bag = recording(tmp_path / "bag", camera, received, action)
     problems = Report()
-    spec = choose_streams([bag], CAMERA, parse_actions(["/action"]), problems=problems)
+    spec = choose_streams([bag], CAMERA, parse_actions(["/action"]), problems=problems, all_fields=True)
     assert spec.rate_hz == pytest.approx(rate, rel=0.01)
     episodes = read_episodes(bag, spec, problems)
     assert len(episodes) == 1

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, make_frame, robot_messages, write_bag
+from bag_writer import IMAGE, JOINTS, SPEC, START, STEP, image, joints, make_frame, robot_messages, write_bag
 
 from dd_ros.config import parse_actions
-from dd_ros.data.stream_choice import choose_topics, describe_streams, model_size
+from dd_ros.data.stream_choice import choose_topics, describe_streams, model_size, with_lag
 from dd_ros.data.survey import BagInfo, inspect_bag, typical_rate
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -133,3 +133,18 @@ def test_what_cannot_be_described(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--action-topic: expected one topic of commands"):
         choose_topics([two], None, ())
     assert choose_topics(infos, None, ()) == (CAMERA, ACTION)
+
+
+def test_a_lag_is_in_seconds_or_steps() -> None:
+    streams = SPEC
+    assert with_lag(streams, lag=None, lead=None) == streams
+    assert with_lag(streams, lag=0.25, lead=None).action_lag_ns == 250_000_000
+    assert with_lag(streams, lag=None, lead=3).action_lag_ns == -300_000_000
+    with pytest.raises(InputError, match="--action-lag and --action-lead: expected one of them, got both"):
+        with_lag(streams, lag=0.1, lead=1)
+    with pytest.raises(InputError, match="--action-lag: expected 2 s at most, got 3 s"):
+        with_lag(streams, lag=-3.0, lead=None)
+    with pytest.raises(InputError, match=r"--action-lead: expected 2 s at most, got 2\.1 s"):
+        with_lag(streams, lag=None, lead=21)
+    with pytest.raises(InputError, match="--action-lag: expected 2 s at most, got nan s"):
+        with_lag(streams, lag=float("nan"), lead=None)

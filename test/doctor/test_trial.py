@@ -15,7 +15,7 @@ from dd_ros.doctor.trial import findings, trial
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 FIGURES = {
     "checkpoint": "tiny", "size": "48x32", "fps": 10.0, "device": "cpu", "prediction_ms": 50.0, "idle_share": 0.001,
-    "threads": 2, "policy": "PASSIVE", "memory": 1 << 20,
+    "threads": 2, "policy": "PASSIVE", "memory": 1 << 20, "lag": "",
 }  # fmt: skip
 
 

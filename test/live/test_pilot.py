@@ -25,9 +25,11 @@ class Table:
     Rates candidates by how far they end from the target, as a predictor that knows everything would.
     """
 
-    def __init__(self, change: float | None = 0.5, horizon: int = 16, settings: Settings = ICEM):
+    def __init__(
+        self, change: float | None = 0.5, horizon: int = 16, settings: Settings = ICEM, lag_ns: int = 0
+    ):
         self.now, self.horizon = START, horizon
-        self.commands = Commands([2])
+        self.commands = Commands([2], lag_ns=lag_ns)
         self.asked: list[np.ndarray] = []
         self.most = 10_000
         self.failures: list[str] = []
@@ -94,6 +96,22 @@ def test_a_plan_begins_with_what_is_under_way(table: Table) -> None:
     for candidates in table.asked[-4:]:
         assert (candidates[:, : second.fixed] == second.actions[: second.fixed]).all()
         assert candidates.shape[1:] == (16, 2)
+
+
+@pytest.mark.parametrize("lag", [2, -1])
+def test_what_acts_later_is_sent_earlier(table: Table, lag: int) -> None:
+    late = Table(lag_ns=lag * STEP)
+    late.commands.push(START + DELAY_NS - 10 * STEP, np.full(2, 3.0))
+    late.commands.push(START + DELAY_NS, np.zeros(2))
+    late.now += STEP
+    ready, plan = table.pilot.plan(), late.pilot.plan()
+    assert plan.first_ns == ready.first_ns - lag * STEP
+    assert plan.fixed == max(1, ready.fixed + lag), "what was sent acts for so many steps more"
+    assert len(plan.actions) == 16
+    if lag > 0:
+        assert plan.actions[0].tolist() == [3.0, 3.0], "under way when the image was taken"
+        assert not plan.actions[lag : plan.fixed].any()
+    assert not plan.late
 
 
 def test_actions_and_their_changes_stay_in_bounds(table: Table) -> None:

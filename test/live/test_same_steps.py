@@ -68,11 +68,12 @@ def predictor(tiny_checkpoint: Path) -> Watched:
     return Watched.load(tiny_checkpoint, "cpu")
 
 
-def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: int) -> None:
+def live(predictor: Watched, messages: list[tuple[str, str, int, Any]], every: int, lag_ns: int = 0) -> None:
     """Hand the messages to a worker that looks into its mailbox after ``every`` images."""
     predictor.reset()
     predictor.taken = []
-    commands, problems, statistics = Commands([2]), Problems(lambda level, text: None), Statistics()
+    commands = Commands([2], lag_ns=lag_ns)
+    problems, statistics = Problems(lambda level, text: None), Statistics()
     values = PredictorParameters(keep="all", hold_last_action=False, action_wait=0.0)
     worker = Worker(predictor, commands, Nowhere(), problems=problems, statistics=statistics, settings=values)
     clock = Stopped()
@@ -126,7 +127,7 @@ def recording(
 
 
 @settings(max_examples=25)
-@example(rate=10.0, jitter=[0] * 12, first_command=-40, bad={1}, gap=0, every=1)
+@example(rate=10.0, jitter=[0] * 12, first_command=-40, bad={1}, gap=0, every=1, lag=0.2)
 @given(
     rate=st.one_of(st.floats(5.0, 60.0), st.sampled_from([5.0, 10.0, 15.0, 20.0, 30.0, 60.0])),
     jitter=st.lists(st.integers(-7, 7), min_size=12, max_size=70),
@@ -134,14 +135,15 @@ def recording(
     bad=st.sets(st.integers(0, 69), max_size=12),
     gap=st.sampled_from([0, 0, 120, 260, 900]),
     every=st.sampled_from([1, 1, 2, 5]),
+    lag=st.sampled_from([0.0, 0.0, 0.043, 0.2, 0.5]),
 )
 def test_live_and_recorded_take_the_same_steps(
     predictor: Watched, tmp_path_factory: pytest.TempPathFactory, rate: float, jitter: list[int],
-    first_command: int, bad: set[int], gap: int, every: int,
+    first_command: int, bad: set[int], gap: int, every: int, lag: float,
 ) -> None:  # fmt: skip
     messages = recording(rate, jitter, first_command, bad, gap)
     bag = write_bag(tmp_path_factory.mktemp("same") / "bag", messages)
-    streams = predictor.config.streams.model_copy(update={"actions": (SOURCE,)})
+    streams = predictor.config.streams.model_copy(update={"actions": (SOURCE,), "action_lag_s": lag})
     try:
         episodes = read_episodes(bag, streams)
     except InputError:
@@ -156,7 +158,7 @@ def test_live_and_recorded_take_the_same_steps(
     ]
     # A frame that bridges a missed step is no image of its own, also where its time is that of a damaged one.
     own = [[step for step in episode if step[0] in stamps] for episode in recorded]
-    live(predictor, messages, every)
+    live(predictor, messages, every, streams.action_lag_ns)
     taken = [step[1:] for step in predictor.taken]
     everything = [step for episode in own for step in episode]
     if every == 1:

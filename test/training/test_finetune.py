@@ -78,6 +78,10 @@ def test_a_work_folder_is_of_one_run(made: Made, tmp_path: Path) -> None:
         made.again(max_minutes=2.0)
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other shift"):
         made.again(shift=0.0)
+    with pytest.raises(InputError, match=r"mine\.work: holds a run with an action lag of 0 s"):
+        made.again(action_lag=0.2)
+    with pytest.raises(InputError, match=r"mine\.work: holds a run with an action lag of 0 s"):
+        made.again(action_lead=1)
     other = tmp_path / "other.yaml"
     write_yaml(other, short_recipe(5, batch_size=2, validate_every=50))
     with pytest.raises(InputError, match=r"mine\.work: holds a run with another recipe than .*other\.yaml"):

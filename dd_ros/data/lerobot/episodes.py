@@ -34,7 +34,9 @@ from dd_ros.data.steps import (
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
-SENT_NS = 1  # a command is in force so long after the stamp of the image it was recorded with
+# A command is in force so long after the stamp of the image it was recorded with: more than stamps, of 32 bits in seconds,
+# are rounded by, so that a lag of whole steps means the same row for each image.
+SENT_NS = 1_000_000
 
 
 def reader_of(data: LeRobotSet, spec: StreamSpec) -> LeRobotReader:
@@ -192,7 +194,7 @@ def times_and_commands(
     commands = ActionBuffer(reader.dim, mode=spec.action_mode, capacity=len(actions), name=name)
     for stamp, values in zip(stamps[usable], actions[usable], strict=True):
         commands.push(int(stamp) + SENT_NS, values)
-    return stamps.tolist(), JoinedActions([commands])
+    return stamps.tolist(), JoinedActions([commands], lag_ns=spec.action_lag_ns, measured=spec.measured)
 
 
 def name_of(reader: LeRobotReader, number: int) -> str:

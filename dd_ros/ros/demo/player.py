@@ -100,7 +100,8 @@ class BagPlayer(ThreadedNode):
         plan = np.array([action for action in wanted if action is not None], np.float32)
         if len(plan) < len(wanted):
             return  # before the first command
-        message = ActionSequence(header=header_at(stamp + self._step, ""), step=self._step / 1e9)
+        first = stamp + self._step - image.actions.lag_ns  # when it was commanded
+        message = ActionSequence(header=header_at(first, ""), step=self._step / 1e9)
         message.count, message.dim = plan.shape
         message.data = array("f", plan.tobytes())
         self._plans.publish(message)

@@ -116,7 +116,7 @@ def episode_messages(bag: Path, spec: StreamSpec, problems: Report) -> Iterator[
         place, sent = TimedImage(stamps[frame], commands), stamps[frame] + SENT_NS
         image = image_message(rgb, since_one(stamps[frame]))
         yield Recorded(since_one(stamps[frame]), ros_name(spec.image_topic), IMAGE, image, place)
-        values = commands.at(sent)
+        values = commands.at(sent + commands.lag_ns)
         if values is None:
             continue
         for source, part, own in zip(spec.actions, parts, np.split(values, ends), strict=True):

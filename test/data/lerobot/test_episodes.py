@@ -100,6 +100,25 @@ def test_chosen_actions(folder: Path, chosen: list[str], names: tuple[str, ...],
     assert reader.actions(1)[5].tolist() == values
 
 
+@pytest.mark.parametrize("steps", [2, -1])
+def test_a_lag_puts_commands_beside_other_images(folder: Path, steps: int) -> None:
+    late = SPEC.model_copy(update={"action_lag_s": 0.1 * steps})
+    (plain, *_), (read, *_) = list(read_episodes(folder, SPEC)), list(read_episodes(folder, late))
+    indexed = index_episodes(folder, late, Report())[0]
+    first = plain.stamps[0] + late.action_lag_ns
+    for episode in (read, indexed):
+        assert abs(episode.stamps[0] - max(0, first)) < 1000, (
+            "commands of images before the first there are none"
+        )
+        known = dict(zip(np.round(plain.stamps / 1e8).astype(int), plain.actions.tolist(), strict=True))
+        wanted = [known.get(step - steps) for step in np.round(episode.stamps / 1e8).astype(int)]
+        compared = [
+            (action, there) for action, there in zip(episode.actions.tolist(), wanted, strict=True) if there
+        ]
+        assert len(compared) >= len(plain) - 2
+        assert all(action == there for action, there in compared)
+
+
 def test_unknown_names_list_what_there_is(folder: Path) -> None:
     data = LeRobotSet(folder)
     with pytest.raises(
