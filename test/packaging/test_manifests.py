@@ -137,7 +137,8 @@ ROOMS = (
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.evaluation.film", "dd_ros.predictor"},  # the door
-    "dd_ros/cli.py": {"dd_ros_training.finetune", "dd_ros_training.readout"},
+    "dd_ros/commands/finetune.py": {"dd_ros_training.finetune"},
+    "dd_ros/commands/readout.py": {"dd_ros_training.readout"},
 }
 
 
