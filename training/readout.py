@@ -29,7 +29,7 @@ from dd_ros.model.readout import Readout
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
-from dd_ros.resources import CARD, find_checkpoint
+from dd_ros.resources import CARD, find_checkpoint, read_about
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 
@@ -275,7 +275,8 @@ def save(folder: Path, out: Path, spec: ReadoutSpec, head: Readout) -> None:
     )
     card = (folder / CARD).read_text() if (folder / CARD).is_file() else f"# {config.name}\n"
     images = [path for path in folder.iterdir() if path.suffix == ".png"]
-    save_checkpoint(out, config, model, card=with_section(card, spec, config.streams.rate_hz), images=images)
+    text = with_section(card, spec, config.streams.rate_hz)
+    save_checkpoint(out, config, model, card=text, images=images, about=read_about(folder))
 
 
 def with_section(card: str, spec: ReadoutSpec, rate_hz: float) -> str:

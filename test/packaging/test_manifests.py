@@ -128,7 +128,7 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "config", "resources", "report", "progress",
+    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "config", "about", "resources", "report", "progress",
     "console", "completion", "options", "described", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
     "engine", "predictor", "evaluation", "planning", "demo", "live", "view", "ros",
