@@ -13,6 +13,7 @@ from dd_ros.commands.doctor import doctor
 from dd_ros.commands.evaluate import evaluate
 from dd_ros.commands.finetune import finetune
 from dd_ros.commands.inspect import inspect
+from dd_ros.commands.models import models
 from dd_ros.commands.predict import predict
 from dd_ros.commands.readout import readout
 from dd_ros.commands.view import view
@@ -29,6 +30,6 @@ def main() -> None:
 
 
 for command in (
-    bench, calibrate, completion, demo, doctor, evaluate, finetune, inspect, predict, readout, view
+    bench, calibrate, completion, demo, doctor, evaluate, finetune, inspect, models, predict, readout, view
 ):  # fmt: skip
     main.add_command(command)

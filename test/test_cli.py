@@ -60,7 +60,9 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect", "view"])
+@pytest.mark.parametrize(
+    "command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect", "models", "view"]
+)
 def test_help_has_an_example(command: str) -> None:
     result = dd_ros(command, "--help")
     assert result.returncode == 0
