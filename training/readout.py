@@ -19,7 +19,7 @@ from torch import Tensor
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, ReadoutSpec, parse_actions
 from dd_ros.data.bags import find_bags
-from dd_ros.data.numbers import Beside, beside, names_of
+from dd_ros.data.numbers import Beside, beside, for_people, names_of
 from dd_ros.data.split import split
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
@@ -296,6 +296,6 @@ def table(spec: ReadoutSpec, rate_hz: float) -> Iterator[str]:
     heads = [f"{step / rate_hz:.2f} s ahead" if step else "true frame" for step in shown]
     yield f"| read-out | deviation | {' | '.join(heads)} |"
     yield "|---" * (len(shown) + 2) + "|"
-    for index, name in enumerate(spec.names):
+    for index, name in enumerate(for_people(spec.names)):
         cells = [f"{spec.std[index]:.3g}", *(f"{spec.errors[step][index]:.3g}" for step in shown)]
         yield f"| {name} | {' | '.join(cells)} |"

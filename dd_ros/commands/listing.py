@@ -12,6 +12,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dd_ros.about import About
+from dd_ros.data.action_reader import listed
+from dd_ros.data.numbers import for_people
 from dd_ros.data.storage import foreign
 from dd_ros.errors import InputError, one_line
 from dd_ros.json_files import write_json
@@ -138,7 +140,7 @@ def streams(one: dict[str, Any]) -> str:
     ]
     if readouts:
         topics = [source.partition(".")[0] for source in readouts["sources"]]
-        lines.append(f"{' '.join(topics)} (read off: {len(readouts['names'])})")
+        lines.append(f"{' '.join(topics)} (read off: {listed(for_people(readouts['names']))})")
     return "\n".join(lines)
 
 
