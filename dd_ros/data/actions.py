@@ -6,13 +6,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, meant
 
 TWIST = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
@@ -121,10 +120,9 @@ def no_field(msg: Any, field: str, name: str) -> InputError:
     if len(there) > MOST_FIELDS:
         shown += f" and {len(there) - MOST_FIELDS} more"
     plain = field.partition("[")[0] if field.endswith("]") else field
-    inside = [one for one in there if one.endswith(f".{plain}")]
-    near = (inside or get_close_matches(plain, there, 1) or [""])[0]
-    meant = f"; did you mean {near}?" if near else ""
-    return InputError(f"action field {field!r}: the message has no field {name!r}; it has {shown}{meant}")
+    return InputError(
+        f"action field {field!r}: the message has no field {name!r}; it has {shown}{meant(plain, there)}"
+    )
 
 
 def number_fields(msg: Any, before: str = "") -> Iterator[str]:
