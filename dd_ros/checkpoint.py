@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint is a folder: ``config.yaml``, ``model.safetensors``, ``README.md`` (its card)."""
+"""A checkpoint is a folder: ``config.yaml``, ``model.safetensors``, ``README.md`` (its card), ``about.yaml`` (the same for programs)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dd_ros.about import About
 from dd_ros.config import CheckpointConfig
 from dd_ros.data.storage import foreign
 from dd_ros.errors import InputError
 from dd_ros.model.autoencoder import CELL, Autoencoder
 from dd_ros.model.readout import Readout
 from dd_ros.model.transformer import VideoTransformer
-from dd_ros.resources import CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
+from dd_ros.resources import ABOUT, CARD, CONFIG, WEIGHTS, find_checkpoint, read_config
 from dd_ros.settings import write_yaml
 from dd_ros.upgrades import format_of, upgraded_weight
 from dd_ros.yaml_files import check_is_file, load_yaml
@@ -92,11 +93,12 @@ def check_shapes(weights: Path, config: CheckpointConfig, number: int) -> None:
 
 
 def save_checkpoint(
-    folder: Path, config: CheckpointConfig, model: Model, *, card: str, images: Sequence[Path] = ()
-) -> None:
+    folder: Path, config: CheckpointConfig, model: Model, *, card: str, images: Sequence[Path] = (),
+    about: About | None = None,
+) -> None:  # fmt: skip
     """Write a checkpoint so that ``folder`` is at any time absent, the old one, or the whole new one.
 
-    ``images`` are copied beside the card, which may show them.
+    ``images`` are copied beside the card, which may show them; ``about`` is what the card says, for programs.
 
     Raises:
         InputError: it cannot be written (no permission, a full disk); what was there is untouched.
@@ -113,6 +115,8 @@ def save_checkpoint(
         save_file(state, staging / WEIGHTS)
         (staging / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
         (staging / CARD).write_text(card)
+        if about is not None:
+            write_yaml(staging / ABOUT, about)
         for image in images:
             shutil.copy(image, staging)
         staging.chmod(0o755)

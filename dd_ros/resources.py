@@ -7,13 +7,14 @@ import os
 import sys
 from pathlib import Path
 
+from dd_ros.about import About
 from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
-from dd_ros.settings import validated
+from dd_ros.settings import read_yaml, validated
 from dd_ros.upgrades import upgraded_config
 from dd_ros.yaml_files import load_yaml
 
-CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
+CONFIG, WEIGHTS, CARD, ABOUT = "config.yaml", "model.safetensors", "README.md", "about.yaml"
 
 
 def share_folders() -> list[Path]:
@@ -37,10 +38,18 @@ def shared_file(name: str) -> Path:
     raise FileNotFoundError(f"{name}: not in any of {', '.join(map(str, share_folders()))}")
 
 
+def shipped_folders() -> dict[str, Path]:
+    """Folders of the checkpoints that are installed, by name."""
+    found: dict[str, Path] = {}
+    for parent in share_folders():
+        for config in parent.glob(f"checkpoints/*/{CONFIG}"):
+            found.setdefault(config.parent.name, config.parent)
+    return dict(sorted(found.items()))
+
+
 def shipped_checkpoints() -> list[str]:
     """Names of the checkpoints that are installed."""
-    parents = [folder / "checkpoints" for folder in share_folders()]
-    return sorted({config.parent.name for parent in parents for config in parent.glob(f"*/{CONFIG}")})
+    return list(shipped_folders())
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -49,13 +58,13 @@ def find_checkpoint(name: str | Path) -> Path:
     Raises:
         InputError: there is none; the message lists the shipped names.
     """
-    shipped = [folder / "checkpoints" for folder in share_folders()]
-    for folder in (Path(name), *(parent / name for parent in shipped)):
-        if (folder / CONFIG).is_file():
+    shipped = shipped_folders()
+    for folder in (Path(name), shipped.get(str(Path(name)))):
+        if folder is not None and (folder / CONFIG).is_file():
             return folder
     raise InputError(
         f"checkpoint {str(name)!r}: no folder with a {CONFIG} there, and not one of the shipped ones "
-        f"({', '.join(shipped_checkpoints()) or 'none found'})"
+        f"({', '.join(shipped) or 'none found'})"
     )
 
 
@@ -63,3 +72,9 @@ def read_config(name: str | Path) -> CheckpointConfig:
     """Settings of a checkpoint of any format; InputError names the file and what is wrong in it."""
     file = find_checkpoint(name) / CONFIG
     return validated(upgraded_config(load_yaml(file), file), CheckpointConfig, str(file))
+
+
+def read_about(folder: Path) -> About:
+    """What the checkpoint in ``folder`` says of itself, an empty one where it says nothing; InputError as ``read_yaml``."""
+    file = folder / ABOUT
+    return read_yaml(file, About) if file.exists() else About()

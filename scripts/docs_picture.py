@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from dd_ros.commands.predict import images
+from dd_ros.commands.predicting import images
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.evaluation.evaluate import read_all

@@ -60,7 +60,9 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect", "view"])
+@pytest.mark.parametrize(
+    "command", ["demo", "predict", "finetune", "evaluate", "bench", "inspect", "models", "view"]
+)
 def test_help_has_an_example(command: str) -> None:
     result = dd_ros(command, "--help")
     assert result.returncode == 0
@@ -69,7 +71,7 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_inspecting_a_bag_needs_no_torch(bags: Path) -> None:
     code = (
-        "import sys\nfrom dd_ros.commands.inspect import inspect\n"
+        "import sys\nfrom dd_ros.commands.inspecting import inspect\n"
         f"inspect({str(bags)!r})\nassert 'torch' not in sys.modules, 'torch was imported'"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -288,7 +290,7 @@ def test_what_is_not_installed_is_named_with_its_cure(
     def absent(path: str, **topics: object) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr("dd_ros.commands.inspect.inspect", absent)
+    monkeypatch.setattr("dd_ros.commands.inspecting.inspect", absent)
     result = dd_ros("inspect", "x")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1

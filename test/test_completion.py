@@ -50,6 +50,7 @@ def test_commands_options_and_checkpoints(program: Path, shell: str) -> None:
     assert "pusht" not in named
     assert "dir" in named
     assert "file" in asked(program, shell, "inspect", "")
+    assert "dir" in asked(program, shell, "models", "")
 
 
 def test_all_shipped_checkpoints_are_offered(program: Path) -> None:

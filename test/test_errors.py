@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, meant
 from dd_ros.report import Report
 
 NAME = "/camera\n\x1b[2J\x9b31m\u2028/image"
@@ -25,3 +25,18 @@ def test_a_problem_is_one_line() -> None:
         "bag /camera [2J 31m /image: silent; name /camera [2J 31m /image",
         "/camera [2J 31m /image repeats",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        ("/cmd_vel", ["/robot/cmd_vel", "/cmd_velo"], "/robot/cmd_vel"),
+        ("/camera/image", ["/action", "/camera/image_raw"], "/camera/image_raw"),
+        ("linear.x", ["twist.angular.x", "twist.linear.x"], "twist.linear.x"),
+        ("[x", ["a.[x"], "a.[x"),
+        ("/nope", ["/action", "/camera/image_raw"], ""),
+        ("/nope", [], ""),
+    ],
+)
+def test_the_name_that_may_be_meant(name: str, known: list[str], near: str) -> None:
+    assert meant(name, known) == (f"; did you mean {near}?" if near else "")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dd_ros.cli import main
+
 SHOW = "import os; print(os.environ['OMP_WAIT_POLICY'])"
 
 
@@ -42,3 +44,14 @@ def test_nothing_is_said_where_dd_ros_comes_first_and_a_checkpoint_loads_without
 
 def test_importing_dd_ros_loads_no_torch() -> None:
     assert run("import dd_ros, sys; print('torch' in sys.modules)").stdout == "False\n"
+
+
+def test_help_and_completion_import_no_more_than_they_need() -> None:
+    unwanted = ("torch", "numpy", "pydantic", "rclpy", "dd_ros.data", "dd_ros_training")
+    ask = "from click.testing import CliRunner\nfrom dd_ros.cli import main"
+    asked = [["--help"], ["completion", "bash"], *([name, "--help"] for name in main.commands)]
+    code = (
+        f"import sys\n{ask}\nfor words in {asked!r}:\n    assert CliRunner().invoke(main, words).exit_code == 0\n"
+        f"print([name for name in {unwanted} if name in sys.modules])"
+    )
+    assert run(code).stdout == "[]\n"

@@ -23,7 +23,7 @@ from mutants import MUTANTS
 from safetensors.torch import load_file, save_file
 
 from dd_ros.checkpoint import load_checkpoint
-from dd_ros.commands.inspect import inspect
+from dd_ros.commands.inspecting import inspect
 from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
 from dd_ros.resources import CARD, CONFIG, WEIGHTS

@@ -19,7 +19,7 @@ from torch import Tensor
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import CheckpointConfig, ReadoutSpec, parse_actions
 from dd_ros.data.bags import find_bags
-from dd_ros.data.numbers import Beside, beside, names_of
+from dd_ros.data.numbers import Beside, beside, for_people, names_of
 from dd_ros.data.split import split
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
@@ -29,7 +29,7 @@ from dd_ros.model.readout import Readout
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
-from dd_ros.resources import CARD, find_checkpoint
+from dd_ros.resources import CARD, find_checkpoint, read_about
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 
@@ -276,7 +276,8 @@ def save(folder: Path, out: Path, spec: ReadoutSpec, head: Readout) -> None:
     )
     card = (folder / CARD).read_text() if (folder / CARD).is_file() else f"# {config.name}\n"
     images = [path for path in folder.iterdir() if path.suffix == ".png"]
-    save_checkpoint(out, config, model, card=with_section(card, spec, config.streams.rate_hz), images=images)
+    text = with_section(card, spec, config.streams.rate_hz)
+    save_checkpoint(out, config, model, card=text, images=images, about=read_about(folder))
 
 
 def with_section(card: str, spec: ReadoutSpec, rate_hz: float) -> str:
@@ -296,6 +297,6 @@ def table(spec: ReadoutSpec, rate_hz: float) -> Iterator[str]:
     heads = [f"{step / rate_hz:.2f} s ahead" if step else "true frame" for step in shown]
     yield f"| read-out | deviation | {' | '.join(heads)} |"
     yield "|---" * (len(shown) + 2) + "|"
-    for index, name in enumerate(spec.names):
+    for index, name in enumerate(for_people(spec.names)):
         cells = [f"{spec.std[index]:.3g}", *(f"{spec.errors[step][index]:.3g}" for step in shown)]
         yield f"| {name} | {' | '.join(cells)} |"

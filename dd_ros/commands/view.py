@@ -1,86 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dd_ros view``: what a camera sees beside what was predicted for it, live or from a bag."""
+"""``dd_ros view``: a running predictor or a bag, looked at."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from itertools import chain
+import sys
 from pathlib import Path
 from typing import Any
 
-from dd_ros.commands.predict import load
-from dd_ros.progress import progress
-from dd_ros.view.log import ViewLog
-from dd_ros.view.offline import written
-from dd_ros.view.sinks import Sink, opened
+import click
+
+from dd_ros.commands.view_options import view_options
+from dd_ros.options import checkpoint_option, device_option, save_option, topic_options
 
 
-def view_bag(
-    checkpoint: str, bag: Path, sink: Sink, *, leads: Sequence[float] = (), candidates: int = 0,
-    image_topic: str | None = None, action_topics: Sequence[str] = (), device: str = "auto",
+@click.command()
+@view_options
+@checkpoint_option(default=None)
+@topic_options("; default the predictor's, or the checkpoint's")
+@save_option
+@device_option
+def view(
+    node: str, bag: Path | None, checkpoint: str | None, candidates: int | None, web: bool, save: Path | None,
+    memory_limit: str, port: int, seconds: float, use_sim_time: bool, device: str, **streams: Any,
 ) -> None:  # fmt: skip
-    """Show a bag and what a checkpoint predicts of it; a page for browsers is there until Ctrl-C.
+    """Look at a running predictor, or at a bag: camera, predictions at the times they are for, errors, commands.
 
-    Args:
-        checkpoint: folder or shipped name.
-        bag: a bag, a folder of them, or a LeRobot data set.
-        sink: where it is shown.
-        leads: seconds ahead; empty: a quarter, a half and the whole horizon.
-        candidates: action sequences to compare every half horizon; 0 compares none.
-        image_topic, action_topics: instead of those the checkpoint names.
-        device: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        InputError: unusable checkpoint, bag, topics or leads, or nothing to show it with.
+    Example: dd_ros view --bag episode_000004 --checkpoint g1_pick --candidates 8
     """
-    with opened(sink) as recording:
-        predictor, episodes = load(
-            checkpoint, bag, image_topic=image_topic, action_topics=action_topics, device=device
-        )
-        log = ViewLog(recording, leads=leads, candidates=bool(candidates))
-        runs = written(predictor, episodes, log, candidates=candidates)
-        for _ in progress(chain.from_iterable(runs), "predicting", sum(map(len, episodes))):
-            pass
-        if sink.is_page:
-            recording.flush()
-            print("all is there; Ctrl-C ends", flush=True)
-            while True:
-                time.sleep(1.0)
+    if (bag is None and candidates) or (bag and not checkpoint):
+        raise click.UsageError("expected --bag with --checkpoint, and --candidates with both")
+    from dd_ros.commands.viewing import view_bag, view_live
+    from dd_ros.view.sinks import Sink
 
-
-def view_live(
-    sink: Sink, *, node: str, checkpoint: str | None = None, leads: Sequence[float] = (), image_topic: str | None = None,
-    action_topics: Sequence[str] = (), seconds: float = 0.0, use_sim_time: bool = False,
-) -> int:  # fmt: skip
-    """Look at a running predictor until Ctrl-C, or for ``seconds`` (0: no end).
-
-    Args:
-        sink: where it is shown.
-        node: name of the predictor.
-        checkpoint: tells which fields of the topics are commands.
-        leads: seconds ahead; empty: a quarter, a half and the whole horizon.
-        image_topic, action_topics: instead of those that the predictor says it listens to.
-        seconds: how long to look on.
-        use_sim_time: whether the time comes from /clock.
-
-    Returns:
-        Exit status of the node ``viewer``.
-    """
-    from dd_ros.ros.viewer import main
-
-    parameters: dict[str, Any] = {
-        "node": node, "checkpoint": checkpoint or "", "image_topic": image_topic or "",
-        "action_topic": " ".join(action_topics), "leads": " ".join(map(str, leads)), "web": sink.web,
-        "save": str(sink.save.absolute()) if sink.save else "", "memory_limit": sink.memory_limit, "port": sink.port,
-        "seconds": float(seconds), "use_sim_time": use_sim_time,
-    }  # fmt: skip
-    arguments = ["--ros-args"]
-    for name, value in parameters.items():
-        arguments += ["-p", f"{name}:={in_yaml(value)}"]
-    return main(arguments)
-
-
-def in_yaml(value: str | bool | float) -> str:
-    """A value as ROS arguments take it: text in quotes, lest ``0.5`` becomes a number."""
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
+    sink = Sink(web=web, save=save, memory_limit=memory_limit, port=port)
+    if bag and checkpoint:
+        view_bag(checkpoint, bag, sink, candidates=candidates or 0, device=device, **streams)
+    else:
+        live = {"seconds": seconds, "use_sim_time": use_sim_time, **streams}
+        sys.exit(view_live(sink, node=node, checkpoint=checkpoint, **live))

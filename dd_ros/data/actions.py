@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, meant
 
 TWIST = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
@@ -21,6 +22,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     "std_msgs/msg/Float32MultiArray": ("data",),
     "std_msgs/msg/Float64MultiArray": ("data",),
 }
+MOST_FIELDS = 12  # that an error lists
 PART = re.compile(r"(\w+)((?:\[[^\]]*\])*)")
 NUMERIC = re.compile(r"-?\d+|-?\d*:-?\d*")
 # Arrays with a value for each joint that the message names.
@@ -90,7 +92,7 @@ def field_value(msg: Any, field: str, order: Sequence[str] = ()) -> NDArray[np.f
             )
         name, indices = match.groups()
         if not hasattr(value, name):
-            raise InputError(f"action field {field!r}: the message has no field {name!r}")
+            raise no_field(msg, field, name)
         value = getattr(value, name)
         reordered = name in PER_JOINT and bool(there) and there != tuple(order)
         for index in re.findall(r"\[([^\]]*)\]", indices) or [None] * reordered:
@@ -109,6 +111,44 @@ def field_value(msg: Any, field: str, order: Sequence[str] = ()) -> NDArray[np.f
         return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"action field {field!r}: expected numbers, got {type(value).__name__}") from error
+
+
+def no_field(msg: Any, field: str, name: str) -> InputError:
+    """That a message lacks ``name``, a part of ``field``; with the fields it has, and the one that may be meant."""
+    there = list(number_fields(msg))
+    shown = ", ".join(there[:MOST_FIELDS]) or "no numbers"
+    if len(there) > MOST_FIELDS:
+        shown += f" and {len(there) - MOST_FIELDS} more"
+    plain = field.partition("[")[0] if field.endswith("]") else field
+    return InputError(
+        f"action field {field!r}: the message has no field {name!r}; it has {shown}{meant(plain, there)}"
+    )
+
+
+def number_fields(msg: Any, before: str = "") -> Iterator[str]:
+    """Fields of a message that hold numbers, as they are named, those of messages in it included; its header is left out."""
+    for name in field_names(msg):
+        value, place = getattr(msg, name), f"{before}{name}"
+        if name == "header" or isinstance(value, str):
+            continue
+        if isinstance(value, list | tuple) and value:
+            if isinstance(value[0], str):
+                continue
+            if field_names(value[0]):
+                value, place = value[0], f"{place}[0]"
+        if field_names(value):
+            yield from number_fields(value, f"{place}.")
+        else:
+            yield place
+
+
+def field_names(msg: Any) -> tuple[str, ...]:
+    """Names of the fields of a message, from rclpy or from a bag; empty for anything else."""
+    if hasattr(msg, "get_fields_and_field_types"):
+        return tuple(msg.get_fields_and_field_types())
+    if dataclasses.is_dataclass(msg):
+        return tuple(found.name for found in dataclasses.fields(msg))
+    return tuple(getattr(msg, "__dict__", ()))
 
 
 def element(values: Sequence[Any], index: str, field: str) -> Any:

@@ -21,7 +21,7 @@ from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
 from dd_ros.data.lerobot import episode_paths, is_lerobot, read_bag, set_of
 from dd_ros.data.odd_images import cure_of
-from dd_ros.data.rosbag import Record, records
+from dd_ros.data.rosbag import Record, no_topic, records
 from dd_ros.data.steps import (
     DueImage,
     Episode,
@@ -291,9 +291,7 @@ def missing_topic(bag: Path, spec: StreamSpec) -> None:
     names = {record.topic for record in records(bag, None, problems)}
     for topic in spec.topics:
         if topic not in names:
-            there = ", ".join(sorted(names)) or "no messages at all"
-            problem = "".join(f" ({line})" for line in problems.lines()[:2])
-            raise InputError(f"{bag}: no messages of topic {topic}; it holds {there}{problem}")
+            raise no_topic(bag, topic, sorted(names), problems)
 
 
 def read_images(

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dd_ros.config import ActionSource, StreamSpec
-from dd_ros.data.actions import default_fields
+from dd_ros.data.actions import NUMERIC, default_fields
 from dd_ros.data.trained import field_labels
 from dd_ros.errors import InputError
 
@@ -90,3 +91,14 @@ def names_of(sources: Sequence[ActionSource]) -> tuple[str, ...]:
         labels += [(source.topic, label) for label in found]
     short = [label for _, label in labels]
     return tuple(label if short.count(label) == 1 else f"{topic}.{label}" for topic, label in labels)
+
+
+def for_people(names: Sequence[str]) -> tuple[str, ...]:
+    """The names where a person reads them: just the joint of a field that names one, ``elbow`` for ``position[elbow]``, unless
+    two would be called the same then."""
+    found = [re.fullmatch(r"\w+\[([^\]]+)\]", name) for name in names]
+    short = [
+        match[1] if match and not NUMERIC.fullmatch(match[1]) else name
+        for match, name in zip(found, names, strict=True)
+    ]
+    return tuple(new if short.count(new) == 1 else name for new, name in zip(short, names, strict=True))

@@ -28,7 +28,7 @@ from dd_ros.data.recovery import (
     types_of,
 )
 from dd_ros.data.storage import check_counts, foreign, listed_files, unpacked
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, meant
 from dd_ros.report import Report
 
 # Types of which a damaged definition may lack what is read of them without asking.
@@ -202,3 +202,10 @@ def inflated(raw: bytes) -> bytes:
     if len(whole) > MOST_BYTES:
         raise ValueError(f"a message of more than {MOST_BYTES >> 20} MiB once unpacked")
     return whole
+
+
+def no_topic(bag: Path, topic: str, names: Sequence[str], problems: Report) -> InputError:
+    """That a bag has no messages of a topic; with the ``names`` of those it has, and what is wrong with it."""
+    there = ", ".join(names) or "no messages at all"
+    problem = "".join(f" ({line})" for line in problems.lines()[:2])
+    return InputError(f"{bag}: no messages of topic {topic}; it holds {there}{meant(topic, names)}{problem}")

@@ -18,7 +18,7 @@ from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
 from dd_ros.data.clocks import Times, choose_stamps, count_resets, lag
 from dd_ros.data.images import IMAGE_TYPES, image_to_rgb
 from dd_ros.data.odd_images import is_video
-from dd_ros.data.rosbag import Record, records
+from dd_ros.data.rosbag import Record, no_topic, records
 from dd_ros.data.video import ImageStream, format_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
@@ -78,9 +78,7 @@ class BagInfo:
         for topic in self.topics:
             if topic.name == name:
                 return topic
-        there = ", ".join(topic.name for topic in self.topics) or "no messages at all"
-        problem = "".join(f" ({line})" for line in self.problems.lines()[:2])
-        raise InputError(f"{self.path}: no messages of topic {name}; it holds {there}{problem}")
+        raise no_topic(self.path, name, [topic.name for topic in self.topics], self.problems)
 
 
 class TopicSurvey:

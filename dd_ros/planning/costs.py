@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dd_ros.data.images import check_image, resize
+from dd_ros.data.numbers import for_people
 from dd_ros.errors import InputError, one_line
 from dd_ros.predictions import Frames, Rollouts
 from dd_ros.predictor import Predictor
@@ -249,7 +250,7 @@ def readouts(goal: Goal, predictor: Predictor) -> StepCost:
         state = np.asarray(goal.state, np.float64)
         if state.shape != (len(spec.names),):
             raise InputError(
-                f"goal state: expected {len(spec.names)} values ({', '.join(spec.names)}), got {state.size}"
+                f"goal state: expected {len(spec.names)} values ({', '.join(for_people(spec.names))}), got {state.size}"
             )
         if np.isinf(state).any() or np.isnan(state).all():
             raise InputError("goal state: expected finite numbers, or NaN for any value, but not all NaN")

@@ -26,6 +26,7 @@ from std_msgs.msg import Float64MultiArray
 from dd_ros.config import CheckpointConfig
 from dd_ros.data.commands import Commands
 from dd_ros.data.images import decode_rgb
+from dd_ros.data.numbers import for_people
 from dd_ros.errors import InputError
 from dd_ros.live.clocks import Clocks
 from dd_ros.live.pilot import DELAY_NS, Actions, Pilot, Plan, Rated, Task
@@ -237,7 +238,7 @@ class PlannerNode(ManagedNode):
             )
         if len(values) != len(spec.names):
             raise self._refused(
-                f"expected {len(spec.names)} values ({', '.join(spec.names)}), got {len(values)}"
+                f"expected {len(spec.names)} values ({', '.join(for_people(spec.names))}), got {len(values)}"
             )
         if np.isinf(values).any() or np.isnan(values).all():
             raise self._refused("expected finite numbers, or NaN for any value, but not all NaN")
@@ -245,7 +246,7 @@ class PlannerNode(ManagedNode):
         worst = int(np.nanargmax(far))
         if far[worst] > GOAL_FAR:
             raise self._refused(
-                f"expected a goal in the workspace, within {GOAL_FAR:g} deviations of training, got {spec.names[worst]} = "
+                f"expected a goal in the workspace, within {GOAL_FAR:g} deviations of training, got {for_people(spec.names)[worst]} = "
                 f"{values[worst]:g}, {far[worst]:.3g} deviations from {spec.mean[worst]:.3g}"
             )
         self._set_goal(Goal(state=values))

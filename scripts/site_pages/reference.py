@@ -183,16 +183,17 @@ def entries(text: str) -> tuple[str, list[tuple[str, str, str]]]:
 
 def checkpoint() -> str:
     """The page of the checkpoint format."""
+    from dd_ros.about import About
     from dd_ros.config import CheckpointConfig
 
     return (
         "# Checkpoint format\n\nA checkpoint is a folder:\n\n| file | holds |\n|---|---|\n"
         "| `config.yaml` | everything needed to rebuild the predictor: below |\n"
         "| `model.safetensors` | the weights of both networks, by name; numbers, no code |\n"
-        "| `README.md` | its card: data, training, figures |\n| `skill.png`, `filmstrip.png` | what the card shows, if anything |\n\n"
+        "| `README.md` | its card: data, training, figures |\n| `about.yaml` | robot, data, licence and figures for programs, if anything: below |\n| `skill.png`, `filmstrip.png` | what the card shows, if anything |\n\n"
         "It is written so that the folder is at any time absent, the old one, or the whole new one. Older formats go on loading "
         "(`dd_ros/upgrades.py`); [what is checked](../security.md#limits) in those of strangers.\n\n"
-        + "\n".join(settings_page(CheckpointConfig, "config.yaml"))
+        + "\n".join([*settings_page(CheckpointConfig, "config.yaml"), *settings_page(About, "about.yaml")])
     )
 
 

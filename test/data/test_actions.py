@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bag_writer import START, header, make
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,46 @@ def test_fields_that_are_not_there(field: str, words: str) -> None:
         action_values(message, JOINTS, [field])
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+STAMPED = "geometry_msgs/msg/TwistStamped"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("linear.x", "no field 'linear'; it has twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y, "
+        "twist.angular.z; did you mean twist.linear.x?"),
+        ("twist.lineer.x", "no field 'lineer'; it has twist.linear.x,"),
+        ("twist.lineer.x", "did you mean twist.linear.x?"),
+        ("twist.linear.w", "no field 'w'; it has twist.linear.x,"),
+        ("effort[0:2]", "twist.angular.z"),
+    ],
+)  # fmt: skip
+def test_the_fields_that_are_there_are_named_with_the_nearest(field: str, words: str) -> None:
+    vector = make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
+    message = make(
+        STAMPED, header=header(START), twist=make("geometry_msgs/msg/Twist", linear=vector, angular=vector)
+    )
+    with pytest.raises(InputError) as error:
+        action_values(message, STAMPED, [field])
+    assert words in str(error.value)
+    assert ("did you mean" in str(error.value)) == ("effort" not in field)
+
+
+def test_fields_of_lists_and_of_messages_without_numbers() -> None:
+    point = SimpleNamespace(positions=[1.0], velocities=[])
+    trajectory = SimpleNamespace(header=None, joint_names=["a"], points=[point])
+    with pytest.raises(
+        InputError,
+        match=r"it has points\[0\].positions, points\[0\].velocities; did you mean points\[0\].positions\?",
+    ):
+        action_values(trajectory, "", ["positions[0]"])
+    with pytest.raises(InputError, match=r"no field 'x'; it has no numbers$"):
+        action_values(SimpleNamespace(data="text"), "", ["x"])
+    many = SimpleNamespace(**{f"value_{number}": 0.0 for number in range(99)})
+    with pytest.raises(InputError, match="value_11 and 87 more"):
+        action_values(many, "", ["x"])
 
 
 def test_a_joint_that_a_message_names_twice_is_not_guessed() -> None:

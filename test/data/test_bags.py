@@ -27,6 +27,7 @@ from bag_writer import (
 
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
+from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 
@@ -220,6 +221,17 @@ def test_topics_that_are_both_missing(tmp_path: Path) -> None:
     wrong = acting("/neither").model_copy(update={"image_topic": "/nope"})
     with pytest.raises(InputError, match=r"no messages of topic /nope; it holds /action, /camera/image_raw"):
         read_episodes(write_bag(tmp_path / "bag", robot_messages(3)), wrong)
+
+
+def test_the_nearest_topic_is_named(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", robot_messages(3))
+    wrong = acting("/action").model_copy(update={"image_topic": "/camera/image"})
+    with pytest.raises(
+        InputError, match=r"it holds /action, /camera/image_raw; did you mean /camera/image_raw\?$"
+    ):
+        read_episodes(bag, wrong)
+    with pytest.raises(InputError, match=r"did you mean /camera/image_raw\?$"):
+        inspect_bag(bag).topic("image_raw")
 
 
 def test_find_bags(tmp_path: Path) -> None:

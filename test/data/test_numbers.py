@@ -11,7 +11,7 @@ from bag_writer import JOINTS, SPEC, START, STEP, joints, robot_messages, write_
 
 from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
-from dd_ros.data.numbers import beside, names_of
+from dd_ros.data.numbers import beside, for_people, names_of
 from dd_ros.errors import InputError
 
 POSE = ActionSource(topic="/pose", type=JOINTS, fields=("position[1:2]", "position[0:1]"), dim=2)
@@ -68,3 +68,14 @@ def test_names_are_short_where_they_differ() -> None:
         "/pose.position[1]", "position[0]", "position[a]", "position[b]", "/other.position[1]",
     )  # fmt: skip
     assert names_of([ActionSource(topic="/raw", dim=2)]) == ("value[0]", "value[1]")
+
+
+def test_people_read_the_joint_alone_where_a_field_names_one() -> None:
+    assert for_people(["position[elbow]", "position[3]", "twist.linear.x"]) == (
+        "elbow",
+        "position[3]",
+        "twist.linear.x",
+    )
+    same = ("position[elbow]", "velocity[elbow]", "/b.position[elbow]", "position[0:2]")
+    assert for_people(same) == same
+    assert for_people([]) == ()

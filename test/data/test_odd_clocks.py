@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, make, make_frame, write_bag
 
-from dd_ros.commands.inspect import clock_lines
+from dd_ros.commands.inspecting import clock_lines
 from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.stream_choice import choose_streams

@@ -128,7 +128,7 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "config", "resources", "report", "progress",
+    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "config", "about", "resources", "report", "progress",
     "console", "completion", "options", "described", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
     "engine", "predictor", "evaluation", "planning", "demo", "live", "view", "ros",
@@ -137,7 +137,8 @@ ROOMS = (
 # What is imported upwards all the same, when a function runs: file -> modules.
 UPWARDS = {
     "dd_ros/__init__.py": {"dd_ros.evaluation.film", "dd_ros.predictor"},  # the door
-    "dd_ros/cli.py": {"dd_ros_training.finetune", "dd_ros_training.readout"},
+    "dd_ros/commands/finetune.py": {"dd_ros_training.finetune"},
+    "dd_ros/commands/readout.py": {"dd_ros_training.readout"},
 }
 
 

@@ -10,10 +10,12 @@ import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, write_bag
 
 from dd_ros import Predictor
+from dd_ros.about import About
 from dd_ros.checkpoint import load_checkpoint
 from dd_ros.config import ReadoutSpec
 from dd_ros.errors import InputError
-from dd_ros.resources import read_config
+from dd_ros.resources import ABOUT, read_about, read_config
+from dd_ros.settings import write_yaml
 from dd_ros_training.readout import HEADING, readout, with_section
 
 
@@ -102,7 +104,10 @@ def test_nothing_else_changes(made: Path, tiny_checkpoint: Path) -> None:
 
 
 def test_again_replaces_the_head_and_its_section(made: Path, bags: Path) -> None:
+    about = About(notes="A square that walks.")
+    write_yaml(made / ABOUT, about)
     readout(str(made), [bags], topics=["/place.position[1:2]"], max_minutes=0.05, device="cpu")
+    assert read_about(made) == about
     spec = read_config(made).readouts
     assert spec is not None
     assert spec.names == ("position[1]",)

@@ -39,6 +39,6 @@ def test_the_cure_is_named_in_one_line(
 
 
 def test_a_video_needs_no_rerun(tmp_path: Path) -> None:
-    code = "import sys, dd_ros.commands.predict, dd_ros.view.log, dd_ros.view.offline, dd_ros.ros.demo.launcher; print('rerun' in sys.modules)"
+    code = "import sys, dd_ros.commands.predicting, dd_ros.view.log, dd_ros.view.offline, dd_ros.ros.demo.launcher; print('rerun' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"

@@ -22,7 +22,7 @@ from dd_ros.data.lerobot.episodes import reader_at
 from dd_ros.data.rosbag import records
 from dd_ros.data.video import format_of
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, JOINTS, PLAN_TOPIC
-from dd_ros.errors import InputError
+from dd_ros.errors import InputError, meant
 from dd_ros.processes import Process, first_ended, free_domain, interruptible, started
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
@@ -208,7 +208,9 @@ def image_transport(bag: Path, streams: StreamSpec) -> str:
     missing = sorted(wanted - set(types))
     if missing:
         there = ", ".join(sorted(types)) or "no messages"
-        raise InputError(f"{bag}: no messages of {', '.join(missing)}; it holds {there}")
+        raise InputError(
+            f"{bag}: no messages of {', '.join(missing)}; it holds {there}{meant(missing[0], sorted(types))}"
+        )
     kind = types[streams.image_topic]
     if video:
         return "raw"  # decoded by the player
