@@ -9,6 +9,21 @@ from typing import Any
 from dd_ros.config import CheckpointConfig, Schedule, StreamSpec
 
 
+def facts_of(config: CheckpointConfig, schedule: Schedule) -> dict[str, str]:
+    """What a checkpoint predicts from what with a schedule, in a few words each."""
+    streams, action = config.streams, config.action
+    names = f" ({', '.join(action.names)})" if action.names else ""
+    chunks = range(schedule.chunks(config.horizon))
+    steps = "-".join(str(len(schedule.chunk_levels(chunk))) for chunk in chunks)
+    return {
+        "checkpoint": config.name,
+        "images": f"{streams.width}x{streams.height} at {streams.rate_hz:g} Hz, {streams.image_topic}",
+        "actions": f"{action.dim}{names}, {', '.join(map(str, streams.actions))}" + lagging(streams),
+        "horizon": f"{config.horizon} frames, {config.horizon / streams.rate_hz:.2f} s",
+        "denoising steps": f"{steps}, chunks of {schedule.chunk_frames} frames",
+    }
+
+
 class Described:
     """Says what it is: a mixin of things with the settings of a checkpoint, a schedule and a device."""
 
@@ -18,18 +33,7 @@ class Described:
 
     def facts(self) -> dict[str, str]:
         """What it predicts from what, in a few words each."""
-        streams, action = self.config.streams, self.config.action
-        names = f" ({', '.join(action.names)})" if action.names else ""
-        chunks = range(self.schedule.chunks(self.config.horizon))
-        steps = "-".join(str(len(self.schedule.chunk_levels(chunk))) for chunk in chunks)
-        return {
-            "checkpoint": self.config.name,
-            "images": f"{streams.width}x{streams.height} at {streams.rate_hz:g} Hz, {streams.image_topic}",
-            "actions": f"{action.dim}{names}, {', '.join(map(str, streams.actions))}" + lagging(streams),
-            "horizon": f"{self.config.horizon} frames, {self.config.horizon / streams.rate_hz:.2f} s",
-            "denoising steps": f"{steps}, chunks of {self.schedule.chunk_frames} frames",
-            "device": str(self.device),
-        }
+        return facts_of(self.config, self.schedule) | {"device": str(self.device)}
 
     def __repr__(self) -> str:
         facts = self.facts()

@@ -71,7 +71,8 @@ def test_a_person_sees_the_same() -> None:
         "MIT licence",
     ):
         assert text in shown, text
-    assert "/pusht/state (read off: pusher_x, pusher_y, block_x" in shown
+    assert "reads off /pusht/state (pusher_x, pusher_y, block_x" in shown
+    assert "reads off /joint_states (26 numbers)" in shown
 
 
 def test_folders_of_ones_own_follow_the_shipped_ones(own: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from dd_ros.about import About, Figures
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from dd_ros.config import ActionSpec, CheckpointConfig
 from dd_ros.diffusion.schedule import preset
@@ -242,9 +243,8 @@ class Run:
             return None
         if self.robots:
             of_robots = self.judged(Predictor.load(out), windows)
-            save_checkpoint(
-                out, self.config, model, card=card(self.config, self.recipe, facts=facts, robots=of_robots)
-            )
+            text = card(self.config, self.recipe, facts=facts, robots=of_robots)
+            save_checkpoint(out, self.config, model, card=text, about=About(notes=self.recipe.notes))
             return {"robots": of_robots}
         plots, predictor, episodes = self.work / "evaluation", Predictor.load(out), self.logs.validation
         chosen = make_windows(
@@ -267,7 +267,8 @@ class Run:
         intervals = ErrorIntervals.model_validate(found) if found else None
         config = self.config.model_copy(update={"error_intervals": intervals, "gate": gate})
         text = card(config, self.recipe, facts=facts, figures=figures)
-        save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP])
+        about = About(notes=self.recipe.notes, figures=Figures.of(figures))
+        save_checkpoint(out, config, model, card=text, images=[plots / SKILL, plots / FILMSTRIP], about=about)
         return figures
 
     def judged(self, predictor: Predictor, windows: int) -> dict[str, dict[str, Any]]:

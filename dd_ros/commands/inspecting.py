@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
+from dd_ros.commands.listing import show_checkpoint
 from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.bags import bags_under, find_bags, read_episodes
@@ -20,11 +20,11 @@ from dd_ros.data.lerobot import LeRobotSet, episode_number, episode_paths, is_le
 from dd_ros.data.lerobot.meta import is_here
 from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
-from dd_ros.errors import InputError, one_line
+from dd_ros.errors import InputError
 from dd_ros.json_files import write_json
 from dd_ros.progress import progress
 from dd_ros.report import Report
-from dd_ros.resources import CARD, CONFIG, find_checkpoint, read_config
+from dd_ros.resources import CONFIG, find_checkpoint
 
 
 @dataclass
@@ -291,23 +291,3 @@ def show_lerobot(
         return found | {"problems": [*data.problems, str(error)], "training": None}
     console.print(summary(spec), markup=False, highlight=False, soft_wrap=True)
     return found | {"training": spec.model_dump(mode="json")}
-
-
-def show_checkpoint(folder: Path, console: Console) -> dict[str, Any]:
-    """The card, then the settings a user may need."""
-    card = folder / CARD
-    if card.is_file():
-        console.print(Markdown(shown(card)))
-    console.rule(str(folder / CONFIG))
-    console.print(shown(folder / CONFIG), markup=False, highlight=False, soft_wrap=True)
-    found: dict[str, Any] = {"kind": "checkpoint", "path": str(folder), "settings": None, "problems": []}
-    try:
-        return found | {"settings": read_config(folder).model_dump(mode="json")}
-    except InputError as error:
-        say(console, [str(error)])
-        return found | {"problems": [str(error)]}
-
-
-def shown(file: Path) -> str:
-    """The text of a file without controls, which would command the terminal."""
-    return "\n".join(map(one_line, file.read_text(errors="replace").splitlines()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``dd_ros models`` does: a row for each checkpoint."""
+"""What ``dd_ros models`` does: a row for each checkpoint; and ``dd_ros inspect`` with one: more of it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
 from dd_ros.about import About
-from dd_ros.data.action_reader import listed
+from dd_ros.config import CheckpointConfig
+from dd_ros.data.action_reader import MOST_NAMES
 from dd_ros.data.numbers import for_people
 from dd_ros.data.storage import foreign
+from dd_ros.described import facts_of
 from dd_ros.errors import InputError, one_line
 from dd_ros.json_files import write_json
-from dd_ros.resources import CONFIG, WEIGHTS, read_about, read_config, shipped_folders
+from dd_ros.resources import CARD, CONFIG, WEIGHTS, read_about, read_config, shipped_folders
 
 RIVALS = ("copy_last", "optical_flow")
 
@@ -138,10 +141,16 @@ def streams(one: dict[str, Any]) -> str:
         f"{image['topic']} {image['width']}x{image['height']} {image['rate_hz']:g} Hz",
         f"{' '.join(actions['sources'])} ({names})",
     ]
-    if readouts:
-        topics = [source.partition(".")[0] for source in readouts["sources"]]
-        lines.append(f"{' '.join(topics)} (read off: {listed(for_people(readouts['names']))})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([f"reads off {read_off(readouts)}"] if readouts else [])])
+
+
+def read_off(readouts: dict[str, Any]) -> str:
+    """Topics that read-outs stand for, and their names, or how many where these are many."""
+    topics, names = (
+        [source.partition(".")[0] for source in readouts["sources"]],
+        for_people(readouts["names"]),
+    )
+    return f"{' '.join(topics)} ({', '.join(names) if len(names) <= MOST_NAMES else f'{len(names)} numbers'})"
 
 
 def quality(figures: dict[str, Any] | None) -> str:
@@ -151,6 +160,46 @@ def quality(figures: dict[str, Any] | None) -> str:
     gains = [(rival, figures[f"above_{rival}"]) for rival in RIVALS]
     lines = [f"{gain:+.2f} dB {rival.replace('_', ' ')}" for rival, gain in gains if gain is not None]
     return "\n".join([*lines, f"{figures['true_best_fraction']:.1%} true best"])
+
+
+def show_checkpoint(folder: Path, console: Console) -> dict[str, Any]:
+    """What a checkpoint is, in a few lines, then its card; its settings, of which most are numbers, as data alone."""
+    found: dict[str, Any] = {"kind": "checkpoint", "path": str(folder), "settings": None, "problems": []}
+    problems: list[str] = found["problems"]
+    try:
+        config = read_config(folder)
+        console.print(facts_table(config, row(folder.name, folder, problems)))
+        found["settings"] = config.model_dump(mode="json")
+    except InputError as error:
+        problems.append(str(error))
+    if (folder / CARD).is_file():
+        console.rule(shown(str(folder / CARD)))
+        console.print(Markdown(shown((folder / CARD).read_text(errors="replace")).plain))
+    console.print(f"all settings: {folder / CONFIG}", markup=False, highlight=False, soft_wrap=True)
+    for problem in problems:
+        console.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def facts_table(config: CheckpointConfig, one: dict[str, Any]) -> Table:
+    """A line each for what matters of a checkpoint; ``one`` is its ``row``."""
+    gate, intervals = config.gate, config.error_intervals
+    facts = {
+        "checkpoint": config.name,
+        "robot": one["robot"],
+        **facts_of(config, config.schedule),
+        "reads off": read_off(one["readouts"]) if one["readouts"] else "",
+        "calibrated": ", ".join(
+            word for word, known in (("gate", gate), ("error intervals", intervals)) if known
+        ),
+        "figures": quality(one["figures"]).replace("\n", ", "),
+        "data": one["data"],
+    }
+    found = Table.grid(padding=(0, 2))
+    for name, text in facts.items():
+        if text:
+            found.add_row(name, shown(text))
+    return found
 
 
 def shown(text: str) -> Text:

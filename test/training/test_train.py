@@ -18,7 +18,7 @@ from dd_ros.checkpoint import load_checkpoint
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule
 from dd_ros.errors import InputError
-from dd_ros.resources import read_config
+from dd_ros.resources import read_about, read_config
 from dd_ros_training import callbacks
 from dd_ros_training.kept import finished as weights_of_finished
 from dd_ros_training.recipe import Recipe
@@ -48,6 +48,9 @@ def test_all_stages_make_a_checkpoint_that_predicts(finished: Path) -> None:
     card = (finished / "small" / "README.md").read_text()
     assert "2 bags, 60 model steps" in card
     assert "copy_last" in card
+    about = read_about(finished / "small")
+    assert about.figures is not None
+    assert set(about.figures.psnr) == {"model", "copy_last", "optical_flow"}
 
 
 def test_a_checkpoint_is_calibrated_on_the_bags_held_back(tmp_path: Path) -> None:
