@@ -37,7 +37,7 @@ from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, Teac
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.run import MOST_WINDOWS, Run, tell
 from dd_ros_training.run_stage import STAGES
-from dd_ros_training.starts import measured, said
+from dd_ros_training.starts import chosen, measured, said
 
 PLAN = "plan.yaml"
 GO_ON = "repeat its command to go on, or remove the folder"
@@ -192,7 +192,7 @@ def chosen_start(
     if not starts:
         return DEFAULT_START
     click.echo(said(starts), err=True)
-    return starts[0].name
+    return chosen(starts).name
 
 
 class Plan(Settings):

@@ -26,6 +26,8 @@ from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode
 
 WINDOWS = 6  # that each checkpoint is measured on: seconds on a CPU
+BASE = "base"  # the checkpoint that knows several robots
+AHEAD = 0.5  # dB by which another one must predict better as it is, to be the better start
 
 
 class Start(NamedTuple):
@@ -127,12 +129,25 @@ def restored(model: Model, clips: Sequence[Episode]) -> float:
     return float(np.mean(found))
 
 
+def chosen(starts: Sequence[Start]) -> Start:
+    """The best, of which the first is; BASE unless that is clearly better as it is: what knows several robots learns
+    another one sooner.
+    """
+    base = next((start for start in starts if start.name == BASE), starts[0])
+    return base if starts[0].skill - base.skill < AHEAD else starts[0]
+
+
 def said(starts: Sequence[Start]) -> str:
     """A line on which of them was chosen, and why."""
-    best, *others = starts
-    rest = ", ".join(f"{start.name} {start.skill:+.1f}" for start in others)
+    best = chosen(starts)
+    rest = ", ".join(f"{start.name} {start.skill:+.1f}" for start in starts if start is not best)
+    why = (
+        "which predicts these bags best as it is"
+        if best is starts[0]
+        else "which knows several robots, and no other predicts these bags clearly better as it is"
+    )
     return (
-        f"training starts from {best.name}, which predicts these bags best as it is: {best.skill:+.1f} dB above copy-last"
+        f"training starts from {best.name}, {why}: {best.skill:+.1f} dB above copy-last"
         + (f" ({rest})" if rest else "")
         + "; --init names another"
     )
