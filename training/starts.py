@@ -141,13 +141,9 @@ def said(starts: Sequence[Start]) -> str:
     """A line on which of them was chosen, and why."""
     best = chosen(starts)
     rest = ", ".join(f"{start.name} {start.skill:+.1f}" for start in starts if start is not best)
-    why = (
-        "which predicts these bags best as it is"
-        if best is starts[0]
-        else "which knows several robots, and no other predicts these bags clearly better as it is"
-    )
-    return (
-        f"training starts from {best.name}, {why}: {best.skill:+.1f} dB above copy-last"
-        + (f" ({rest})" if rest else "")
-        + "; --init names another"
-    )
+    others = f" ({rest})" if rest else ""
+    if best is starts[0]:
+        why = f"which predicts these bags best as it is: {best.skill:+.1f} dB above copy-last{others}"
+    else:
+        why = f"which knows several robots: no other predicts these bags {AHEAD:g} dB better as it is{others}"
+    return f"training starts from {best.name}, {why}; --init names another"

@@ -91,9 +91,9 @@ def test_others_are_named_beside_the_best() -> None:
 def test_what_knows_several_robots_is_chosen_unless_another_is_clearly_better() -> None:
     near = [Start("car", 1.2), Start("base", 1.0), Start("pusht", -3.0)]
     assert chosen(near).name == "base"
-    assert said(near).startswith(
-        "training starts from base, which knows several robots, and no other predicts these bags clearly better as it is: "
-        "+1.0 dB above copy-last (car +1.2, pusht -3.0)"
+    assert said(near) == (
+        "training starts from base, which knows several robots: no other predicts these bags 0.5 dB better as it is "
+        "(car +1.2, pusht -3.0); --init names another"
     )
     assert chosen([Start("car", 2.0), Start("base", 1.0)]).name == "car"
     assert chosen([Start("base", 1.0), Start("car", 0.9)]).name == "base"
