@@ -119,30 +119,6 @@ def test_inspecting_a_lerobot_data_set(tmp_path: Path, version: str) -> None:
     refused(dd_ros("inspect", path), "info.json: codebase_version: Field required")
 
 
-def test_inspecting_a_checkpoint_shows_what_it_is_and_then_its_card(tiny_checkpoint: Path) -> None:
-    result = dd_ros("inspect", tiny_checkpoint)
-    assert result.returncode == 0
-    facts, _, card = result.stdout.partition(str(tiny_checkpoint / "README.md"))
-    assert "48x32 at 10 Hz, /camera/image_raw" in facts
-    assert "not evaluated" in facts
-    assert "Random weights for tests" in card
-    assert f"all settings: {tiny_checkpoint / 'config.yaml'}\n" in card
-    assert "rate_hz" not in result.stdout
-
-
-def test_inspecting_a_shipped_checkpoint_starts_with_what_matters() -> None:
-    shown = dd_ros("inspect", "pusht").stdout.partition("README.md")[0]
-    for text in (
-        "PushT of gym-pusht",
-        "pusher_x, pusher_y",
-        "gate, error intervals",
-        "+10.35 dB copy last",
-        "1.60 s",
-    ):
-        assert text in shown, text
-    assert shown.count("\n") < 20
-
-
 def test_predict_writes_a_video(bags: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     video = tmp_path / "out" / "video.mp4"
     result = dd_ros(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.bags import bags_under, find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
 from dd_ros.data.lerobot.meta import is_here
-from dd_ros.data.stream_choice import choose_topics, describe_set, describe_streams, only
+from dd_ros.data.stream_choice import ODD_RATE, choose_topics, describe_set, describe_streams, only
 from dd_ros.data.survey import BagInfo, TopicInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.json_files import write_json
@@ -197,22 +198,55 @@ def topic_table(infos: Sequence[BagInfo]) -> Table:
 
 
 def bag_table(infos: Sequence[BagInfo], uses: Sequence[Use], spec: StreamSpec) -> Table:
-    """One row per bag, on the topics that would be used."""
+    """One row for all bags that are alike, on the topics that would be used, with what else is in each of them."""
     table = Table(
-        "bag", "images", "image Hz", "size", "commands", "command Hz", "episodes", "usable s", "problems"
+        "bags", "images", "image Hz", "size", "commands", "command Hz", "episodes", "usable s", "problems"
     )
-    for info, use in zip(infos, uses, strict=True):
-        topics = {topic.name: topic for topic in info.topics}
-        image = topics.get(spec.image_topic, TopicInfo("", ""))
-        commands = [topics.get(name, TopicInfo("", "")) for name in spec.action_topics]
+    looked_at = [BagUse(info, use, spec) for info, use in zip(infos, uses, strict=True)]
+    usual = [median(rates) for rates in zip(*(one.rates for one in looked_at), strict=True)]
+    alike: dict[object, list[BagUse]] = {}
+    for one in looked_at:
+        alike.setdefault(one.info.path if one.is_odd(usual) else tuple(one.image.sizes), []).append(one)
+    for bags in alike.values():
+        first, last = bags[0].info.path.name, bags[-1].info.path.name
+        commands = list(zip(*(one.commands for one in bags), strict=True))  # by topic
         table.add_row(
-            Text(info.path.name), str(image.count), f"{image.rate:.2f}",
-            " ".join(f"{width}x{height}" for width, height in image.sizes),
-            "+".join(str(topic.count) for topic in commands), "+".join(f"{topic.rate:.1f}" for topic in commands),
-            str(use.episodes), f"{use.seconds:.1f}",
-            str(len(use.problems) + len(info.problems) + len(topic_problems([info], set(spec.topics)))),
+            Text(first if len(bags) == 1 else f"{len(bags)}: {first} .. {last}"),
+            numbers([one.image.count for one in bags], 0), numbers([one.image.rate for one in bags], 2),
+            " ".join(f"{width}x{height}" for width, height in bags[0].image.sizes),
+            "+".join(numbers([topic.count for topic in topics], 0) for topics in commands),
+            "+".join(numbers([topic.rate for topic in topics], 1) for topics in commands),
+            str(sum(one.use.episodes for one in bags)), f"{sum(one.use.seconds for one in bags):.1f}",
+            str(sum(map(len, (one.problems for one in bags)))),
         )  # fmt: skip
     return table
+
+
+class BagUse:
+    """A bag on the topics that would be used.
+
+    Attributes:
+        info, use: what it holds, and what training would use of it.
+        image, commands: its topics, empty ones where it lacks them.
+        problems: all that is wrong with these.
+    """
+
+    def __init__(self, info: BagInfo, use: Use, spec: StreamSpec):
+        topics = {topic.name: topic for topic in info.topics}
+        self.info, self.use = info, use
+        self.image = topics.get(spec.image_topic, TopicInfo("", ""))
+        self.commands = [topics.get(name, TopicInfo("", "")) for name in spec.action_topics]
+        self.problems = [*use.problems, *info.problems, *topic_problems([info], set(spec.topics))]
+
+    @property
+    def rates(self) -> list[float]:
+        """Hz of images and of commands."""
+        return [topic.rate for topic in (self.image, *self.commands)]
+
+    def is_odd(self, usual: Sequence[float]) -> bool:
+        """Whether it has a row for itself: for its problems, or for rates unlike the ``usual`` ones."""
+        off = (abs(rate - other) > ODD_RATE * other for rate, other in zip(self.rates, usual, strict=True))
+        return bool(self.problems) or any(off)
 
 
 def span(values: Sequence[str]) -> str:
