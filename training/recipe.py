@@ -125,7 +125,8 @@ class Recipe(Settings):
         camera: how some of the clips are seen by a camera that moves, whose command comes after the robots' values;
             null: none.
         action_names: names of the action values, for people.
-        notes: paragraph for the card: where the data comes from, under which licence.
+        notes: paragraph for the card. Its first sentence says which robot does what, the others where the data come from,
+            under which licence.
         network, image_network: sizes of transformer and autoencoder.
         schedule: step counts per chunk, such as ``4-3-2-2``.
         chunk_frames: frames of a chunk.
