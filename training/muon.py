@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Muon
 
+from dd_ros.device import native_dtype
+
 
 class BatchedMuon(Muon):
     """``torch.optim.Muon`` (Nesterov momentum, Keller's learning rate); state and options are the same.
@@ -54,10 +56,14 @@ class BatchedMuon(Muon):
 def orthogonalised(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float
 ) -> Tensor:
-    """Nearly orthogonal matrices of the same singular vectors, by Newton and Schulz in bfloat16; [N, rows, columns]."""
+    """Nearly orthogonal matrices of the same singular vectors, by Newton and Schulz; [N, rows, columns].
+
+    In bfloat16 where the device multiplies it natively. Emulated on a CPU it takes longer than the rest of a training step.
+    """
     a, b, c = coefficients
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices.bfloat16() if wide else matrices.bfloat16().mT
+    x = matrices.to(native_dtype(matrices.device))
+    x = x if wide else x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(epsilon).to(x.dtype)  # autocast takes norms in float32
     for _ in range(steps):
         gram = x @ x.mT
