@@ -32,9 +32,9 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.evaluation.windows import make_windows
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
-from dd_ros.settings import read_yaml
+from dd_ros.settings import read_yaml, write_yaml
 from dd_ros_training.callbacks import Interrupt
-from dd_ros_training.card import Facts, card
+from dd_ros_training.card import Evidence, Facts, card
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
@@ -46,14 +46,16 @@ from dd_ros_training.device import (
     share_of_cores,
     training_device,
 )
-from dd_ros_training.kept import finish, finished, kept_stage, own_folder
+from dd_ros_training.kept import finish, finished, kept_stage, own_folder, scores_in
 from dd_ros_training.pace import Pace
+from dd_ros_training.probe import Probe, probed
 from dd_ros_training.recipe import Recipe, StageRecipe
-from dd_ros_training.run_stage import STAGES, run_stage
+from dd_ros_training.run_stage import LAST, STAGES, run_stage
 
 FILLING = 0.1  # of the stages' time: what decoding all frames beforehand may take
 MOST_WINDOWS = 300  # that the figures on the card are of
 STRIDE = 8  # frames between their starts
+LITTLE = 1.0  # minutes of bags that are worth a word
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 
 
@@ -90,6 +92,7 @@ class Run:
         own_folder(work)
         self.recipe, self.work = recipe, work
         self.pace: Pace | None = None
+        self.probe: Probe | None = None
         self.interrupt, self.interrupted = Interrupt(), ""
         self.training_bags, self.validation_bags = split(bags, recipe.split)
         self.problems = Report() if problems is None else problems
@@ -102,6 +105,24 @@ class Run:
             self.episodes, self.validation_episodes = split_validation(self.episodes, length)
         say(self.problems)
         self.config = checkpoint_config(recipe, self.episodes)
+
+    def look(self) -> None:
+        """Tell what the user should know of the bags before hours go by; the card has it as well."""
+        kept = self.work / "probe.yaml"
+        self.probe = read_yaml(kept, Probe) if kept.exists() else probed(self.episodes, self.recipe.streams)
+        write_yaml(kept, self.probe)
+        for remark in self.remarks():
+            tell(remark)
+
+    def remarks(self) -> list[str]:
+        """What a look at the bags has shown."""
+        short = f"bags to train on: {60 * self.minutes:.0f} s, which is little; predictions will hold there and hardly elsewhere"
+        return [short] * (self.minutes <= LITTLE) + (self.probe.remarks() if self.probe else [])
+
+    @property
+    def minutes(self) -> float:
+        """Minutes that are trained on."""
+        return sum(map(len, self.episodes)) / self.recipe.streams.rate_hz / 60.0
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
         """Run ``stages``; the first starts from ``model``, or from what the stage before it left.
@@ -255,14 +276,17 @@ class Run:
         frames = sum(len(episode) for episode in self.episodes)
         return Facts(
             made_by=made_by,
-            training=f"{len(self.training_bags)} bags, {frames} model steps, "
-            f"{frames / self.recipe.streams.rate_hz / 60:.1f} minutes",
+            training=f"{len(self.training_bags)} bags, {frames} model steps, {self.minutes:.1f} minutes",
             validation=f"{len(self.validation_bags)} bags"
             if self.validation_bags
             else f"the last {sum(map(len, self.validation_episodes))} model steps",
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
             problems=self.problems.lines(),
             interrupted=self.interrupted,
+            remarks=self.remarks(),
+            evidence=Evidence(
+                minutes=self.minutes, scores=scores_in(self.work / "distillation" / LAST), probe=self.probe
+            ),
         )
 
 
