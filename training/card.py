@@ -12,9 +12,30 @@ from dd_ros.config import CheckpointConfig
 from dd_ros.described import lagging
 from dd_ros.evaluation.calibrate import Calibration, with_sections
 from dd_ros.evaluation.plots import FILMSTRIP, SKILL
+from dd_ros_training.probe import Probe
 from dd_ros_training.recipe import Recipe
 
 MOST_PROBLEMS = 20  # lines of unusable data listed
+# Shares of windows in which the true actions predict best: from which on actions matter, below which they are ignored.
+MATTER, IGNORED = 0.9, 0.6
+FEW = 5.0  # minutes of bags that are few
+RISE = 0.1  # dB
+LEAST_SCORES = 4  # validations from which on it can be told whether they rise
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells why a checkpoint is as good as it is.
+
+    Attributes:
+        minutes: of bags that it was trained on.
+        scores: skill in dB of all validations of the last stage, in order.
+        probe: what a look at the bags has shown.
+    """
+
+    minutes: float
+    scores: Sequence[float] = ()
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,8 @@ class Facts:
         device: what it was trained on.
         problems: a line for everything that could not be used.
         interrupted: the stage that the user ended early, if any.
+        remarks: a sentence for each thing about the data that a user should know.
+        evidence: for the verdict.
     """
 
     made_by: str
@@ -35,6 +58,8 @@ class Facts:
     device: str
     problems: Sequence[str] = ()
     interrupted: str = ""
+    remarks: Sequence[str] = ()
+    evidence: Evidence | None = None
 
 
 def card(
@@ -80,20 +105,20 @@ Made by {facts.made_by}.
 | stage | minutes | batch | learning rate |
 |---|---|---|---|
 {stages}
-{left_out(facts.problems)}
+{listed("Left out:", facts.problems)}{listed("Seen in the data:", facts.remarks)}
 ## Figures
-{results_by_robot(robots) if robots else results(figures)}
+{results_by_robot(robots) if robots else results(figures, facts.evidence)}
 """
     return with_sections(text, Calibration(config.gate, config.error_intervals))
 
 
-def left_out(problems: Sequence[str]) -> str:
-    """What of the data could not be used."""
-    if not problems:
+def listed(heading: str, lines: Sequence[str]) -> str:
+    """Lines under a heading, such as what of the data could not be used; nothing without lines."""
+    if not lines:
         return ""
-    shown = [f"- {problem}" for problem in problems[:MOST_PROBLEMS]]
-    more = len(problems) - len(shown)
-    return "\n".join(["", "Left out:", "", *shown, *([f"- and {more} more"] if more else []), ""])
+    shown = [f"- {line}" for line in lines[:MOST_PROBLEMS]]
+    more = len(lines) - len(shown)
+    return "\n".join(["", heading, "", *shown, *([f"- and {more} more"] if more else []), ""])
 
 
 def results_by_robot(robots: Mapping[str, dict[str, Any]]) -> str:
@@ -119,7 +144,7 @@ def results_by_robot(robots: Mapping[str, dict[str, Any]]) -> str:
 It is a start for `dd_ros finetune`, which knows several robots; gate and error intervals come with your own."""
 
 
-def results(figures: dict[str, Any] | None) -> str:
+def results(figures: dict[str, Any] | None, evidence: Evidence | None = None) -> str:
     """Table and verdict on the validation episodes."""
     if figures is None:
         return "Not evaluated."
@@ -137,14 +162,14 @@ def results(figures: dict[str, Any] | None) -> str:
 |---|---|{"---|" * len(shown)}---|
 {rows}
 
-{verdict(figures)}
+{verdict(figures, evidence)}
 
 ![PSNR above copy-last against seconds ahead]({SKILL})
 ![true, predicted and difference]({FILMSTRIP})"""
 
 
-def verdict(figures: dict[str, Any]) -> str:
-    """One plain sentence on skill, one on actions, one on the uncertainty."""
+def verdict(figures: dict[str, Any], evidence: Evidence | None = None) -> str:
+    """One plain sentence on skill, one on actions and why they matter no more, one on the uncertainty."""
     rate, skill = figures["fps"], figures["skill_psnr"]
     beaten = [step for step, value in zip(figures["steps"], skill, strict=True) if value > 0]
     from_step = next(
@@ -152,15 +177,11 @@ def verdict(figures: dict[str, Any]) -> str:
     )
     first = f"Beats copy-last from {from_step / rate:.2f} s on" if from_step else "Does not beat copy-last"
     share = figures["actions"]["true_best_fraction"]
-    if share >= 0.9:
-        second = "actions matter"
-    elif share >= 0.6:
-        second = "actions matter, but less than they should: more training or data may help"
-    else:
-        second = (
-            "ignores actions: most often too little training or data; after an hour of training, see whether the action topic "
-            "is what the robot executes, and time-aligned with the camera (dd_ros inspect shows the clocks)"
-        )
+    second = (
+        "actions matter" if share >= MATTER else f"actions matter, but less than they should: {why(evidence)}"
+    )
+    if share < IGNORED:
+        second = f"ignores actions: {why(evidence)}"
     ranks = [value for value in figures["uncertainty"]["rank_correlation"] if value is not None]
     third = (
         f"\nThe uncertainty {trust(mean(ranks))}: rank correlation with the true error {mean(ranks):.2f}."
@@ -168,6 +189,50 @@ def verdict(figures: dict[str, Any]) -> str:
         else ""
     )
     return f"{first}; true actions are the best of true, zero and shuffled in {share:.1%} of the windows: {second}.{third}"
+
+
+def why(evidence: Evidence | None) -> str:
+    """The causes that there is evidence for; without any, what it mostly is."""
+    found = causes(evidence) if evidence else []
+    probe = evidence.probe if evidence else None
+    if not found and probe and probe.shares:
+        return (
+            f"the commands explain {probe.share:.0%} of the motion that the past does not, so that it is most often too little "
+            "training or data, or too small a network"
+        )
+    return "; ".join(found) or (
+        "most often too little training or data; after an hour of training, see whether the action topic is what the robot "
+        "executes, and time-aligned with the camera (dd_ros inspect shows the clocks)"
+    )
+
+
+def causes(evidence: Evidence) -> list[str]:
+    """Why actions matter less than they should, as far as there is evidence; what weighs most comes first."""
+    probe, found = evidence.probe, []
+    if probe and probe.constant:
+        return ["the commands are constant, and teach nothing"]
+    if probe and probe.still:
+        return ["nothing moves in the bags that it was trained on"]
+    if probe and probe.silent:
+        found.append(
+            "the commands say nothing about the motion, at no lag: see whether the action topic is what moves what the camera sees"
+        )
+    if probe and probe.suggested is not None:
+        found.append(
+            f"a shift in time: the commands explain {probe.best:.0%} of the motion at a lag of {probe.suggested:.2g} s, and "
+            f"{probe.share:.0%} at the one of {probe.lag:g} s that it was trained with (--action-lag)"
+        )
+    if rising(evidence.scores):
+        found.append("too little training: it was still getting better at the end (--max-minutes)")
+    if evidence.minutes < FEW:
+        found.append(f"few data: {evidence.minutes:.1f} minutes of bags, {FEW:g} or more are wanted")
+    return found
+
+
+def rising(scores: Sequence[float]) -> bool:
+    """Whether the last third of the validations was better than the best before, by RISE dB."""
+    before = len(scores) - len(scores) // 3
+    return len(scores) >= LEAST_SCORES and max(scores[before:]) > max(scores[:before]) + RISE
 
 
 def trust(correlation: float) -> str:

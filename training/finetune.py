@@ -85,9 +85,9 @@ def finetune(
         json_path: where what is returned goes as well; None: nowhere.
 
     Returns:
-        The checkpoint's folder, what the data was, a line for all that could not be used, the stage that the user ended
-        early (or an empty string), and the figures of ``dd_ros evaluate`` on the held-back bags, None without. Nothing
-        in processes of a run on several devices but the first.
+        The checkpoint's folder, what the data was, a line for all that could not be used and for all that is remarkable,
+        the stage that the user ended early (or an empty string), and the figures of ``dd_ros evaluate`` on the held-back
+        bags, None without. Nothing in processes of a run on several devices but the first.
 
     Raises:
         InputError: unusable bags, topics, checkpoint or recipe; or the work folder is another run's.
@@ -120,6 +120,7 @@ def finetune(
     if kept and kept.recipe.split != plan.recipe.split:
         raise InputError(f"{work}: holds a run with other bags for validation; {GO_ON}")
     run = Run((kept or plan).recipe, found, work=work, problems=problems)
+    run.look()
     model = run.fresh()
     adopt(model, weights)
     if config is None:
@@ -135,10 +136,11 @@ def finetune(
         return {}
     facts = run.facts(made_by)
     if figures is not None:
-        click.echo(verdict(figures))
+        click.echo(verdict(figures, facts.evidence))
     result = {
         "checkpoint": str(out), "training": facts.training, "validation": facts.validation, "device": facts.device,
-        "problems": list(facts.problems), "interrupted": facts.interrupted, "figures": figures,
+        "problems": list(facts.problems), "remarks": list(facts.remarks), "interrupted": facts.interrupted,
+        "figures": figures,
     }  # fmt: skip
     write_json(json_path, result)
     return result

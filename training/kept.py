@@ -71,6 +71,11 @@ def load(path: Path, *, mmap: bool = False) -> Any:
         ) from error
 
 
+def scores_in(path: Path) -> tuple[float, ...]:
+    """The scores of all validations of a stage, in order, of its resume file; none where there is no such file."""
+    return tuple(load(path, mmap=True)["stage"].get("history", ())) if path.exists() else ()
+
+
 @rank_zero_only
 def finish(path: Path, recipe: StageRecipe, model: Model) -> None:
     """Keep the weights a stage ended with, and what it was asked to do; InputError on a full disk."""

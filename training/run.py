@@ -26,9 +26,10 @@ from dd_ros.evaluation.plots import FILMSTRIP, SKILL
 from dd_ros.evaluation.windows import make_windows
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
+from dd_ros.settings import read_yaml, write_yaml
 from dd_ros_training.adopt import adopt, adopt_actions
 from dd_ros_training.callbacks import Interrupt
-from dd_ros_training.card import Facts, card
+from dd_ros_training.card import Evidence, Facts, card
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
 from dd_ros_training.data.camera import POSE
 from dd_ros_training.data.logs import Logs, read_logs, side_by_side, slots
@@ -40,14 +41,16 @@ from dd_ros_training.device import (
     share_of_cores,
     training_device,
 )
-from dd_ros_training.kept import finish, finished, kept_stage, own_folder
+from dd_ros_training.kept import finish, finished, kept_stage, own_folder, scores_in
 from dd_ros_training.pace import Pace
+from dd_ros_training.probe import Probe, probed
 from dd_ros_training.recipe import Recipe, StageRecipe
-from dd_ros_training.run_stage import STAGES, run_stage
+from dd_ros_training.run_stage import LAST, STAGES, run_stage
 
 FILLING = 0.1  # of the stages' time: what decoding all frames beforehand may take
 MOST_WINDOWS = 300  # that the figures on the card are of
 STRIDE = 8  # frames between their starts
+LITTLE = 1.0  # minutes of bags that are worth a word
 MADE_BY = "`python -m dd_ros_training.train`, every stage from scratch unless said otherwise"
 
 
@@ -92,6 +95,7 @@ class Run:
         own_folder(work)
         self.recipe, self.work = recipe, work
         self.pace: Pace | None = None
+        self.probe: Probe | None = None
         self.interrupt, self.interrupted = Interrupt(), ""
         self.problems = Report() if problems is None else problems
         read = partial(
@@ -110,6 +114,22 @@ class Run:
             self.logs = read(bags, recipe.streams, names=recipe.action_names)
         say(self.problems)
         self.config = checkpoint_config(recipe, self.logs.action)
+
+    def look(self) -> None:
+        """Tell what the user should know of the bags before hours go by; the card has it as well."""
+        kept = self.work / "probe.yaml"
+        self.probe = (
+            read_yaml(kept, Probe) if kept.exists() else probed(self.logs.training, self.recipe.streams)
+        )
+        write_yaml(kept, self.probe)
+        for remark in self.remarks():
+            tell(remark)
+
+    def remarks(self) -> list[str]:
+        """What a look at the bags has shown."""
+        seconds = 60.0 * self.logs.minutes
+        short = f"bags to train on: {seconds:.0f} s, which is little; predictions will hold there and hardly elsewhere"
+        return [short] * (self.logs.minutes <= LITTLE) + (self.probe.remarks() if self.probe else [])
 
     def train(self, stages: Sequence[str], model: Model | None = None) -> Model:
         """Run ``stages``; the first starts from ``model``, or from what the stage before it left.
@@ -296,6 +316,12 @@ class Run:
             device="CUDA" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
             problems=self.problems.lines(),
             interrupted=self.interrupted,
+            remarks=self.remarks(),
+            evidence=Evidence(
+                minutes=self.logs.minutes,
+                scores=scores_in(self.work / "distillation" / LAST),
+                probe=self.probe,
+            ),
         )
 
 

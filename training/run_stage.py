@@ -31,6 +31,7 @@ STAGES: dict[str, type[Stage]] = {
     "teacher": TeacherStage,
     "distillation": DistillationStage,
 }
+LAST = "last.ckpt"  # resume file of a stage, in its folder
 
 
 def silence_lightning() -> None:
@@ -82,7 +83,7 @@ def run_stage(
     stage = STAGES[name](config, model, recipe=settings, clock=clock)
     if recipe.compile:
         compile_blocks(stage.model)
-    last = work / name / "last.ckpt"
+    last = work / name / LAST
     last.parent.mkdir(parents=True, exist_ok=True)
     trainer = lightning.Trainer(
         **where,

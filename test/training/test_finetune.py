@@ -73,6 +73,15 @@ def test_too_little_time_is_said_at_once(made: Made) -> None:
     assert float(found[1]) > 60.0
 
 
+def test_what_the_bags_show_is_said_before_training_and_stands_on_the_card(made: Made) -> None:
+    found = re.search(r"^bags to train on: \d+ s, which is little; .*$", made.said, re.M)
+    assert found, made.said
+    assert found.start() < made.said.index("minutes of training: autoencoder")
+    card = (made.out / "README.md").read_text()
+    assert f"Seen in the data:\n\n- {found[0]}\n" in card
+    assert re.search(r"few data: 0\.\d minutes of bags|actions matter\.", card)
+
+
 def test_a_work_folder_is_of_one_run(made: Made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mine\.work: holds a run with other max_minutes"):
         made.again(max_minutes=2.0)

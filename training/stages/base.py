@@ -47,6 +47,7 @@ class Stage(lightning.LightningModule):
         self.automatic_optimization = False
         self.steps = 0
         self.best_score = -math.inf
+        self.history: list[float] = []  # of all validations, in order
         self.best: dict[str, Tensor] = {}
         self.newest: dict[str, Tensor] = {}  # the newest of each
         self.figures: dict[str, float] = {}  # as they were logged
@@ -55,12 +56,14 @@ class Stage(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resume file holds beside Lightning's own; nothing but numbers, names and tensors."""
         checkpoint["format"] = FORMAT
-        checkpoint["stage"] = {"steps": self.steps, "best_score": self.best_score, "best": self.best}
+        checkpoint["stage"] = {
+            "steps": self.steps, "best_score": self.best_score, "best": self.best, "history": self.history,
+        }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take that back, from a resume file of any format."""
         number, kept = checkpoint.get("format", 1), checkpoint["stage"]
-        self.steps, self.best_score = kept["steps"], kept["best_score"]
+        self.steps, self.best_score, self.history = kept["steps"], kept["best_score"], kept.get("history", [])
         self.best = {upgraded_weight(name, number): part for name, part in kept["best"].items()}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {upgraded_name(name, number): part for name, part in state.items()}
@@ -129,6 +132,7 @@ class Stage(lightning.LightningModule):
     def track_best(self, score: Tensor) -> None:
         """Remember the averaged weights if no validation gave a higher ``score`` yet."""
         value = float(self.trainer.strategy.reduce(score, reduce_op="mean"))
+        self.history.append(value)
         if value > self.best_score:
             self.best_score = value
             self.best = {name: part.cpu().clone() for name, part in self.averaged.state_dict().items()}
