@@ -134,8 +134,9 @@ class StreamSpec(Settings):
 
         Args:
             image_topic: camera topic.
-            actions: as ``parse_actions`` takes them. As many as there are now take their place one by one, and those
-                without fields their type and fields too, but for parts of the name of a LeRobot feature.
+            actions: action sources as ``parse_actions`` takes them. As many as there are now take their
+                place one by one, and those without fields their type and fields too, but for what is part of
+                the name of a LeRobot feature.
 
         Raises:
             InputError: as ``parse_actions``.
@@ -192,10 +193,13 @@ class TransformerConfig(Settings):
         depth: number of blocks.
         heads: attention heads.
         patch: side of a token in latent cells.
-        window_frames: generated frames of the past that a chunk can see; observed ones (the sink) are always visible.
-        max_trained_step: model steps from the last observed frame that training covers, the farthest one is held at.
-        condition_on_previous_frame: whether all blocks are conditioned on the frame before a chunk. In PushT nothing
-            else keeps things whole that are pushed about; a few minutes of a robot's logs are overfitted with it.
+        window_frames: generated frames of the past that a chunk can see; observed context frames
+            (the sink) are always visible.
+        max_trained_step: model steps from the last observed frame that training covers; in longer rollouts the
+            observed frames are held at this distance.
+        condition_on_previous_frame: whether all blocks are conditioned on the frame before a chunk, and may keep it.
+            Where things are pushed about for long, as in PushT, nothing else keeps them whole; a few minutes of a
+            robot's logs are overfitted with it.
     """
 
     width: Count = 192
@@ -218,8 +222,10 @@ class Schedule(Settings):
 
     Attributes:
         chunk_frames: frames of a chunk.
-        levels: noise levels of each chunk's denoising steps, falling from 1 (pure noise); the last entry is for all after.
-        clean_context: refresh a chunk's keys and values with an extra clean pass (Self-Forcing); off: those of denoising.
+        levels: for each chunk the noise levels of its denoising steps, falling from 1 (pure noise);
+            chunks beyond the last entry use the last entry.
+        clean_context: refresh a chunk's keys and values with an extra clean pass (the Self-Forcing
+            recipe); off means the last denoising step's own keys and values are the context.
         guidance: weight of action guidance; 0 takes one network pass per step, else two.
     """
 
