@@ -59,10 +59,12 @@ class About(Settings):
         notes: paragraph of the recipe. Its first sentence is the robot and what it does; the others say where the data come
             from, under which licence.
         figures: None where the checkpoint was not evaluated.
+        robots: those of each robot, where it was trained on several.
     """
 
     notes: str = ""
     figures: Figures | None = None
+    robots: Annotated[dict[str, Figures], Field(max_length=64)] = Field(default_factory=dict)
 
     @property
     def robot(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from shipped import NAMES
 
-from dd_ros.about import About
+from dd_ros.about import About, Figures
 from dd_ros.cli import main
 from dd_ros.resources import ABOUT, CONFIG, WEIGHTS, find_checkpoint
 from dd_ros.settings import write_yaml
@@ -56,6 +56,7 @@ def test_the_shipped_ones() -> None:
             "ssim": {"model": 0.8045, "copy_last": 0.6183, "optical_flow": 0.5754}, "true_best_fraction": 0.896,
             "rank_correlation": 0.62, "above_copy_last": 5.98, "above_optical_flow": 7.24,
         },
+        "robots": {},
     }  # fmt: skip
     assert found["pusht"]["readouts"]["names"][0] == "position[pusher_x]"
 
@@ -134,3 +135,16 @@ def test_it_needs_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_of_several_robots_each_has_its_figures(own: Path) -> None:
+    figures = Figures(
+        windows=3, episodes=1, psnr={"model": 25.0, "copy_last": 22.5}, ssim={}, true_best_fraction=1.0
+    )
+    write_yaml(own / "arm" / ABOUT, About(notes="Several. Data.", robots={"leg": figures, "car": figures}))
+    text = listed(own)
+    assert [name in text for name in ("+2.50 dB leg", "+2.50 dB car")] == [True, True]
+    found, problems = rows(own)
+    assert problems == []
+    assert found[str(own / "arm")]["robots"]["leg"]["above_copy_last"] == 2.5
+    assert found[str(own / "arm")]["figures"] is None

@@ -264,7 +264,9 @@ class Run:
         if self.robots:
             of_robots = self.judged(Predictor.load(out), windows)
             text = card(self.config, self.recipe, facts=facts, robots=of_robots)
-            save_checkpoint(out, self.config, model, card=text, about=About(notes=self.recipe.notes))
+            found = {name: Figures.of(figures) for name, figures in of_robots.items()}
+            about = About(notes=self.recipe.notes, robots=found)
+            save_checkpoint(out, self.config, model, card=text, about=about)
             return {"robots": of_robots}
         plots, predictor, episodes = self.work / "evaluation", Predictor.load(out), self.logs.validation
         chosen = make_windows(

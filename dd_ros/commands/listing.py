@@ -12,7 +12,7 @@ from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
-from dd_ros.about import About
+from dd_ros.about import About, Figures
 from dd_ros.config import CheckpointConfig
 from dd_ros.data.action_reader import MOST_NAMES
 from dd_ros.data.numbers import for_people
@@ -88,10 +88,6 @@ def row(name: str, folder: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{weights}: missing; copy or train the checkpoint again")
     elif odd := foreign(weights):
         problems.append(f"{weights}: {'; '.join(odd)}")
-    figures = about.figures and {
-        **about.figures.model_dump(mode="json"),
-        **{f"above_{rival}": about.figures.above(rival) for rival in RIVALS},
-    }
     return {
         "name": name,
         "folder": str(folder),
@@ -107,8 +103,17 @@ def row(name: str, folder: Path, problems: list[str]) -> dict[str, Any]:
         "horizon_s": round(config.horizon / streams.rate_hz, 4),
         "readouts": readouts
         and {"sources": [str(source) for source in readouts.sources], "names": list(readouts.names)},
-        "figures": figures,
+        "figures": about.figures and entries(about.figures),
+        "robots": {name: entries(figures) for name, figures in about.robots.items()},
     }  # fmt: skip
+
+
+def entries(figures: Figures) -> dict[str, Any]:
+    """Figures as JSON has them, with what the model is above each rival by."""
+    return {
+        **figures.model_dump(mode="json"),
+        **{f"above_{rival}": figures.above(rival) for rival in RIVALS},
+    }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -127,7 +132,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
             one["robot"] or "-",
             streams(one),
             f"{one['horizon_s']:.2f} s",
-            quality(one["figures"]),
+            quality(one),
         )
         found.add_row(*map(shown, cells))
     return found
@@ -153,8 +158,16 @@ def read_off(readouts: dict[str, Any]) -> str:
     return f"{' '.join(topics)} ({', '.join(names) if len(names) <= MOST_NAMES else f'{len(names)} numbers'})"
 
 
-def quality(figures: dict[str, Any] | None) -> str:
-    """PSNR of the model above that of its rivals, and how often true actions are the best, a line each."""
+def quality(one: dict[str, Any]) -> str:
+    """PSNR of the model above that of its rivals, and how often true actions are the best, a line each.
+
+    Of several robots a line each on copy-last alone.
+    """
+    if one["robots"]:
+        return "\n".join(
+            f"{figures['above_copy_last']:+.2f} dB {name}" for name, figures in one["robots"].items()
+        )
+    figures = one["figures"]
     if figures is None:
         return "not evaluated"
     gains = [(rival, figures[f"above_{rival}"]) for rival in RIVALS]
@@ -192,7 +205,7 @@ def facts_table(config: CheckpointConfig, one: dict[str, Any]) -> Table:
         "calibrated": ", ".join(
             word for word, known in (("gate", gate), ("error intervals", intervals)) if known
         ),
-        "figures": quality(one["figures"]).replace("\n", ", "),
+        "figures": quality(one).replace("\n", ", "),
         "data": one["data"],
     }
     found = Table.grid(padding=(0, 2))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from short_run import short_recipe
 
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.resources import read_about
 from dd_ros.settings import write_yaml
 from dd_ros_training.adopt import FIRST
 from dd_ros_training.data.camera import CameraMoves
@@ -52,6 +53,7 @@ def test_several_robots_make_one_checkpoint(
     card = (out / "README.md").read_text()
     assert [name in card for name in ("| arm | ", "| car | ", "| away | ")] == [True, True, False]
     assert "4 bags, 120 model steps" in card
+    assert set(read_about(out).robots) == {"arm", "car"}
 
 
 @pytest.mark.parametrize("given", ["boat={bags}", "{bags}", "arm="])
