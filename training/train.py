@@ -77,7 +77,7 @@ def main(
     chosen = [name for name in STAGES if name in stages or not stages]
     model, made_by = None, MADE_BY
     if start := ([init] if init else adopted):
-        named = ", ".join(f"`{name}`" for name in start)
+        named = ", ".join(f"`{Path(name).name}`" for name in start)
         made_by = f"`python -m dd_ros_training.train` from the weights of {named}"
         model = run.start_from(init) if init else run.start_like(adopted)
     run.save(out, run.train(chosen, model), made_by=made_by)

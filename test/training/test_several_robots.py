@@ -53,6 +53,7 @@ def test_several_robots_make_one_checkpoint(
     card = (out / "README.md").read_text()
     assert [name in card for name in ("| arm | ", "| car | ", "| away | ")] == [True, True, False]
     assert "4 bags, 120 model steps" in card
+    assert "from the weights of `arm`." in card  # not where it lay
     assert set(read_about(out).robots) == {"arm", "car"}
 
 
