@@ -14,6 +14,8 @@ validation episodes of the others (their cards, checkpoints/<name>/README.md, na
     python test/shipped.py g1_pick g1_pick/episode_000004 80
     python test/shipped.py car car/drive_010 128
     python test/shipped.py droid_scene droid/fixed_scene/towel_fold_val_0004 92
+
+``base`` sees what g1_pick sees, with these commands in their place among those of the other robots.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from dd_ros import Predictor
 from dd_ros.data.bags import read_episodes
 
-NAMES = ("car", "droid_scene", "g1_pick", "pusht")
+NAMES = ("base", "car", "droid_scene", "g1_pick", "pusht")
 Stored = dict[str, NDArray[np.generic]]
 
 
@@ -62,10 +64,24 @@ def inputs_of(name: str, bag: Path, start: int) -> Stored:
     }
 
 
+def among_others(inputs: Stored, predictor: Predictor) -> Stored:
+    """The inputs of g1_pick for ``base``, where its values come first; at the places of the others their means."""
+    mean = np.asarray(predictor.config.action.mean, np.float32)
+    placed = {}
+    for name in ("commands", "actions"):
+        own = inputs[name]
+        placed[name] = np.concatenate((own, np.tile(mean[own.shape[1] :], (len(own), 1))), axis=1)
+    return inputs | placed
+
+
 def main(name: str = "", bag: str = "", start: str = "") -> None:
     for one in [name] if name else NAMES:
-        inputs = inputs_of(one, Path(bag), int(start)) if bag else stored(one)
-        frames = first_chunk(Predictor.load(one, "cpu"), inputs)
+        predictor = Predictor.load(one, "cpu")
+        if one == "base":
+            inputs = among_others(stored("g1_pick"), predictor)
+        else:
+            inputs = inputs_of(one, Path(bag), int(start)) if bag else stored(one)
+        frames = first_chunk(predictor, inputs)
         np.savez_compressed(file_of(one), **inputs | {"frames": frames})
 
 

@@ -15,6 +15,7 @@ from dd_ros.checkpoint import load_checkpoint, save_checkpoint
 from dd_ros.errors import InputError
 from dd_ros.resources import ABOUT, CARD, find_checkpoint, read_about
 
+SEVERAL = "base"
 RESULT = {
     "windows": 20,
     "episodes": 3,
@@ -71,7 +72,25 @@ def test_damage_is_named(tmp_path: Path, content: str, message: str) -> None:
         read_about(tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_the_card_of_several_robots_says_the_same() -> None:
+    folder = find_checkpoint(SEVERAL)
+    card, about = (folder / CARD).read_text(), read_about(folder)
+    assert about.notes in card
+    assert about.figures is None
+    assert set(about.robots) == {"g1_pick", "droid_scene", "droid_wrist", "car", "pusht"}
+    for name, figures in about.robots.items():
+        (line,) = [line for line in card.splitlines() if line.startswith(f"| {name} |")]
+        cells = line.strip("| ").split(" | ")
+        above = (f"{figures.above(rival):+.2f}" for rival in ("copy_last", "optical_flow"))
+        assert [cells[1], cells[2], cells[3], cells[5]] == [
+            str(figures.windows),
+            f"{figures.psnr['model']:.2f}",
+            *above,
+        ]
+        assert cells[6] == f"{figures.true_best_fraction:.0%}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != SEVERAL])
 def test_the_cards_of_the_shipped_ones_say_the_same(name: str) -> None:
     folder = find_checkpoint(name)
     card, about = (folder / CARD).read_text(), read_about(folder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from dd_ros.about import Figures
 from dd_ros.config import CheckpointConfig
 from dd_ros.described import lagging
 from dd_ros.evaluation.calibrate import Calibration, with_sections
@@ -125,14 +126,13 @@ def results_by_robot(robots: Mapping[str, dict[str, Any]]) -> str:
     """Table with a row for each robot, on its held-back episodes."""
     rows = []
     for name, found in robots.items():
-        model, last, flow = (
-            found["predictors"][key]["psnr"] for key in ("model", "copy_last", "optical_flow")
-        )
+        model, last = (found["predictors"][key]["psnr"] for key in ("model", "copy_last"))
+        figures = Figures.of(found)
         shown = sorted({1, len(model) // 4, len(model)})
         steps = ", ".join(f"{step}: {model[step - 1] - last[step - 1]:+.2f}" for step in shown)
         rows.append(
-            f"| {name} | {found['windows']} | {mean(model):.2f} | {mean(model) - mean(last):+.2f} | {steps} | "
-            f"{mean(model) - mean(flow):+.2f} | {found['actions']['true_best_fraction']:.0%} |"
+            f"| {name} | {figures.windows} | {figures.psnr['model']:.2f} | {figures.above('copy_last'):+.2f} | {steps} | "
+            f"{figures.above('optical_flow'):+.2f} | {figures.true_best_fraction:.0%} |"
         )
     table = "\n".join(rows)
     return f"""As `dd_ros evaluate` has them, on held-back episodes of each robot; PSNR in dB.

@@ -72,7 +72,7 @@ def finetune(
         bags: bags, or folders of bags.
         image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
         out: checkpoint folder to write.
-        init: checkpoint to start from; None: of those shipped the one that predicts the bags best, or with a recipe
+        init: checkpoint to start from; None: base, or the shipped one that predicts the bags clearly better; with a recipe
             DEFAULT_START.
         config: recipe's file; None makes a recipe that suits ``init`` and the time.
         max_minutes: time for everything, from ``start`` to the finished card. Where that cannot be, the user is

@@ -31,10 +31,8 @@ WAVES = 40  # cosines of commands in random directions, for what is not linear i
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)  # of ridge regression, per row; the best one counts
 SHUFFLES = 10
 ELSEWHEN = 1.5  # times what the best of these explain
-SOMETHING = (
-    0.01,
-    15.0,
-)  # share from which on commands say something, and the same times steps: few explain some by chance
+# Share from which on commands say something, and the same times steps: few steps explain some by chance.
+SOMETHING = 0.01, 15.0
 BETTER = 0.02, 1.25  # by how much, and how many times, another lag must explain more
 ALIKE = 0.02  # of the most that a lag explains: among lags within it the latest counts, as a step sees the command before, too
 SURE = 3.0  # standard errors over the folds that it must be better by

@@ -18,7 +18,7 @@ from dd_ros.options import PATH, CheckpointName, bag_options, json_option, topic
 @click.option(
     "--init",
     type=CheckpointName(),
-    help="Checkpoint to start from; default: the shipped one that predicts the bags best.",
+    help="Checkpoint to start from; default: base, or the shipped one that predicts the bags clearly better.",
 )
 @click.option("--config", type=PATH, help="Training recipe (YAML); default: as the checkpoint to start from.")
 @click.option(
