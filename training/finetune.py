@@ -35,7 +35,7 @@ from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
-from dd_ros_training.run import MOST_WINDOWS, Run, tell
+from dd_ros_training.run import MOST_WINDOWS, Run, several, tell
 from dd_ros_training.run_stage import STAGES
 from dd_ros_training.starts import chosen, measured, said
 
@@ -95,6 +95,8 @@ def finetune(
     start = time.monotonic() if start is None else start
     found = find_bags(bags)
     given = read_yaml(config, Recipe) if config else None
+    if given and given.robots:
+        raise InputError(several(given))
     if init is not None:
         find_checkpoint(init)
     sources, problems = parse_actions(actions), Report()

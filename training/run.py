@@ -81,7 +81,8 @@ class Run:
         problems: what is known of them already.
 
     Raises:
-        InputError: the bags cannot be split so, or hold nothing that can be used; or ``work`` is not one's own.
+        InputError: the bags cannot be split so, or hold nothing that can be used, or are not named by robot where the
+            recipe has several; or ``work`` is not one's own.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class Run:
         problems: Report | None = None,
     ):
         own_folder(work)
+        if recipe.robots and not isinstance(bags, Mapping):
+            raise InputError(several(recipe))
         self.recipe, self.work = recipe, work
         self.pace: Pace | None = None
         self.probe: Probe | None = None
@@ -325,6 +328,14 @@ class Run:
                 probe=self.probe,
             ),
         )
+
+
+def several(recipe: Recipe) -> str:
+    """Why the bags of one robot are not enough for ``recipe``."""
+    return (
+        f"recipe {recipe.name}: trains several robots, expected the bags of each by its name; "
+        "python -m dd_ros_training.train takes them"
+    )
 
 
 @rank_zero_only

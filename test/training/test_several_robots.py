@@ -11,11 +11,15 @@ from click.testing import CliRunner
 from short_run import short_recipe
 
 from dd_ros.checkpoint import load_checkpoint
+from dd_ros.data.bags import find_bags
+from dd_ros.errors import InputError
 from dd_ros.resources import read_about
-from dd_ros.settings import write_yaml
+from dd_ros.settings import read_yaml, write_yaml
 from dd_ros_training.adopt import FIRST
 from dd_ros_training.data.camera import CameraMoves
+from dd_ros_training.finetune import finetune
 from dd_ros_training.recipe import Recipe
+from dd_ros_training.run import Run
 from dd_ros_training.train import main
 
 
@@ -85,3 +89,18 @@ def test_recipes_that_do_not_fit_are_refused(recipe: Path, change: dict, expecte
         entries["robots"]["arm"]["actions"][0] |= change
     with pytest.raises(ValueError, match=expected):
         Recipe.model_validate(entries)
+
+
+def test_a_recipe_of_several_robots_does_not_take_the_bags_of_one(
+    recipe: Path, robot_bags: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Else the command of the moving views would overwrite its own."""
+    with pytest.raises(
+        InputError, match="recipe small: trains several robots, expected the bags of each by its name"
+    ):
+        finetune(
+            [robot_bags], image_topic="/camera/image_raw", actions=["/action"], out=tmp_path / "own", config=recipe,
+            init=str(tiny_checkpoint),
+        )  # fmt: skip
+    with pytest.raises(InputError, match="recipe small: trains several robots"):
+        Run(read_yaml(recipe, Recipe), find_bags([robot_bags]), work=tmp_path / "work")
