@@ -215,7 +215,7 @@ def causes(evidence: Evidence) -> list[str]:
         return ["nothing moves in the bags that it was trained on"]
     if probe and probe.silent:
         found.append(
-            "the commands say nothing about the motion, at no lag: see whether the action topic is what moves what the camera sees"
+            "no link is seen between the commands and the motion, at no lag: see whether the action topic is what moves what the camera sees"
         )
     if probe and probe.suggested is not None:
         found.append(

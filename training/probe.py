@@ -99,8 +99,8 @@ class Probe(Settings):
             found.append("the commands are constant: predictions will be of motion that nobody commands")
         elif self.silent and not self.still:
             found.append(
-                f"the commands say nothing about the motion, {self.lags[0]:g} s before it to {self.lags[-1]:g} s after: is "
-                "--action-topic what moves what the camera sees, and by the same clock?"
+                f"no link is seen between the commands and the motion, {self.lags[0]:g} s before it to {self.lags[-1]:g} s after: is "
+                "--action-topic what moves what the camera sees, by the same clock, and does the camera stand alike in all bags?"
             )
         elif self.shares and not self.silent:
             found.append(

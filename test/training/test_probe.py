@@ -111,7 +111,7 @@ def test_commands_that_say_nothing_are_said_to(seed: int, kind: str) -> None:
     found = probed([with_actions(shown, actions)], spec(actions.shape[1]))
     assert found.silent
     assert found.suggested is None
-    assert "the commands say nothing about the motion" in "\n".join(found.remarks())
+    assert "no link is seen between the commands and the motion" in "\n".join(found.remarks())
 
 
 def test_constant_commands_are_said_to_be() -> None:

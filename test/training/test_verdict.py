@@ -37,7 +37,7 @@ def figures(best: float) -> dict[str, Any]:
         (Evidence(20.0, FLAT, Probe(seconds=9.0, still=True)), "ignores actions: nothing moves in the bags"),
         (
             Evidence(20.0, FLAT, SILENT),
-            "ignores actions: the commands say nothing about the motion, at no lag",
+            "ignores actions: no link is seen between the commands and the motion, at no lag",
         ),
         (
             Evidence(20.0, FLAT, LATE),
