@@ -48,7 +48,9 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(bags: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("readout") / "reading"
     topics = ["/place.position[0:2]"]
-    with pytest.MonkeyPatch.context() as patch:  # steps end it, not the time that a busy machine takes for them
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # steps end it, not the time that a busy machine takes for them
         patch.setattr("dd_ros_training.readout.MOST_STEPS", 700)
         readout(str(tiny_checkpoint), [bags], topics=topics, out=out, max_minutes=10.0, device="cpu")
     return out
