@@ -37,7 +37,7 @@ from dd_ros.evaluation.windows import make_windows
 from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
-from dd_ros.resources import find_checkpoint, read_config
+from dd_ros.resources import read_config
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.finetune import default_recipe
 from dd_ros_training.recipe import Recipe
@@ -145,7 +145,16 @@ def main(
                 row, [*part, *validation], image_topic=image_topic, actions=actions, validation=validation,
                 windows=max_windows, out=out / row.name,
             )  # fmt: skip
-            write_json(file, {**vars(row), "bags": len(part), "bag_minutes_got": round(got, 1), **found})
+            write_json(
+                file,
+                {
+                    **vars(row),
+                    "budget": row.budget,
+                    "bags": len(part),
+                    "bag_minutes_got": round(got, 1),
+                    **found,
+                },
+            )
     rows = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
     (out / "strangers.md").write_text(table(rows))
     FigureCanvasAgg(plot(rows)).print_png(out / "strangers.png")
@@ -157,7 +166,7 @@ def made(
     out: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a row into the folder ``out`` and judge it; ``validation`` are those of the ``bags`` that are held back."""
-    settings = read_config(find_checkpoint(NETWORK if row.start == NOTHING else row.start))
+    settings = read_config(NETWORK if row.start == NOTHING else row.start)
     streams = choose_streams(bags, image_topic, parse_actions(actions), problems=Report())
     recipe = recipe_of(
         row, default_recipe(row.name, settings.model_copy(update={"streams": streams}), row.minutes or 1e6)
@@ -244,9 +253,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         skill, features = row["skill_by_step"], (row["features"], row["features_of_copy_last"])
         near, last = (sum(values) / len(values) for values in features)
         at = " | ".join(f"{skill[min(step, len(skill)) - 1]:+.2f}" for step in SHOWN)
-        budget = f"{row['steps']} steps" if row["steps"] else f"{row['minutes']:g} min"
         lines.append(
-            f"| {row['robot']} | {row['bag_minutes_got']:g} | {budget} | {Path(row['start']).name} | {row['seed']} | {row['skill']:+.2f} | {at} | "
+            f"| {row['robot']} | {row['bag_minutes_got']:g} | {row['budget']} | {Path(row['start']).name} | {row['seed']} | {row['skill']:+.2f} | {at} | "
             f"{row['over_optical_flow']:+.2f} | {near:.3f} ({last:.3f}) | {row['true_actions_best']:.0%} |"
         )
     return "\n".join(lines) + "\n"
@@ -257,10 +265,7 @@ def plot(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for row in rows:
-        budget = f"{row['steps']} steps" if row["steps"] else f"{row['minutes']:g} min"
-        label = (
-            f"{row['robot']} from {Path(row['start']).name}, {row['bag_minutes_got']:g} min of bags, {budget}"
-        )
+        label = f"{row['robot']} from {Path(row['start']).name}, {row['bag_minutes_got']:g} min of bags, {row['budget']}"
         axes.plot(row["seconds"], row["skill_by_step"], "o-", markersize=3, label=label)
     axes.axhline(0.0, color="tab:gray", linestyle="--", label="copy last")
     axes.set(xlabel="seconds ahead", ylabel="PSNR above copy-last in dB")
