@@ -25,6 +25,7 @@ from dd_ros.benchmark.node import (
     attend,
     camera_command,
     figures,
+    first_of_each,
     node_command,
     wait_for_predictions,
 )
@@ -37,13 +38,18 @@ if TYPE_CHECKING:  # it needs ROS
     from dd_ros.ros.bench import Listener
 
 BURN = [sys.executable, "-c", "while True: pass"]
-LADDER = {"with_ladder": "horizon", "without_ladder": "all"}  # value of the parameter ``keep``
+# Parameters of the node. Chunks that are late even so are of no use to a planner, so the ladder is measured without them.
+LADDER: dict[str, dict[str, object]] = {
+    "with_ladder": {"keep": "horizon", "drop_late": True},
+    "without_ladder": {"keep": "all"},
+}
 PATIENCE = 30.0  # s for a client to end
 
 DEFINITIONS = {
     "missed_percent": "chunks of the live stream published after the times of all their frames, of all published",
     "late_percent": "answers that came after the deadline of their request, of all asked that were not refused",
-    "predictions_hz": "predictions per second whose first chunk came",
+    "predictions_hz": "predictions per second of which a chunk came",
+    "timely_hz": "frames per second that came before the time they are for",
     "rate_kept_percent": "predictions_hz while the client asks, of that alone",
     "frames": "frames of a prediction, on average",
 }
@@ -108,8 +114,8 @@ class Node:
 
 
 @contextmanager
-def running(checkpoint: str | Path, device: str, keep: str) -> Iterator[Node]:
-    """A node that predicts.
+def running(checkpoint: str | Path, device: str, **parameters: object) -> Iterator[Node]:
+    """A node that predicts, with such parameters.
 
     Raises:
         InputError: no ROS here, or the node does not run.
@@ -122,7 +128,7 @@ def running(checkpoint: str | Path, device: str, keep: str) -> Iterator[Node]:
     config, domain = read_config(checkpoint), free_domain()
     rate, dim = config.streams.rate_hz, config.action.dim
     commands = {
-        "node": node_command(checkpoint, device, keep=keep),
+        "node": node_command(checkpoint, device, **parameters),
         "camera": camera_command(rate, dim),
     }
     env, listener = node_environment(domain), Listener(domain)
@@ -143,9 +149,9 @@ def burn(
 ) -> dict[str, Any]:
     """Missed deadlines beside processes that burn the cores, with the ladder and without, and of requests with it."""
     result = {}
-    for name, keep in LADDER.items():
+    for name, parameters in LADDER.items():
         with (
-            running(checkpoint, device, keep) as node,
+            running(checkpoint, device, **parameters) as node,
             node.beside(**{f"burner{number}": BURN for number in range(burners)}),
         ):
             result[name] = node.measure(seconds)
@@ -155,7 +161,7 @@ def burn(
 
 def requests(checkpoint: str | Path, device: str, seconds: float, **asked: Any) -> dict[str, Any]:
     """The rate of the live stream alone and while a client asks, with a deadline and without one."""
-    with running(checkpoint, device, LADDER["with_ladder"]) as node:
+    with running(checkpoint, device, **LADDER["with_ladder"]) as node:
         alone = node.measure(seconds)
         result = {"alone": alone}
         for name, deadline in (("asked", asked["deadline"]), ("asked_without_deadline", 0.0)):
@@ -167,12 +173,13 @@ def requests(checkpoint: str | Path, device: str, seconds: float, **asked: Any) 
 
 def stream(arrivals: Sequence[Arrival], seconds: float) -> dict[str, Any]:
     """Rate, misses and length of the predictions that arrived within ``seconds``."""
-    firsts = [arrival for arrival in arrivals if arrival.chunk == 0]
+    firsts = first_of_each(arrivals)
     frames = [arrival.chunks * len(arrival.late) for arrival in firsts]
     missed = sum(all(arrival.late) for arrival in arrivals)
     return {
         "predictions_hz": round(len(firsts) / seconds, 3),
         "missed_percent": percent(missed, len(arrivals)),
+        "timely_hz": round(sum(not late for arrival in arrivals for late in arrival.late) / seconds, 2),
         "frames": round(sum(frames) / len(frames), 2) if frames else 0.0,
     }
 
@@ -213,7 +220,7 @@ def main() -> int:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(written, indent=2) + "\n")
     for name, part in found.items():
-        keys = ("predictions_hz", "missed_percent", "rate_kept_percent", "frames", "rung")
+        keys = ("predictions_hz", "missed_percent", "timely_hz", "rate_kept_percent", "frames", "rung")
         print(name, {key: part[key] for key in keys if key in part}, part.get("requests", ""))
     return 0
 

@@ -118,7 +118,7 @@ def figures(
     Raises:
         InputError: not one whole prediction among ``arrivals``.
     """
-    firsts = [arrival for arrival in arrivals if arrival.chunk == 0]
+    firsts = first_of_each(arrivals)
     lasts = [arrival for arrival in arrivals if arrival.chunk == arrival.chunks - 1]
     if not firsts or not lasts:
         raise InputError(f"--node: no whole prediction within {seconds:g} s; is the machine overloaded?")
@@ -141,6 +141,14 @@ def figures(
             "definitions": DEFINITIONS,
         },
     }
+
+
+def first_of_each(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """The first chunk that came of each prediction: where late ones are left out (``drop_late``) it need not be number 0."""
+    found: dict[int, Arrival] = {}
+    for arrival in arrivals:
+        found.setdefault(arrival.stamp_ns, arrival)
+    return list(found.values())
 
 
 def quantiles(arrivals: Sequence[Arrival]) -> dict[str, float]:

@@ -213,8 +213,8 @@ class StreamLadder:
         self._explain(wanted, piece_ms)
         rung, after_one = self.rung, bool(self._left_out) and self._left_out[-1]
         early = self.place.stride > 1 and self.due_in(wanted) > self._step_ms / 2
-        stale = age is not None and not after_one and not self._on_time(rung, age, wanted)
-        if early or (stale and self._on_time(rung, min(self._ages), wanted)):
+        stale = age is not None and self._late(rung, age, wanted) > self._late(rung, min(self._ages), wanted)
+        if early or (stale and not after_one):
             self._left_out.append(True)
             return None
         return self._begin(rung)
@@ -274,20 +274,22 @@ class StreamLadder:
             ends.append(ends[-1] + (rest or first) * rung.units(chunk))
         return ends
 
-    def _on_time(self, rung: Rung, age: float, wanted: Wanted, margin: float = 1.0) -> bool:
-        """Whether all chunks of a prediction that begins at that age of its image (ms) come in time."""
+    def _late(self, rung: Rung, age: float, wanted: Wanted, margin: float = 1.0) -> int:
+        """How many chunks of a prediction that begins at that age of its image (ms) come too late."""
         chunk_ms = rung.schedule.chunk_frames * self._step_ms
-        return all(
-            age + end <= margin * HEADROOM * (wanted.deadline_ms or (chunk + 1) * chunk_ms)
+        return sum(
+            age + end > margin * HEADROOM * (wanted.deadline_ms or (chunk + 1) * chunk_ms)
             for chunk, end in enumerate(self._ends(rung, careful=True))
         )
 
     def _fitting(self, wanted: Wanted, piece_ms: float | None, margin: float) -> Place:
-        """The best place for images that have just come."""
+        """The best place for images that have just come: as few late chunks as possible, which may be none or all.
+
+        Where the first chunk is late on every rung, the later ones need not be: a shorter horizon would only lose them.
+        """
         fresh = min(self._ages, default=0.0)
-        timely = [
-            index for index, rung in enumerate(self.rungs) if self._on_time(rung, fresh, wanted, margin)
-        ] or [len(self.rungs) - 1]
+        late = [self._late(rung, fresh, wanted, margin) for rung in self.rungs]
+        timely = [index for index, number in enumerate(late) if number == min(late)]
         if piece_ms is None and wanted.keep == "horizon":
             return Place(1, timely[0])
         period = self.period_ms(wanted)

@@ -34,7 +34,7 @@ SERVICE_WAIT = 5.0  # s
 
 
 class Prediction(NamedTuple):
-    """A whole horizon of K frames.
+    """A whole horizon of K frames, from the next model step to its end; with ``drop_late`` from the first that was in time.
 
     Attributes:
         stamp_ns: stamp of the observed image that it rests on.
@@ -95,7 +95,8 @@ class PredictionClient:
     def __init__(self, name: str = "/predictor", *, node: Node | None = None, predictions: bool = True):
         self._executor: SingleThreadedExecutor | None = None
         self._changed = threading.Condition()
-        self._chunks: list[PredictedVideo] = []
+        self._chunks: list[PredictedVideo] = []  # of the prediction that is coming in
+        self._heard_ns: int | None = None  # stamp of the last chunk
         self._newest: Prediction | None = None
         self._own = node is None
         if node is None:
@@ -229,13 +230,18 @@ class PredictionClient:
         return future
 
     def _take(self, message: PredictedVideo) -> None:
-        """Put chunks together; those of an older prediction, and what is incomplete, are left."""
-        if message.chunk == 0:
-            self._chunks = []
-        elif len(self._chunks) != message.chunk or self._chunks[0].header.stamp != message.header.stamp:
+        """Put chunks together up to the last; what follows a gap is a horizon without its near frames.
+
+        Nothing is made of the first prediction that is heard, unless it is heard from its beginning.
+        """
+        stamp = to_ns(message.header.stamp)
+        begins, joins = stamp != self._heard_ns, self._heard_ns is None and message.chunk > 0
+        self._heard_ns = stamp
+        if joins or not (begins or self._chunks):
             return
-        self._chunks.append(message)
-        if len(self._chunks) < message.chunks:
+        follows = not begins and message.chunk == self._chunks[-1].chunk + 1
+        self._chunks = [*self._chunks, message] if follows else [message]
+        if message.chunk + 1 < message.chunks:
             return
         with suppress(InputError):  # its data do not fit its sizes: no node of ours sends that
             whole = joined(self._chunks)

@@ -123,6 +123,20 @@ def test_an_age_limit_shortens_the_horizon() -> None:
     assert stream.image() == shape(PUSHT[4]), "six chunks of two units are there after 240 ms"
 
 
+def test_a_first_chunk_that_is_late_on_every_rung_does_not_shorten_the_horizon() -> None:
+    stream = Stream(70.0)
+    made = stream.images(2.0, age_ms=60.0)[
+        -1
+    ]  # chunks of two units are there after 200, 340, ... ms: of 170, 340, ...
+    assert made == shape(PUSHT[2]), "with two steps for the first chunk four would be late"
+
+
+def test_a_device_too_slow_for_every_chunk_predicts_the_shortest_horizon() -> None:
+    stream = Stream(120.0)
+    stream.images(1.0)
+    assert stream.image() == shape(PUSHT[-1])
+
+
 def test_images_that_would_be_predicted_late_are_left_out_and_the_next_is_not() -> None:
     stream = Stream(30.0)
     stream.images(1.0)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def test_whole_horizons_come_as_arrays(client: PredictionClient) -> None:
         assert found.actions.shape == (HORIZON, 2)
         assert found.checkpoint == "tiny"
     assert client.latest is not None
+
+
+def test_horizons_of_a_node_that_leaves_out_late_chunks(robot: Robot) -> None:
+    """Images come 0.25 s late: the times of the first chunk, two frames of 0.1 s, are always over."""
+    robot.offset = -250_000_000
+    assert robot.set_parameter("drop_late", True).successful
+
+    def step() -> None:
+        if time.time_ns() + robot.offset >= robot.stamp + STEP_NS:
+            robot.step()
+
+    try:
+        with PredictionClient(robot.name, node=robot.node) as client:
+            robot.until(lambda: client.latest is not None, "a horizon", step)
+            found = client.latest
+    finally:
+        robot.offset = 0
+        robot.set_parameter("drop_late", False)
+    assert found is not None
+    assert found.target_ns[0] == found.stamp_ns + 3 * STEP_NS, "from the third step on"
+    assert found.target_ns[-1] == found.stamp_ns + HORIZON * STEP_NS
+    assert len(found.frames) == len(found.actions) == len(found.target_ns) == HORIZON - 2
+    assert not found.late.all()
 
 
 def test_rollouts_with_costs_and_frames(client: PredictionClient) -> None:
