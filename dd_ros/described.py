@@ -6,7 +6,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from dd_ros.config import CheckpointConfig, Schedule, StreamSpec
+from dd_ros.config import CheckpointConfig, Schedule
+from dd_ros.streams import StreamSpec
 
 
 def facts_of(config: CheckpointConfig, schedule: Schedule) -> dict[str, str]:

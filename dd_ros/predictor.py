@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import CheckpointConfig, Schedule
@@ -23,11 +22,11 @@ from dd_ros.data.steps import StepClock, begins_episode
 from dd_ros.data.trained import normalised
 from dd_ros.described import Described
 from dd_ros.device import compile_for_inference, native_dtype, prepare_for_inference, resolve_device
-from dd_ros.engine import Context, Decoded, Engine
+from dd_ros.engine import Context, Engine
 from dd_ros.errors import InputError
 from dd_ros.gate import Gate
-from dd_ros.model.autoencoder import CELL
 from dd_ros.predictions import BATCHES, Chunk, Frames, Rollouts
+from dd_ros.rollouts import RolloutMaker
 
 ROLLOUTS_AT_ONCE = 64  # of one call; more go through the network in parts of so many, which bounds memory
 SIZES_ON_CPU = (1, 2, 4)  # of parts that other work may come between: more at once are hardly faster there
@@ -56,9 +55,9 @@ class Predictor(Described):
     ):  # fmt: skip
         self.config, self.model, self.dtype = config, model, dtype
         self._engine = Engine(config, model, dtype=dtype, batches=batches)
+        self._maker = RolloutMaker(config, self._engine, seed=seed)
         self.device = self._engine.device
         self.schedule = config.schedule
-        self.seed(seed)
         self._clock = StepClock(config.streams.rate_hz)
         self._mean = np.asarray(config.action.mean, np.float32)
         self._std = np.asarray(config.action.std, np.float32)
@@ -139,7 +138,7 @@ class Predictor(Described):
 
     def seed(self, seed: int) -> None:
         """Restart the sampling noise from ``seed``."""
-        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._maker.seed(seed)
 
     def with_schedule(self, schedule: Schedule) -> Predictor:
         """A predictor of its own state with the same weights and another denoising schedule."""
@@ -281,7 +280,13 @@ class Predictor(Described):
         """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
         batch = scaled.reshape(-1, *scaled.shape[-2:])
-        parts = self._parts(batch, context=self._present_context(), frames=frames, at_once=ROLLOUTS_AT_ONCE)
+        parts = self._maker.parts(
+            batch,
+            context=self._present_context(),
+            schedule=self.schedule,
+            frames=frames,
+            at_once=ROLLOUTS_AT_ONCE,
+        )
         found = np.concatenate([cast(NDArray[np.uint8], part.frames) for part in parts if part])
         shape = found.shape[2:] if frames == "last" else found.shape[1:]
         return found.reshape(*scaled.shape[:-2], *shape)
@@ -327,49 +332,10 @@ class Predictor(Described):
         if scaled.ndim != 3 or not len(scaled):
             shape = f"[N, {self.horizon}, {self.action_dim}] with N of 1 or more"
             raise InputError(f"actions: expected shape {shape}, got {list(scaled.shape)}")
-        yield from self._parts(
-            scaled, context=context, frames=frames, at_once=at_once, latents=latents, schedule=schedule, horizon=horizon
+        yield from self._maker.parts(
+            scaled, context=context, schedule=schedule or self.schedule, frames=frames, at_once=at_once, latents=latents,
+            horizon=horizon,
         )  # fmt: skip
-
-    def _parts(
-        self, actions: NDArray[np.float32], *, context: Context, frames: Frames | None,
-        at_once: int | Callable[[], int], latents: bool = False, schedule: Schedule | None = None,
-        horizon: int | None = None,
-    ) -> Iterator[Rollouts | None]:  # fmt: skip
-        noise = self._noise()
-        schedule, count = self._made(schedule, horizon)
-        while len(actions):
-            wanted = min(at_once if isinstance(at_once, int) else at_once(), len(actions))
-            batch = self._engine.batch_for(wanted, steps=self.horizon, schedule=schedule)
-            part, actions = np.split(actions, [min(wanted, batch)])
-            chunks: list[Decoded] = []
-            for chunk in self._engine.chunks(
-                part, noise=noise, context=context, schedule=schedule, count=count, frames=frames, latents=latents,
-                batch=batch,
-            ):  # fmt: skip
-                chunks.append(chunk)
-                if len(chunks) < count:
-                    yield None
-            uncertainty = np.concatenate([chunk.uncertainty for chunk in chunks], axis=1)
-            yield Rollouts(
-                frames=joined([chunk.frames for chunk in chunks]),
-                uncertainty=uncertainty,
-                readouts=self._in_units(np.concatenate([chunk.readouts for chunk in chunks], axis=1)),
-                latents=joined([chunk.latents for chunk in chunks]),
-                error=self.config.error_of(uncertainty),
-            )
-
-    def _made(self, schedule: Schedule | None, horizon: int | None) -> tuple[Schedule, int]:
-        """The schedule of a call, and the number of chunks; InputError for one that does not fit."""
-        found = schedule or self.schedule
-        frames = self.horizon if horizon is None else horizon
-        count = found.chunks(frames)
-        if found.chunk_frames != self.chunk_frames or not 1 <= frames <= self.horizon:
-            raise InputError(
-                f"expected chunks of {self.chunk_frames} frames and a horizon of 1 to {self.horizon} frames, got chunks of "
-                f"{found.chunk_frames} and {frames} frames"
-            )
-        return found, count
 
     def predict_chunks(
         self, actions: ArrayLike, *, schedule: Schedule | None = None, horizon: int | None = None
@@ -381,22 +347,9 @@ class Predictor(Described):
             schedule, horizon: as of ``rollouts_by_chunk``.
         """
         scaled = self._normalise(actions, (self.horizon, self.action_dim))
-        lead, rollouts = scaled.shape[:-2], scaled.reshape(-1, *scaled.shape[-2:])
-        schedule, count = self._made(schedule, horizon)
-        size = schedule.chunk_frames
-        chunks = self._engine.chunks(
-            rollouts, noise=self._noise(), context=self._present_context(), schedule=schedule, count=count,
-            frames="all", latents=False, batch=len(rollouts),
-        )  # fmt: skip
-        for index, chunk in enumerate(chunks):
-            first, readouts = index * size + 1, self._in_units(chunk.readouts)
-            frames = cast(NDArray[np.uint8], chunk.frames)
-            uncertainty = chunk.uncertainty.reshape(*lead, size)
-            yield Chunk(
-                index, count, first, frames.reshape(*lead, *frames.shape[1:]), uncertainty,
-                readouts=None if readouts is None else readouts.reshape(*lead, *readouts.shape[1:]),
-                error=self.config.error_of(uncertainty, first),
-            )  # fmt: skip
+        yield from self._maker.chunks(
+            scaled, context=self._present_context(), schedule=schedule or self.schedule, horizon=horizon
+        )
 
     def _present_context(self) -> Context:
         """What has been observed so far, shared with what comes; InputError before the first frame."""
@@ -424,26 +377,7 @@ class Predictor(Described):
         latents, numbers = self._engine.encode(
             np.stack([resize(image, self.width, self.height) for image in images])
         )
-        return latents, self._in_units(numbers)
-
-    def _in_units(self, readouts: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Normalised read-outs [..., D] in their own units; None for a checkpoint that reads none."""
-        spec = self.config.readouts
-        if spec is None:
-            return None
-        return readouts * np.asarray(spec.std, np.float32) + np.asarray(spec.mean, np.float32)
-
-    def _noise(self) -> Tensor:
-        """Standard normal [1, K, c, h, w], the same for all rollouts of a call."""
-        channels = self.config.autoencoder.latent_channels
-        shape = (1, self.horizon, channels, self.height // CELL, self.width // CELL)
-        return torch.randn(shape, generator=self._generator, device=self.device)
+        return latents, self._maker.in_units(numbers)
 
     def _normalise(self, actions: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return normalised(actions, shape, mean=self._mean, std=self._std)
-
-
-def joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Those parts [N, c, ...] that there are, as one [N, K, ...]; None where there are none."""
-    found = [part for part in parts if part is not None]
-    return np.concatenate(found, axis=1) if found else None

@@ -18,7 +18,7 @@ from rich.console import Console
 from dd_ros.commands.predicting import images
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
-from dd_ros.evaluation.evaluate import read_all
+from dd_ros.evaluation.recorded import read_all
 from dd_ros.evaluation.video import Image as Pixels
 from dd_ros.predictor import Predictor
 

@@ -12,7 +12,7 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dd_ros.config import ActionSource, StreamSpec
+from dd_ros.streams import ActionSource, StreamSpec
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 STEP = 100_000_000  # ns; all test cameras run at 10 Hz

@@ -13,11 +13,11 @@ from bag_writer import START, write_bag
 from click.testing import CliRunner
 
 from dd_ros.cli import main
-from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.stream_choice import describe_streams
 from dd_ros.data.survey import inspect_bag
 from dd_ros.report import Report
+from dd_ros.streams import parse_actions
 
 FIELDS = f"{camera_car.ACTION_TOPIC}.twist.linear.x,twist.angular.z"
 

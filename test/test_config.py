@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 from tiny import tiny_config
 
-from dd_ros.config import ActionSource, CheckpointConfig, StreamSpec, parse_actions
+from dd_ros.config import CheckpointConfig
 from dd_ros.described import lagging
 from dd_ros.errors import InputError
 from dd_ros.settings import merged, read_yaml, write_yaml
+from dd_ros.streams import ActionSource, StreamSpec, parse_actions
 
 ARM = ActionSource(topic="/arm", type="sensor_msgs/msg/JointState", fields=("position[0:2]",), dim=2)
 GRIPPER = ActionSource(topic="/gripper", type="std_msgs/msg/Float64MultiArray", fields=("data",), dim=1)

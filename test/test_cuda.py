@@ -21,6 +21,7 @@ from cuda_paths import PATHS, actions, difference, load, observe, of_chunks, sam
 from numpy.typing import NDArray
 
 from dd_ros import Predictor, graphs
+from dd_ros.rollouts import RolloutMaker
 
 DEVICE = "cuda"
 pytestmark = [
@@ -36,14 +37,14 @@ TICKS, FEWEST_TICKS, LONGEST = 10_000, 2_000, 90.0  # of a stream; the latter in
 @pytest.fixture
 def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise as a CPU draws it from the predictor's seed: a CUDA device draws other numbers."""
-    drawn: Callable[..., torch.Tensor] = Predictor._noise
+    drawn: Callable[..., torch.Tensor] = RolloutMaker._noise
 
-    def noise(predictor: Predictor, *context: object) -> torch.Tensor:
-        like = drawn(predictor, *context)
-        seed = predictor._generator.initial_seed()
+    def noise(maker: RolloutMaker) -> torch.Tensor:
+        like = drawn(maker)
+        seed = maker._generator.initial_seed()
         return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)).to(like)
 
-    monkeypatch.setattr(Predictor, "_noise", noise)
+    monkeypatch.setattr(RolloutMaker, "_noise", noise)
 
 
 @cache

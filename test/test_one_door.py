@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from dd_ros import Predictor
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.images import decode_rgb, image_size, image_to_rgb, resize
@@ -36,6 +35,7 @@ from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Worker
 from dd_ros.ros.rollouts import _goal_image
+from dd_ros.streams import StreamSpec, parse_actions
 from dd_ros_training.data.index import index_bags
 
 Pixels = NDArray[np.uint8]

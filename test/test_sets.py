@@ -17,11 +17,11 @@ from test_cli import dd_ros, refused
 from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import save_checkpoint
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.errors import InputError
 from dd_ros.report import Report
 from dd_ros.resources import read_config
+from dd_ros.streams import ActionSource
 
 FEATURES = ("--image-topic", CAMERA, "--action-topic", "action[0:2]")
 

@@ -6,15 +6,9 @@ from __future__ import annotations
 import torch
 
 from dd_ros.checkpoint import Model
-from dd_ros.config import (
-    ActionSource,
-    ActionSpec,
-    AutoencoderConfig,
-    CheckpointConfig,
-    StreamSpec,
-    TransformerConfig,
-)
+from dd_ros.config import ActionSpec, AutoencoderConfig, CheckpointConfig, TransformerConfig
 from dd_ros.diffusion.schedule import preset
+from dd_ros.streams import ActionSource, StreamSpec
 
 
 def tiny_config(**changes: object) -> CheckpointConfig:

@@ -14,7 +14,7 @@ import click
 from lightning.pytorch.utilities import rank_zero_only
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import CheckpointConfig, StreamSpec, parse_actions
+from dd_ros.config import CheckpointConfig
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import BY_NUMBER, SplitRule
 from dd_ros.data.split import split as divided
@@ -26,6 +26,7 @@ from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, shipped_checkpoints
 from dd_ros.settings import Settings, read_yaml, write_yaml
+from dd_ros.streams import StreamSpec, parse_actions
 from dd_ros_training.adopt import adopt
 from dd_ros_training.card import verdict
 from dd_ros_training.data.augment import Augment
@@ -70,7 +71,7 @@ def finetune(
 
     Args:
         bags: bags, or folders of bags.
-        image_topic, actions: what to use of them; actions as ``config.parse_actions`` takes them.
+        image_topic, actions: what to use of them; actions as ``streams.parse_actions`` takes them.
         out: checkpoint folder to write.
         init: checkpoint to start from; None: base, or the shipped one that predicts the bags clearly better; with a recipe
             DEFAULT_START.

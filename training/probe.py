@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from dd_ros.config import StreamSpec
 from dd_ros.settings import Settings
+from dd_ros.streams import StreamSpec
 from dd_ros_training.data.index import TrainingEpisode
 from dd_ros_training.motion import Motion, Piece, motion, pieces_of
 

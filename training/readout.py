@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import CheckpointConfig, ReadoutSpec, parse_actions
+from dd_ros.config import CheckpointConfig, ReadoutSpec
 from dd_ros.data.bags import find_bags
 from dd_ros.data.numbers import Beside, beside, for_people, names_of
 from dd_ros.data.split import split
@@ -30,6 +30,7 @@ from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import CARD, find_checkpoint, read_about
+from dd_ros.streams import parse_actions
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 
@@ -86,7 +87,7 @@ def readout(
     Args:
         checkpoint: folder or shipped name.
         bags: bags, or folders of bags.
-        topics: where the numbers are, as ``config.parse_actions`` takes them.
+        topics: where the numbers are, as ``streams.parse_actions`` takes them.
         out: checkpoint folder to write; None: the checkpoint's own.
         image_topic, action_topics: instead of those the checkpoint names.
         max_minutes: time for everything but reading the bags through.

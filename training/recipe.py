@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dd_ros.config import AutoencoderConfig, Positive, StreamSpec, TransformerConfig
+from dd_ros.config import AutoencoderConfig, Positive, TransformerConfig
 from dd_ros.data.split import SplitRule
 from dd_ros.settings import Settings
+from dd_ros.streams import StreamSpec
 from dd_ros_training.data.augment import Augment, Share
 from dd_ros_training.data.camera import CameraMoves
 from dd_ros_training.renamed import Renaming

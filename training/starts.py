@@ -11,16 +11,17 @@ import torch
 from pydantic import ValidationError
 
 from dd_ros.checkpoint import Model, load_checkpoint
-from dd_ros.config import ActionSpec, CheckpointConfig, StreamSpec
+from dd_ros.config import ActionSpec, CheckpointConfig
 from dd_ros.data.steps import Episode
 from dd_ros.device import native_dtype, prepare_for_inference, resolve_device
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import observe
 from dd_ros.evaluation.metrics import psnr
+from dd_ros.evaluation.scores import observe
 from dd_ros.evaluation.windows import clip_of, make_windows
 from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
+from dd_ros.streams import StreamSpec
 from dd_ros_training.adopt import adopt
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode

@@ -12,10 +12,11 @@ import torch
 from pydantic import ConfigDict
 
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.config import ActionSpec, AutoencoderConfig, CheckpointConfig, StreamSpec, TransformerConfig
+from dd_ros.config import ActionSpec, AutoencoderConfig, CheckpointConfig, TransformerConfig
 from dd_ros.diffusion.schedule import preset
 from dd_ros.resources import shared_file
 from dd_ros.settings import Settings, read_yaml
+from dd_ros.streams import StreamSpec
 
 RECIPES = {"S": "g1_pick", "M": "g1_pick_m", "L": "g1_pick_l"}  # files of config/training
 

@@ -14,7 +14,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dd_ros.commands.listing import show_checkpoint
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bag_clocks import BagClocks
 from dd_ros.data.bags import bags_under, find_bags, read_episodes
 from dd_ros.data.lerobot import LeRobotSet, episode_number, episode_paths, is_lerobot, set_of
@@ -26,6 +25,7 @@ from dd_ros.json_files import write_json
 from dd_ros.progress import progress
 from dd_ros.report import Report
 from dd_ros.resources import CONFIG, find_checkpoint
+from dd_ros.streams import StreamSpec, parse_actions
 
 
 @dataclass
@@ -54,7 +54,7 @@ def inspect(
 
     Args:
         path: where.
-        image_topic, action_topics: what training is to use of bags, the latter as ``config.parse_actions`` takes
+        image_topic, action_topics: what training is to use of bags, the latter as ``streams.parse_actions`` takes
             them; without, the only topic of each kind.
         json_path: where what is returned goes as well; None: nowhere.
 

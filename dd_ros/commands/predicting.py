@@ -17,8 +17,8 @@ from rich.console import Console
 from dd_ros.data.bags import find_bags
 from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import check_actions, read_all
 from dd_ros.evaluation.playback import Played, played
+from dd_ros.evaluation.recorded import check_actions, read_all
 from dd_ros.evaluation.video import side_by_side, tile, write_video
 from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor

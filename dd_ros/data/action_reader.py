@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource
 from dd_ros.data.actions import (
     NUMERIC,
     PER_JOINT,
@@ -28,6 +27,7 @@ from dd_ros.data.actions import (
 )
 from dd_ros.data.plans import to_ns
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 FIRST_POINT = "points[0]"  # fields of a trajectory that begin so stand for all its points
 ANOTHER_STREAM = (

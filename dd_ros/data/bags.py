@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
 from dd_ros.data.action_reader import ActionReader, Command
 from dd_ros.data.actions import stamp_ns
 from dd_ros.data.clocks import choose_stamps, count_resets
@@ -35,6 +34,7 @@ from dd_ros.data.storage import ARCHIVES, METADATA, folder_of, storage_files
 from dd_ros.data.video import images_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec
 
 Item = TypeVar("Item")
 

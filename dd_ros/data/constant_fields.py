@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dd_ros.config import ActionSource
 from dd_ros.data.survey import TopicInfo
 from dd_ros.data.trained import JOINTS, SLICE
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource
 
 
 class Value(NamedTuple):

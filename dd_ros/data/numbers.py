@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.actions import NUMERIC, default_fields
 from dd_ros.data.trained import field_labels
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource, StreamSpec
 
 
 @dataclass(frozen=True)

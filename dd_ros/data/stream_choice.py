@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from dd_ros.config import LEROBOT, MOST_LAG, ActionSource, StreamSpec
 from dd_ros.data.action_reader import listed
 from dd_ros.data.actions import DEFAULT_FIELDS, default_fields, fields_for
 from dd_ros.data.bag_clocks import BagClocks
@@ -21,6 +20,7 @@ from dd_ros.data.odd_images import cure_of, is_video
 from dd_ros.data.survey import BagInfo, inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import LEROBOT, MOST_LAG, ActionSource, StreamSpec
 
 T = TypeVar("T")
 FASTEST_HZ = 15.0  # model rate at most; a faster camera is thinned out by a whole factor

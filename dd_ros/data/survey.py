@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
 from dd_ros.data.clocks import Times, choose_stamps, count_resets, lag
@@ -22,6 +21,7 @@ from dd_ros.data.rosbag import Record, no_topic, records
 from dd_ros.data.video import ImageStream, format_of
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource
 
 MOST_RANGES = 6  # action values of a topic that are described one by one
 SILENCE = 2.0  # seconds without a command that are worth a word

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dd_ros.config import ActionSource, ActionSpec
+from dd_ros.config import ActionSpec
 from dd_ros.data.commands import LARGEST, check_finite
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 # Deviations from the mean of training within which a command is like those. Recorded ones stay within 5.2 (g1_pick,
 # of which a part was trained on) and 6.9 (car); joints in degrees instead of radians are 1,000 away.

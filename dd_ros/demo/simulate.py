@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.console import Command
 from dd_ros.demo.behaviours import BEHAVIOURS, REPLAYS, Player
 from dd_ros.demo.pusht import IMAGE_SIZE, RATE_HZ
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource, StreamSpec
 
 IMAGE_TOPIC, IMAGE_TYPE = "/camera/image_raw", "sensor_msgs/msg/Image"
 COMMAND_TOPIC, COMMAND_TYPE = "/pusher/command", "sensor_msgs/msg/JointState"

@@ -20,9 +20,10 @@ from dd_ros.error_intervals import ErrorIntervals
 from dd_ros.errors import InputError
 from dd_ros.evaluation import gating
 from dd_ros.evaluation.calibration import FEWEST_WINDOWS, Errors, calibrated, described, too_few
-from dd_ros.evaluation.evaluate import check_actions, observe, read_all
 from dd_ros.evaluation.gating import fitted_gate
 from dd_ros.evaluation.metrics import rms
+from dd_ros.evaluation.recorded import check_actions, read_all
+from dd_ros.evaluation.scores import observe
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of, make_windows
 from dd_ros.gate import Gate
 from dd_ros.predictor import Predictor

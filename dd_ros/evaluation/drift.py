@@ -22,8 +22,8 @@ from dd_ros.data.bags import find_bags
 from dd_ros.data.split import select
 from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
-from dd_ros.evaluation.evaluate import read_all
 from dd_ros.evaluation.metrics import psnr
+from dd_ros.evaluation.recorded import read_all
 from dd_ros.evaluation.windows import RecordedEpisode
 from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.evaluation.evaluate import observe
 from dd_ros.evaluation.metrics import decibel
+from dd_ros.evaluation.scores import observe
 from dd_ros.evaluation.windows import RecordedEpisode, Window, clip_of
 from dd_ros.gate import LEVELS, REACH, Gate
 from dd_ros.predictor import Predictor

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.config import CheckpointConfig
 from dd_ros.data.action_reader import ActionReader, listed
 from dd_ros.data.actions import (
     OtherJointsError,
@@ -32,6 +32,7 @@ from dd_ros.live.clocks import Clocks
 from dd_ros.live.problems import Level, Problems
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Frame, Worker
+from dd_ros.streams import ActionSource
 
 SEQUENCE_TYPE = "dd_ros_msgs/msg/ActionSequence"
 TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"

@@ -9,7 +9,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
-from dd_ros.config import LEROBOT, ActionSource, CheckpointConfig
+from dd_ros.config import CheckpointConfig
 from dd_ros.data.actions import DEFAULT_FIELDS
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
@@ -24,6 +24,7 @@ from dd_ros.resources import shared_file
 from dd_ros.ros.publishers import Publishers
 from dd_ros.ros.topics import Input, variants
 from dd_ros.ros.transport import TRANSPORT_TYPES, profile_variable
+from dd_ros.streams import LEROBOT, ActionSource
 
 # Messages that name their joints, so that those of several publishers are told apart.
 NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")

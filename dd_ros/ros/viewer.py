@@ -25,7 +25,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from dd_ros.config import ActionSource, CheckpointConfig, parse_actions
+from dd_ros.config import CheckpointConfig
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import DEFAULT_FIELDS, stamp_ns
 from dd_ros.data.images import IMAGE_TYPES, decode_rgb, image_size
@@ -39,6 +39,7 @@ from dd_ros.ros.messages import video_frames
 from dd_ros.ros.parameters import declare
 from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import Input
+from dd_ros.streams import ActionSource, parse_actions
 from dd_ros.view.log import ViewLog
 from dd_ros.view.seen import Predicted
 from dd_ros.view.settings import ViewerParameters

@@ -14,7 +14,7 @@ from bag_writer import IMAGE, JOINTS, START, STEP, header, image, make, make_fra
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import ActionSource, ActionSpec, StreamSpec, parse_actions
+from dd_ros.config import ActionSpec
 from dd_ros.data.action_reader import ActionReader
 from dd_ros.data.actions import OtherJointsError
 from dd_ros.data.bags import read_episodes
@@ -26,6 +26,7 @@ from dd_ros.live.clocks import Clocks
 from dd_ros.live.intake import ActionIntake
 from dd_ros.live.problems import Problems
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource, StreamSpec, parse_actions
 
 CAMERA = "/camera/image_raw"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"

@@ -25,11 +25,11 @@ from bag_writer import (
     write_bag,
 )
 
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec, parse_actions
 
 
 def acting(*texts: str, kind: str | None = None) -> StreamSpec:

@@ -12,11 +12,11 @@ from bag_writer import JOINTS, START, STEP, joints, make, robot_messages, write_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.constant_fields import values_of
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource, StreamSpec, parse_actions
 
 TWIST = "geometry_msgs/msg/Twist"
 SIX = "linear.x,linear.y,linear.z,angular.x,angular.y,angular.z"

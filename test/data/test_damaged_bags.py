@@ -19,12 +19,12 @@ from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer as McapWriter
 
-from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.images import resize
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import parse_actions
 
 
 @pytest.mark.parametrize("keep_metadata", [True, False])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from bag_writer import JOINTS, SPEC, START, STEP, joints, robot_messages, write_bag
 
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.numbers import beside, for_people, names_of
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 POSE = ActionSource(topic="/pose", type=JOINTS, fields=("position[1:2]", "position[0:1]"), dim=2)
 

@@ -12,11 +12,11 @@ import pytest
 from bag_writer import IMAGE, JOINTS, START, STEP, image, joints, make, make_frame, write_bag
 
 from dd_ros.commands.inspecting import clock_lines
-from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.data.survey import inspect_bag
 from dd_ros.report import Report
+from dd_ros.streams import parse_actions
 
 CAMERA = "/camera/image_raw"
 SECOND = 1_000_000_000

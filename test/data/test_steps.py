@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slow_steps import slow_steps
 
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import resize
 from dd_ros.data.steps import NEW_EPISODE, Episode, StepClock, due_images, episode_of, model_steps
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource, StreamSpec
 
 MS = 1_000_000
 SPEC = StreamSpec(

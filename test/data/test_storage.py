@@ -16,11 +16,11 @@ from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from dd_ros.config import ActionSource, StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource, StreamSpec, parse_actions
 from dd_ros.yaml_files import load_yaml
 from dd_ros_training.data.index import index_bags
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from bag_writer import IMAGE, JOINTS, SPEC, START, STEP, image, joints, make_frame, robot_messages, write_bag
 
-from dd_ros.config import parse_actions
 from dd_ros.data.stream_choice import choose_topics, describe_streams, model_size, with_lag
 from dd_ros.data.survey import BagInfo, inspect_bag, typical_rate
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import parse_actions
 
 CAMERA, ACTION = "/camera/image_raw", parse_actions(["/action"])
 Messages = list[tuple[str, str, int, Any]]

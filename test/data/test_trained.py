@@ -6,9 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dd_ros.config import ActionSource, ActionSpec
+from dd_ros.config import ActionSpec
 from dd_ros.data.trained import FAR, TrainedRange, field_labels
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 SPEC = ActionSpec(dim=3, mean=(0.5, -1.0, 0.0), std=(0.1, 2.0, 1e-3))
 ARM = ActionSource(topic="/arm", fields=("position[4:6]",))

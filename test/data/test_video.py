@@ -16,12 +16,12 @@ from bag_writer import COMPRESSED, SPEC, START, STEP, TYPES, make, robot_message
 from rosbags.typesys import get_types_from_msg
 from video_packets import FFMPEG, FOXGLOVE, LIVE, encoded, number_in, video_messages
 
-from dd_ros.config import parse_actions
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.stream_choice import choose_streams, choose_topics
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import parse_actions
 from dd_ros_training.data.index import index_bags
 
 OPEN = {"g": "16", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}

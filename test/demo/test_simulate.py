@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.demo.pusht import HardPusher, Robot
 from dd_ros.demo.simulate import (
@@ -23,6 +22,7 @@ from dd_ros.demo.simulate import (
     write_episode,
 )
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 STEPS = 25
 

@@ -27,7 +27,8 @@ from snippets import NEEDS, ROOT, SHELL, Line, checked, lines, programs, spans
 from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import save_checkpoint
-from dd_ros.config import ActionSource, ActionSpec, StreamSpec
+from dd_ros.config import ActionSpec
+from dd_ros.streams import ActionSource, StreamSpec
 
 # Lines that take too long to be run once more, or run this very suite: what is typed -> the test that does the same.
 TESTED = {

@@ -19,9 +19,10 @@ from dd_ros.config import ActionSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.evaluation.baselines import copy_last, optical_flow
-from dd_ros.evaluation.evaluate import ACTIONS, Scores, evaluate, figures, predict
+from dd_ros.evaluation.evaluate import evaluate
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.plots import mosaic
+from dd_ros.evaluation.scores import ACTIONS, Scores, figures, predict
 from dd_ros.evaluation.windows import Window, clip_of, make_windows, shuffled_actions
 from dd_ros.predictor import Predictor
 from dd_ros.resources import read_config

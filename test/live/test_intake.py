@@ -21,7 +21,6 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dd_ros import Predictor
-from dd_ros.config import ActionSource
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
 from dd_ros.live.clocks import Clocks
@@ -32,6 +31,7 @@ from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictions import Chunk
 from dd_ros.ros.messages import header_at, predicted_video
+from dd_ros.streams import ActionSource
 
 STEP = 100_000_000
 NOW = 1_700_000_000

@@ -13,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dd_ros import Predictor
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
@@ -25,6 +24,7 @@ from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
 from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictions import Chunk
+from dd_ros.streams import ActionSource
 
 MS = 1_000_000
 CUT = 7  # bytes that a damaged image keeps

@@ -128,10 +128,10 @@ def test_transport_profile_is_what_large_images_need() -> None:
 
 # The rooms of the package, each above all before it; training is above all of them.
 ROOMS = (
-    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "config", "about", "resources", "report", "progress",
+    "errors", "yaml_files", "json_files", "settings", "upgrades", "error_intervals", "gate", "streams", "config", "about", "resources", "report", "progress",
     "console", "completion", "options", "described", "device", "processes", "data",
     "model", "diffusion", "checkpoint", "graphs", "pipeline", "predictions", "observer",
-    "engine", "predictor", "evaluation", "planning", "demo", "live", "view", "ros",
+    "engine", "rollouts", "predictor", "evaluation", "planning", "demo", "live", "view", "ros",
     "benchmark", "doctor", "commands", "cli", "dd_ros_training",
 )  # fmt: skip
 # What is imported upwards all the same, when a function runs: file -> modules.

@@ -11,10 +11,11 @@ import pytest
 
 from dd_ros import Predictor
 from dd_ros.checkpoint import Model, load_checkpoint, save_checkpoint
-from dd_ros.config import ActionSource, ReadoutSpec
+from dd_ros.config import ReadoutSpec
 from dd_ros.errors import InputError
 from dd_ros.planning import costs
 from dd_ros.planning.costs import Candidates, Goal, StepCost, make_cost
+from dd_ros.streams import ActionSource
 
 RNG = np.random.default_rng(0)
 GOAL = RNG.integers(0, 256, (32, 48, 3), np.uint8)

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_config
 
-from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.config import CheckpointConfig
 from dd_ros.errors import InputError
 from dd_ros.ros.inputs import action_sources
+from dd_ros.streams import ActionSource
 
 ARM = ActionSource(topic="/arm", fields=("position[0]",), dim=1)
 HAND = ActionSource(topic="/hand", fields=("data",), dim=1)

@@ -17,7 +17,6 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from dd_ros import Predictor
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.data.commands import Commands
 from dd_ros.data.trained import TrainedRange
@@ -30,6 +29,7 @@ from dd_ros.live.worker import Prediction, Worker
 from dd_ros.predictions import Chunk
 from dd_ros.ros.inputs import Inputs, NodeTime
 from dd_ros.ros.publishers import Publishers
+from dd_ros.streams import ActionSource
 
 IMAGE, JOINTS = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 TWIST = "geometry_msgs/msg/TwistStamped"

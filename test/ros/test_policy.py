@@ -13,9 +13,9 @@ from rclpy.parameter import Parameter
 from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import save_checkpoint
-from dd_ros.config import ActionSource
 from dd_ros.resources import shared_file
 from dd_ros.ros.node import PredictorNode
+from dd_ros.streams import ActionSource
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,12 @@ from std_msgs.msg import Float64MultiArray
 from tiny import random_model, tiny_config
 
 from dd_ros.checkpoint import save_checkpoint
-from dd_ros.config import ActionSource, ActionSpec, ReadoutSpec
+from dd_ros.config import ActionSpec, ReadoutSpec
 from dd_ros.data.plans import to_ns
 from dd_ros.demo.simulate import COMMAND_TOPIC, IMAGE_TOPIC, PLAN_TOPIC, STATE_NAMES, STATE_TOPIC, STREAMS
 from dd_ros.diffusion.schedule import preset
 from dd_ros.processes import Process, free_domain
+from dd_ros.streams import ActionSource
 
 HORIZON = 16
 LOW, HIGH, CHANGE = 28.0, 484.0, 20.0

@@ -13,8 +13,9 @@ from harness import Robot, image_message, robot_with_predictor
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
-from dd_ros.config import ActionSource, CheckpointConfig
+from dd_ros.config import CheckpointConfig
 from dd_ros.settings import read_yaml, write_yaml
+from dd_ros.streams import ActionSource
 
 SOURCES = (
     ActionSource(topic="/arm", type="sensor_msgs/msg/JointState", fields=("position[elbow]",), dim=1),

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.settings import read_yaml, write_yaml
+from dd_ros.streams import ActionSource, StreamSpec
 from dd_ros_training.motion import HEIGHT, WIDTH, motion, pieces_of
 from dd_ros_training.probe import FARTHEST, Probe, probed, shifts_of
 

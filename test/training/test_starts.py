@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from dd_ros.checkpoint import load_checkpoint
-from dd_ros.config import ActionSource, StreamSpec
 from dd_ros.demo.pusht import Robot
 from dd_ros.demo.simulate import STREAMS, write_episode
 from dd_ros.evaluation.evaluate import evaluate
@@ -18,6 +17,7 @@ from dd_ros.evaluation.metrics import psnr
 from dd_ros.model.autoencoder import to_model_range, to_uint8
 from dd_ros.report import Report
 from dd_ros.settings import write_yaml
+from dd_ros.streams import ActionSource, StreamSpec
 from dd_ros_training.data.index import TrainingEpisode, index_bags
 from dd_ros_training.finetune import PLAN, Plan, chosen_start, default_recipe, started_from
 from dd_ros_training.starts import Start, chosen, measured, restored, said

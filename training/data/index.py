@@ -22,7 +22,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import StreamSpec
 from dd_ros.data import lerobot
 from dd_ros.data.bags import SizeWatch, read_runs
 from dd_ros.data.images import decode_rgb
@@ -34,6 +33,7 @@ from dd_ros.data.video import VideoRecord, images_of
 from dd_ros.errors import InputError
 from dd_ros.progress import progress
 from dd_ros.report import Entry, Report
+from dd_ros.streams import StreamSpec
 from dd_ros_training.data.unpacked import plain_file
 
 FOREVER = 2**62  # a receive time after all others, ns

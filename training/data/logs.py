@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSpec, StreamSpec
+from dd_ros.config import ActionSpec
 from dd_ros.data.split import SplitRule, split
 from dd_ros.data.steps import Episode
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec
 from dd_ros_training.data.clips import fit_actions
 from dd_ros_training.data.index import TrainingEpisode, index_bags, split_validation
 

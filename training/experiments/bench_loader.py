@@ -18,13 +18,13 @@ from pathlib import Path
 import click
 from torch.utils.data import DataLoader, Dataset
 
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.data.stream_choice import choose_topics, describe_streams
 from dd_ros.data.survey import inspect_bag
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec, parse_actions
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.data.batches import BagData
 from dd_ros_training.data.clips import fit_actions, spans_of

@@ -24,7 +24,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dd_ros.checkpoint import Model, save_checkpoint
-from dd_ros.config import parse_actions
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.data.split import SplitRule, split
@@ -38,6 +37,7 @@ from dd_ros.json_files import write_json
 from dd_ros.predictor import Predictor
 from dd_ros.report import Report
 from dd_ros.resources import read_config
+from dd_ros.streams import parse_actions
 from dd_ros_training.data.augment import Augment
 from dd_ros_training.finetune import default_recipe
 from dd_ros_training.recipe import Recipe

@@ -22,7 +22,7 @@ from dd_ros.benchmark.planning.tasks import Drawn, draw, read_demonstrations
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.demo.goals import reached
-from dd_ros.evaluation.evaluate import write_json
+from dd_ros.json_files import write_json
 from dd_ros.planning.solvers import CEM, ICEM
 from dd_ros.predictor import Predictor
 

@@ -30,7 +30,7 @@ from dd_ros.benchmark.planning.tasks import Task, draw, read_demonstrations
 from dd_ros.console import Command
 from dd_ros.data.bags import find_bags
 from dd_ros.demo.table import Table, Vector
-from dd_ros.evaluation.evaluate import write_json
+from dd_ros.json_files import write_json
 from dd_ros.planning.costs import Cost, Goal, candidates_of, make_cost
 from dd_ros.planning.solvers import Settings
 from dd_ros.predictions import Frames

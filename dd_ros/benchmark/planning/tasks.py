@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import read_episodes
 from dd_ros.demo.goals import reached
 from dd_ros.demo.simulate import STATE_NAMES, STATE_TOPIC, STATE_TYPE, STREAMS
 from dd_ros.demo.table import Vector
 from dd_ros.errors import InputError
+from dd_ros.streams import ActionSource
 
 UNMOVED = 1.0  # units that the block moves less than, where there is nothing to do
 Images = NDArray[np.uint8]

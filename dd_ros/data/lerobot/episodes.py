@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_ros.config import LEROBOT, ActionSource, StreamSpec
 from dd_ros.data.actions import fields_for
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.lerobot.meta import LeRobotSet, episode_number
@@ -33,6 +32,7 @@ from dd_ros.data.steps import (
 )
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import LEROBOT, ActionSource, StreamSpec
 
 # A command is in force so long after the stamp of the image it was recorded with: more than stamps, of 32 bits in seconds,
 # are rounded by, so that a lag of whole steps means the same row for each image.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dd_ros.config import CheckpointConfig, StreamSpec
+from dd_ros.config import CheckpointConfig
 from dd_ros.console import from_checkout
 from dd_ros.data.bags import find_bags
 from dd_ros.data.images import IMAGE_TYPES
@@ -28,6 +28,7 @@ from dd_ros.report import Report
 from dd_ros.resources import find_checkpoint, read_config
 from dd_ros.ros.topics import ros_name
 from dd_ros.ros.transport import TRANSPORT_TYPES, node_environment
+from dd_ros.streams import StreamSpec
 from dd_ros.view.sinks import Sink
 
 DEFAULT_CHECKPOINT = "pusht"
@@ -61,7 +62,7 @@ def run(
         bag: plays this bag (or folder of bags, or LeRobot data set) instead of the simulated robot.
         checkpoint: folder or shipped name.
         image_topic, action_topics: of the bag, instead of those the checkpoint names; actions as
-            ``config.parse_actions`` takes them.
+            ``streams.parse_actions`` takes them.
         delay: seconds by which images reach the predictor late; above 0 the recording is of a predictive display.
         view: look on with rerun.
         save: look on, and write a recording instead of showing it.

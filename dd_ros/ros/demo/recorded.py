@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 
-from dd_ros.config import StreamSpec
 from dd_ros.data.actions import stamp_ns
 from dd_ros.data.bags import read_actions
 from dd_ros.data.commands import JoinedActions
@@ -25,6 +24,7 @@ from dd_ros.errors import InputError
 from dd_ros.report import Report
 from dd_ros.ros.messages import header_at
 from dd_ros.ros.topics import message_class, ros_name
+from dd_ros.streams import StreamSpec
 
 JOINTS, IMAGE = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Image"  # what the data of a set come as
 

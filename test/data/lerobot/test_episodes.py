@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_writer import CAMERA, Writer, number_in
 
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags
 from dd_ros.data.commands import ActionBuffer, JoinedActions
 from dd_ros.data.images import resize
@@ -21,6 +20,7 @@ from dd_ros.data.lerobot.episodes import read_episode, reader_at
 from dd_ros.data.steps import Episode, StepClock, due_images, episode_of, model_steps, part_name
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec, parse_actions
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=48, height=32)
 KINDS = [("v2.1", "video"), ("v2.1", "image"), ("v3.0", "video"), ("v3.0", "image")]

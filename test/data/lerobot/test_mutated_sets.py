@@ -13,13 +13,13 @@ import pytest
 from lerobot_writer import CAMERA, Writer
 from mutants import MUTANTS, mutated
 
-from dd_ros.config import StreamSpec, parse_actions
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.lerobot import index_bag
 from dd_ros.data.lerobot.episodes import reader_at
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec, parse_actions
 
 SPEC = StreamSpec(image_topic=CAMERA, actions=parse_actions(["action"]), rate_hz=10.0, width=16, height=16)
 

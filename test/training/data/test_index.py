@@ -28,10 +28,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_steps import slow_steps
 
-from dd_ros.config import StreamSpec
 from dd_ros.data.bags import read_episodes
 from dd_ros.errors import InputError
 from dd_ros.report import Report
+from dd_ros.streams import StreamSpec
 from dd_ros_training.data import index, unpacked
 from dd_ros_training.data.index import BagEpisode, index_bag, index_bags, split_validation
 

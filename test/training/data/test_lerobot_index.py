@@ -13,13 +13,13 @@ pytest.importorskip("pyarrow", reason="needs the extra lerobot")
 from lerobot_writer import Writer
 
 from dd_ros import Predictor
-from dd_ros.config import ActionSource
 from dd_ros.data.bags import find_bags, read_episodes
 from dd_ros.data.split import split
 from dd_ros.data.stream_choice import choose_streams
 from dd_ros.errors import InputError
 from dd_ros.evaluation.evaluate import evaluate
 from dd_ros.report import Report
+from dd_ros.streams import ActionSource
 from dd_ros_training.data.index import index_bags
 from dd_ros_training.finetune import finetune
 
