@@ -274,22 +274,34 @@ class StreamLadder:
             ends.append(ends[-1] + (rest or first) * rung.units(chunk))
         return ends
 
-    def _late(self, rung: Rung, age: float, wanted: Wanted, margin: float = 1.0) -> int:
-        """How many chunks of a prediction that begins at that age of its image (ms) come too late."""
+    def _slack(self, rung: Rung, age: float, wanted: Wanted, margin: float = 1.0) -> list[float]:
+        """Milliseconds that each chunk of a prediction from an image of that age (ms) comes before its time; late: below 0."""
         chunk_ms = rung.schedule.chunk_frames * self._step_ms
-        return sum(
-            age + end > margin * HEADROOM * (wanted.deadline_ms or (chunk + 1) * chunk_ms)
+        return [
+            margin * HEADROOM * (wanted.deadline_ms or (chunk + 1) * chunk_ms) - age - end
             for chunk, end in enumerate(self._ends(rung, careful=True))
-        )
+        ]
 
-    def _fitting(self, wanted: Wanted, piece_ms: float | None, margin: float) -> Place:
-        """The best place for images that have just come: as few late chunks as possible, which may be none or all.
+    def _late(self, rung: Rung, age: float, wanted: Wanted) -> int:
+        """How many chunks come too late."""
+        return sum(slack < 0.0 for slack in self._slack(rung, age, wanted))
 
-        Where the first chunk is late on every rung, the later ones need not be: a shorter horizon would only lose them.
+    def _timely(self, wanted: Wanted, margin: float) -> list[int]:
+        """Rungs that serve images that have just come: no late chunk; else the most chunks in time; else the nearest to one.
+
+        Where the first chunk is late on every rung, as behind a late camera, the far ones need not be: they are all there is.
         """
         fresh = min(self._ages, default=0.0)
-        late = [self._late(rung, fresh, wanted, margin) for rung in self.rungs]
-        timely = [index for index, number in enumerate(late) if number == min(late)]
+        slacks = [self._slack(rung, fresh, wanted, margin) for rung in self.rungs]
+        whole = [index for index, slack in enumerate(slacks) if min(slack) >= 0.0]
+        if whole:
+            return whole
+        promise = [(sum(value >= 0.0 for value in slack), max(slack), -len(slack)) for slack in slacks]
+        return [index for index, value in enumerate(promise) if value == max(promise)]
+
+    def _fitting(self, wanted: Wanted, piece_ms: float | None, margin: float) -> Place:
+        """The best place for images that have just come."""
+        timely = self._timely(wanted, margin)
         if piece_ms is None and wanted.keep == "horizon":
             return Place(1, timely[0])
         period = self.period_ms(wanted)

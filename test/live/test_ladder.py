@@ -131,6 +131,15 @@ def test_a_first_chunk_that_is_late_on_every_rung_does_not_shorten_the_horizon()
     assert made == shape(PUSHT[2]), "with two steps for the first chunk four would be late"
 
 
+def test_behind_a_late_camera_the_far_chunks_are_all_there_is() -> None:
+    """Whether one of them is in time, or none by the careful estimate: a shorter horizon ends before now."""
+    for unit_ms, age_ms in ((20.0, 900.0), (20.0, 1100.0)):
+        stream = Stream(unit_ms)
+        assert stream.images(2.0, age_ms=age_ms)[-1] == shape(PUSHT[2]), age_ms
+    brief = Stream(20.0, deadline_ms=50.0)
+    assert brief.images(2.0, age_ms=100.0)[-1] == shape(PUSHT[-1]), "all are late, the far ones most"
+
+
 def test_a_device_too_slow_for_every_chunk_predicts_the_shortest_horizon() -> None:
     stream = Stream(120.0)
     stream.images(1.0)
