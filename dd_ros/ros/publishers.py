@@ -18,6 +18,7 @@ from std_msgs.msg import Float64, UInt64
 from dd_ros.data.images import rgb_to_image
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
+from dd_ros.live.upcoming import Upcoming
 from dd_ros.live.worker import Prediction
 from dd_ros.predictions import Chunk
 from dd_ros.predictor import Predictor
@@ -26,6 +27,7 @@ from dd_ros.ros.messages import header_at, predicted_video, rescaled
 RCLError = rclpy_implementation.RCLError
 # Small frames are enlarged to about this height for people.
 PREVIEW_HEIGHT = 240
+LOOKS = 4  # in a model step, whether another frame is the one for now
 
 
 class Publishers:
@@ -46,10 +48,12 @@ class Publishers:
         statistics: Statistics,
         settings: PredictorParameters,
     ):
-        self.settings = settings
         self.camera_info: CameraInfo | None = None
         self._node, self._statistics = node, statistics
         self._checkpoint, self._step_ns = predictor.config.name, predictor.step_ns
+        self._upcoming = Upcoming(step_ns=predictor.step_ns, horizon=predictor.horizon)
+        self._timer = node.create_timer(predictor.step_ns / 1e9 / LOOKS, self._show_now)
+        self.settings = settings
         chunks = predictor.horizon // predictor.chunk_frames
         reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -63,10 +67,24 @@ class Publishers:
         self._age = create(Float64, "~/age", newest)
         self._missed = create(UInt64, "~/missed_chunks", newest)
         self._frames: list[NDArray[np.uint8]] = []  # of the prediction under way
-        self._shown: dict[Any, int] = {}  # publisher of images -> step of the frame that it sent last
+        self._frame_id = ""  # the camera's
+
+    @property
+    def settings(self) -> PredictorParameters:
+        """Parameter values."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: PredictorParameters) -> None:
+        self._settings = settings
+        if settings.preview_lead:
+            self._timer.cancel()
+        else:
+            self._timer.reset()
 
     def destroy(self) -> None:
         """Take the topics back."""
+        self._node.destroy_timer(self._timer)
         images = (self._image, *self._leads.values(), self._preview)
         for publisher in (self._prediction, *images, self._camera_info, self._age, self._missed):
             self._node.destroy_lifecycle_publisher(publisher)
@@ -111,12 +129,15 @@ class Publishers:
 
     def _viewers(self, prediction: Prediction, chunk: Chunk) -> None:
         if chunk.index == 0:
-            self._frames, self._shown = [], {}
+            self._frames, self._frame_id = [], prediction.frame_id
             self._pass_on_camera_info(prediction)
         self._frames.extend(chunk.frames)
-        for lead, publisher in ((self.settings.preview_lead, self._image), *self._leads.items()):
-            if publisher.get_subscription_count():
-                self._publish_lead(publisher, lead, prediction=prediction, chunk=chunk)
+        if self.settings.preview_lead:
+            self._publish_lead(self._image, self.settings.preview_lead, prediction=prediction, chunk=chunk)
+        else:
+            self._for_now(prediction, chunk)
+        for lead, publisher in self._leads.items():
+            self._publish_lead(publisher, lead, prediction=prediction, chunk=chunk)
         if chunk.index == chunk.count - 1 and self._preview.get_subscription_count():
             header = header_at(prediction.stamp_ns, prediction.frame_id)
             image = preview(prediction.observed, self._frames, self._step_ns / 1e9)
@@ -124,20 +145,33 @@ class Publishers:
 
     def _publish_lead(self, publisher: Any, lead: float, *, prediction: Prediction, chunk: Chunk) -> None:
         """The frame ``lead`` seconds ahead, stamped with the time it is for; never one whose time is over."""
-        now = self._now()
-        wanted = lead_step(
-            lead, age_ns=now - prediction.stamp_ns, step_ns=self._step_ns,
-            horizon=chunk.count * len(chunk.frames),
-        )  # fmt: skip
-        if wanted == self._shown.get(publisher) or wanted > len(self._frames):
+        wanted = lead_step(lead, step_ns=self._step_ns, horizon=chunk.count * len(chunk.frames))
+        if not publisher.get_subscription_count() or not chunk.first_step <= wanted <= len(self._frames):
             return
-        self._shown[publisher] = wanted
         target = prediction.stamp_ns + wanted * self._step_ns
-        if target > now:
-            header = header_at(target, prediction.frame_id)
-            publisher.publish(rgb_to_image(self._frames[wanted - 1], header, Image))
+        if target > self._now():
+            self._send(publisher, self._frames[wanted - 1], target)
         else:
             self._statistics.add("missed_images")
+
+    def _for_now(self, prediction: Prediction, chunk: Chunk) -> None:
+        """Keep what is to come, and show what is for now."""
+        if not self._image.get_subscription_count():
+            return
+        self._upcoming.add(prediction.stamp_ns, chunk.first_step, chunk.frames)
+        self._show_now()
+        end = prediction.stamp_ns + (chunk.first_step + len(chunk.frames) - 1) * self._step_ns
+        if chunk.index == chunk.count - 1 and end <= self._now():
+            self._statistics.add("missed_images")  # of this prediction nothing can be shown
+
+    def _show_now(self) -> None:
+        """The predicted frame for now, by whoever notices first that it is another one."""
+        due = self._upcoming.due(self._now())
+        if due is not None and self._image.is_activated:
+            self._send(self._image, due.frame, due.target_ns)
+
+    def _send(self, publisher: Any, frame: NDArray[np.uint8], target_ns: int) -> None:
+        publisher.publish(rgb_to_image(frame, header_at(target_ns, self._frame_id), Image))
 
     def _pass_on_camera_info(self, prediction: Prediction) -> None:
         if self.camera_info is not None:
@@ -151,18 +185,15 @@ def lead_topic(seconds: float) -> str:
     return f"~/predicted_image/lead_{seconds:g}s".replace(".", "_")
 
 
-def lead_step(lead: float, *, age_ns: int, step_ns: int, horizon: int) -> int:
-    """Which predicted frame goes to ~/predicted_image, by its step, 1 to ``horizon``.
+def lead_step(lead: float, *, step_ns: int, horizon: int) -> int:
+    """Which predicted frame is ``lead`` seconds ahead of the observed image, by its step, 1 to ``horizon``.
 
     Args:
-        lead: seconds after the observed image; 0: that of the next step's time from now on. It is on the screen until the
-            next prediction, about a step, and in the middle of that no other frame is nearer to its time.
-        age_ns: time since the observed image: how late it came, and what the prediction took.
+        lead: seconds, above 0.
         step_ns: one model step.
         horizon: predicted frames.
     """
-    wanted = round(lead * 1e9 / step_ns) if lead else age_ns // step_ns + 1
-    return min(max(wanted, 1), horizon)
+    return min(max(round(lead * 1e9 / step_ns), 1), horizon)
 
 
 def preview(observed: NDArray[np.uint8], frames: list[NDArray[np.uint8]], step: float) -> NDArray[np.uint8]:

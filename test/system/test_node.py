@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from array import array
 from itertools import pairwise
 from pathlib import Path
@@ -139,6 +140,31 @@ def test_viewers_get_the_chosen_lead_the_preview_and_the_calibration(robot: Robo
     assert previews[-1].width == 4 * 48 * (previews[-1].height // 32)
     assert (infos[-1].width, infos[-1].height, infos[-1].k[2]) == (48, 32, 24.0)
     assert to_ns(infos[-1].header.stamp) in observed
+
+
+def test_frames_for_now_follow_each_other_while_predictions_do_not(robot: Robot) -> None:
+    """Two predictions a second of ten steps each: every step has its frame all the same, by the prediction there is."""
+    for name, value in {"preview_lead": 0.0, "rate": 2.0}.items():
+        assert robot.set_parameter(name, value).successful
+    robot.until(lambda: time.time_ns() > robot.stamp, "the camera's clock to be that of the wall")
+    images: list[Image] = []
+
+    def step() -> None:
+        if time.time_ns() >= robot.stamp + STEP_NS:
+            robot.step()
+
+    subscription = robot.node.create_subscription(Image, "/predictor/predicted_image", images.append, 10)
+    robot.predictions.clear()
+    robot.until(lambda: len(images) > 20, "images", step)
+    robot.node.destroy_subscription(subscription)
+    for name, value in {"preview_lead": 0.5, "rate": 0.0}.items():
+        assert robot.set_parameter(name, value).successful
+    predicted = {to_ns(msg.header.stamp) for msg in robot.predictions}
+    targets = [to_ns(image.header.stamp) for image in images]
+    assert len(set(targets)) == len(targets) > 2 * len(predicted), "each once, most without a new prediction"
+    assert min(b - a for a, b in pairwise(targets)) > -STEP_NS / 2, (
+        "in order; a newer prediction's stamps may be a little off"
+    )
 
 
 def test_each_of_the_image_leads_has_a_topic_and_ages_are_plain_numbers(robot: Robot) -> None:
