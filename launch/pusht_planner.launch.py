@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.conditions import UnlessCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -19,6 +20,7 @@ from launch import LaunchDescription
 ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "checkpoint": (str, "pusht", "checkpoint folder, or the name of a shipped one"),
     "device": (str, "auto", "auto, cpu or cuda"),
+    "in_process": (bool, "false", "whether the planner's process predicts too, instead of a node beside it"),
     "seconds": (float, "60.0", "time to record from the first plan on"),
     "out": (str, "out/plan", "folder for video and report"),
     "seed": (int, "1", "start and goals"),
@@ -59,10 +61,14 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(SetEnvironmentVariable(name, text) for name, text in profile_environment().items()),
             node("pusht_table", "seed", additional_env={"SDL_VIDEODRIVER": "dummy"}),
-            node("predictor", "checkpoint", "device", remappings=TOPICS),
             node(
-                "planner", "checkpoint", "samples", "iterations", "cost", remappings=TOPICS, fixed=WORKSPACE
+                "predictor", "checkpoint", "device", remappings=TOPICS,
+                condition=UnlessCondition(LaunchConfiguration("in_process")),
+            ),
+            node(
+                "planner", "checkpoint", "samples", "iterations", "cost", "in_process", remappings=TOPICS, fixed=WORKSPACE,
+                ros_arguments=["-p", ["predictor:device:=", LaunchConfiguration("device")]],
             ),
             node("plan_recorder", "seconds", "out", patience=REPORT_TIME),
         ]
-    )
+    )  # fmt: skip

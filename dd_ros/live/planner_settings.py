@@ -25,6 +25,10 @@ class PlannerParameters:
     predictor: str = parameter(
         "predictor", "Name of the predictor, relative to the namespace; it may run on another machine.", read_only=True
     )  # fmt: skip
+    in_process: bool = parameter(
+        False, "Run that predictor in the planner's process, which then has its parameters too: candidates and costs do not "
+        "travel. Off asks the one there is.", read_only=True,
+    )  # fmt: skip
     action_topic: str = parameter(
         "", "Topics of the commands as executed, as the predictor's parameter of that name.", read_only=True
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from types import TracebackType
@@ -83,88 +84,24 @@ class RolloutAnswer(NamedTuple):
     message: str
 
 
-class PredictionClient:
-    """The other side of a node ``predictor``. Thread safe; use it with ``with``, or call ``close``.
+class RolloutAsker:
+    """Asks for the futures of candidates, wherever the predictor is. Thread safe.
 
     Args:
-        name: full name of the node.
-        node: node to live in, which somebody spins in another thread; None makes one with a thread of its own.
-        predictions: whether to listen to the stream; without, ``latest`` stays None.
+        name: of the predictor, for messages.
+        call: takes a request to it, and gives the response to come.
+        there: whether it can be asked within so many seconds.
+        now_ns: its clock.
     """
 
-    def __init__(self, name: str = "/predictor", *, node: Node | None = None, predictions: bool = True):
-        self._executor: SingleThreadedExecutor | None = None
-        self._changed = threading.Condition()
-        self._chunks: list[PredictedVideo] = []  # of the prediction that is coming in
-        self._heard_ns: int | None = None  # stamp of the last chunk
-        self._newest: Prediction | None = None
-        self._own = node is None
-        if node is None:
-            self._context = rclpy.Context()
-            rclpy.init(context=self._context)
-            node = rclpy.create_node("prediction_client", context=self._context)
-        self.node, self.name = node, name
-        self._rollouts: Client[Any, Any] = node.create_client(PredictRollouts, f"{name}/predict_rollouts")
-        self._subscription = (
-            node.create_subscription(PredictedVideo, f"{name}/prediction", self._take, WHOLE)
-            if predictions
-            else None
-        )
-        if self._own:
-            self._executor = SingleThreadedExecutor(context=self._context)
-            self._executor.add_node(node)
-            self._thread = threading.Thread(target=self._spin, name="prediction client", daemon=True)
-            self._thread.start()
-
-    def _spin(self) -> None:
-        assert self._executor is not None
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
-
-    def __enter__(self) -> PredictionClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __init__(
+        self, name: str, *, call: Callable[[PredictRollouts.Request], Any], there: Callable[[float], bool],
+        now_ns: Callable[[], int],
+    ):  # fmt: skip
+        self.name, self._call, self._there, self._now_ns = name, call, there, now_ns
 
     def close(self) -> None:
-        """Leave ROS, or the node that this lives in."""
-        if self._executor is None:
-            if self._subscription is not None:
-                self.node.destroy_subscription(self._subscription)
-            self.node.destroy_client(self._rollouts)
-            return
-        self._executor.shutdown()
-        self._thread.join()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
-    @property
-    def latest(self) -> Prediction | None:
-        """The newest whole horizon; None before the first."""
-        with self._changed:
-            return self._newest
-
-    def wait(self, timeout: float = 10.0, *, after_ns: int = 0) -> Prediction:
-        """The newest whole horizon from an image after ``after_ns``, when there is one.
-
-        Raises:
-            InputError: none came within ``timeout`` seconds.
-        """
-
-        def there() -> Prediction | None:
-            newest = self._newest
-            return newest if newest is not None and newest.stamp_ns > after_ns else None
-
-        with self._changed:
-            found = self._changed.wait_for(there, timeout)
-        if found is None:
-            raise InputError(
-                f"{self.name}/prediction: expected a prediction within {timeout:g} s, got none; is the node active?"
-            )
-        return found
+        """Let go of what this holds; nothing here."""
 
     def rollouts(self, actions: ArrayLike, *, timeout: float = 60.0, **request: Any) -> RolloutAnswer:
         """Ask for the futures of candidates and wait for the answer; arguments as of ``rollouts_async``.
@@ -172,7 +109,7 @@ class PredictionClient:
         Raises:
             InputError: the node refused, with its reason; or it is not there, or gone, or takes longer than ``timeout``.
         """
-        if not self._rollouts.wait_for_service(min(timeout, SERVICE_WAIT)):
+        if not self._there(min(timeout, SERVICE_WAIT)):
             raise InputError(
                 f"{self.name}/predict_rollouts: expected such a service, got none; does the node run?"
             )
@@ -183,7 +120,7 @@ class PredictionClient:
                 return future.result(timeout=min(0.2, max(0.0, end - time.monotonic())))
             except TimeoutError:
                 late = time.monotonic() >= end
-                if late or not self._rollouts.service_is_ready():
+                if late or not self._there(0.0):
                     future.cancel()
                     why = f"expected an answer within {timeout:g} s" if late else "the node is gone"
                     raise InputError(f"{self.name}/predict_rollouts: {why}") from None
@@ -222,12 +159,106 @@ class PredictionClient:
         if goal_state is not None:
             request.goal_state = array("f", np.asarray(goal_state, np.float32).tobytes())
         if deadline > 0.0:
-            request.deadline = to_time(
-                self.node.get_clock().now().nanoseconds + round(deadline * NANOSECONDS)
-            )
+            request.deadline = to_time(self._now_ns() + round(deadline * NANOSECONDS))
         future: Future[RolloutAnswer] = Future()
-        self._rollouts.call_async(request).add_done_callback(lambda done: settle(future, done))
+        self._call(request).add_done_callback(lambda done: settle(future, done))
         return future
+
+
+class PredictionClient(RolloutAsker):
+    """The other side of a node ``predictor``. Thread safe; use it with ``with``, or call ``close``.
+
+    Args:
+        name: full name of the node.
+        node: node to live in, which somebody spins in another thread; None makes one with a thread of its own.
+        predictions: whether to listen to the stream; without, ``latest`` stays None.
+    """
+
+    def __init__(self, name: str = "/predictor", *, node: Node | None = None, predictions: bool = True):
+        self._executor: SingleThreadedExecutor | None = None
+        self._changed = threading.Condition()
+        self._chunks: list[PredictedVideo] = []  # of the prediction that is coming in
+        self._heard_ns: int | None = None  # stamp of the last chunk
+        self._newest: Prediction | None = None
+        self._own = node is None
+        if node is None:
+            self._context = rclpy.Context()
+            rclpy.init(context=self._context)
+            node = rclpy.create_node("prediction_client", context=self._context)
+        self.node = node
+        self._rollouts: Client[Any, Any] = node.create_client(PredictRollouts, f"{name}/predict_rollouts")
+        clock = node.get_clock()
+        super().__init__(
+            name,
+            call=self._rollouts.call_async,
+            there=self._service_there,
+            now_ns=lambda: clock.now().nanoseconds,
+        )
+        self._subscription = (
+            node.create_subscription(PredictedVideo, f"{name}/prediction", self._take, WHOLE)
+            if predictions
+            else None
+        )
+        if self._own:
+            self._executor = SingleThreadedExecutor(context=self._context)
+            self._executor.add_node(node)
+            self._thread = threading.Thread(target=self._spin, name="prediction client", daemon=True)
+            self._thread.start()
+
+    def _spin(self) -> None:
+        assert self._executor is not None
+        with suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def __enter__(self) -> PredictionClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave ROS, or the node that this lives in."""
+        if self._executor is None:
+            if self._subscription is not None:
+                self.node.destroy_subscription(self._subscription)
+            self.node.destroy_client(self._rollouts)
+            return
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def _service_there(self, seconds: float) -> bool:
+        return bool(
+            self._rollouts.wait_for_service(seconds) if seconds else self._rollouts.service_is_ready()
+        )
+
+    @property
+    def latest(self) -> Prediction | None:
+        """The newest whole horizon; None before the first."""
+        with self._changed:
+            return self._newest
+
+    def wait(self, timeout: float = 10.0, *, after_ns: int = 0) -> Prediction:
+        """The newest whole horizon from an image after ``after_ns``, when there is one.
+
+        Raises:
+            InputError: none came within ``timeout`` seconds.
+        """
+
+        def there() -> Prediction | None:
+            newest = self._newest
+            return newest if newest is not None and newest.stamp_ns > after_ns else None
+
+        with self._changed:
+            found = self._changed.wait_for(there, timeout)
+        if found is None:
+            raise InputError(
+                f"{self.name}/prediction: expected a prediction within {timeout:g} s, got none; is the node active?"
+            )
+        return found
 
     def _take(self, message: PredictedVideo) -> None:
         """Put chunks together up to the last; what follows a gap is a horizon without its near frames.

@@ -74,7 +74,9 @@ class PredictorNode(ManagedNode):
         self._jumps = self.get_clock().create_jump_callback(
             backward, post_callback=guard("image clock", self._clock_jumped)
         )
-        RolloutService(self, guard=guard, active=self._at_work, max_candidates=self.settings.max_candidates)
+        self.rollouts = RolloutService(
+            self, guard=guard, active=self._at_work, max_candidates=self.settings.max_candidates
+        )
 
     def configure(self) -> None:
         """Load the checkpoint and run it once, so that the first prediction is as fast as any."""
@@ -238,7 +240,7 @@ class PredictorNode(ManagedNode):
 
     def _at_work(self) -> tuple[Worker, Predictor]:
         if self.worker is None or self.predictor is None:
-            raise InputError(f"expected an active node, got {self.phase}")
+            raise InputError(f"{self.get_name()}: expected an active node, got {self.phase}")
         return self.worker, self.predictor
 
 

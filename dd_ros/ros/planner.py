@@ -12,13 +12,14 @@ import threading
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dd_ros_msgs.msg import ActionSequence
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
@@ -36,7 +37,7 @@ from dd_ros.live.settings import violation
 from dd_ros.live.statistics import Statistics
 from dd_ros.planning.solvers import CEM, ICEM
 from dd_ros.resources import read_config
-from dd_ros.ros.client import PredictionClient
+from dd_ros.ros.client import PredictionClient, RolloutAsker
 from dd_ros.ros.diagnostics import diagnostic_array
 from dd_ros.ros.guard import Guard
 from dd_ros.ros.inputs import NodeTime, action_inputs
@@ -46,6 +47,9 @@ from dd_ros.ros.parameters import declare, read
 from dd_ros.ros.planner_diagnostics import planner_status
 from dd_ros.ros.spin import run_until_signalled
 from dd_ros.ros.topics import Input
+
+if TYPE_CHECKING:
+    from dd_ros.ros.node import PredictorNode
 
 # Who comes later still gets goal and plan.
 KEPT = QoSProfile(
@@ -84,7 +88,8 @@ class PlannerNode(ManagedNode):
         self.statistics, self.problems = Statistics(), Problems(self._log)
         self._config: CheckpointConfig | None = None
         self._commands: Commands | None = None
-        self._client: PredictionClient | None = None
+        self.nearby: PredictorNode | None = self._own_predictor() if self.settings.in_process else None
+        self._client: RolloutAsker | None = None
         self._pilot: Pilot | None = None
         self._goal: Goal | None = None
         self._inputs: dict[str, Input] = {}
@@ -126,8 +131,7 @@ class PlannerNode(ManagedNode):
             self, config, action_topic=self.settings.action_topic, commands=commands,
             clocks=Clocks(NodeTime(self), self.problems), statistics=self.statistics, problems=self.problems,
         )  # fmt: skip
-        name = self.resolve_topic_name(self.settings.predictor)
-        self._client = PredictionClient(name, node=self, predictions=False)
+        self._client = self._asker()
         self._pilot = Pilot(
             self._task(config), rate=self._rate, commands=commands, now_ns=self._now_ns, take=self._take_plan,
             fail=self._hold_still, seed=self.settings.seed,
@@ -151,6 +155,27 @@ class PlannerNode(ManagedNode):
     def cleanup(self) -> None:
         """Forget the checkpoint's settings."""
         self._config = None
+
+    def _own_predictor(self) -> PredictorNode:
+        """A predictor in this process: what it must have in common with the planner, and what the command line says of it."""
+        from dd_ros.ros.node import PredictorNode  # it takes seconds to import
+
+        shared = ("checkpoint", "action_topic")
+        return PredictorNode(
+            context=self.context,
+            cli_args=["--ros-args", "-r", f"__node:={self.settings.predictor}"],
+            parameter_overrides=[Parameter(name, value=getattr(self.settings, name)) for name in shared],
+        )
+
+    def _asker(self) -> RolloutAsker:
+        """Who is asked for the futures of candidates."""
+        if self.nearby is None:
+            name = self.resolve_topic_name(self.settings.predictor)
+            return PredictionClient(name, node=self, predictions=False)
+        return RolloutAsker(
+            self.nearby.get_fully_qualified_name(), call=self.nearby.rollouts.begin, there=lambda seconds: True,
+            now_ns=self._now_ns,
+        )  # fmt: skip
 
     def _task(self, config: CheckpointConfig) -> Task:
         settings = self.settings
@@ -292,17 +317,24 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; 2 after a failed start, with one line saying why."""
 
     def start(node: PlannerNode) -> None:
-        if node.settings.autostart:
-            node.start()
+        for one in (*beside(node), node):
+            if node.settings.autostart:
+                one.start()
 
     def stop(node: PlannerNode) -> int:
-        node.stop()
+        for one in (node, *beside(node)):
+            one.stop()
         return 0
+
+    def beside(node: PlannerNode) -> list[PredictorNode]:
+        return [node.nearby] if node.nearby else []
 
     def failed(node: PlannerNode, error: Exception) -> None:
         node.guard.passed("planner executor", error)
 
-    return run_until_signalled("planner", PlannerNode, args, start=start, stop=stop, failed=failed)
+    return run_until_signalled(
+        "planner", PlannerNode, args, start=start, stop=stop, failed=failed, beside=beside
+    )
 
 
 if __name__ == "__main__":

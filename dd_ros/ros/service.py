@@ -37,15 +37,19 @@ class RolloutService:
         guard: stands around the work.
         active: the worker and its predictor; InputError where the node is not active.
         max_candidates: of a request.
+
+    Attributes:
+        begin: what the service does with a request: gives the response to come, a refusal where it is bad. Whoever lives in
+            the same process may call it, from any thread.
     """
 
     def __init__(
         self, node: LifecycleNode, *, guard: Guard, active: Callable[[], tuple[Worker, Predictor]], max_candidates: int
     ):  # fmt: skip
         self._node, self._active, self._max_candidates = node, active, max_candidates
-        self._responding = node.create_guard_condition(lambda: None)
+        self._responding = node.create_guard_condition(self._tidy)
         self._timers: dict[Future[PredictRollouts.Response], Timer] = {}
-        self._begin = guard("prediction service", self._have_worker_answer, refused=refused)
+        self.begin = guard("prediction service", self._have_worker_answer, refused=refused)
         node.create_service(
             PredictRollouts, "~/predict_rollouts", self._predict_rollouts, qos_profile=QoSProfile(depth=REQUESTS),
             callback_group=ReentrantCallbackGroup(),
@@ -55,14 +59,15 @@ class RolloutService:
         self, request: PredictRollouts.Request, response: PredictRollouts.Response
     ) -> PredictRollouts.Response:
         """Answer, always."""
-        future = self._begin(request)
-        answered: PredictRollouts.Response = await future
-        timer = self._timers.pop(future, None)
-        if timer is not None:
-            self._node.destroy_timer(timer)
+        answered: PredictRollouts.Response = await self.begin(request)
         if not answered.success:
             time.sleep(REFUSAL_PAUSE)
         return answered
+
+    def _tidy(self) -> None:
+        """Let go of the timers of what has been answered; on the executor's thread."""
+        for future in [future for future in list(self._timers) if future.done()]:
+            self._node.destroy_timer(self._timers.pop(future))
 
     def _now_ns(self) -> int:
         return self._node.get_clock().now().nanoseconds

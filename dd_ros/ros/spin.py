@@ -42,6 +42,7 @@ def run_until_signalled(
     stop: Callable[[N], int],
     over: Callable[[N], bool] = lambda node: False,
     failed: Callable[[N, Exception], None] | None = None,
+    beside: Callable[[N], Sequence[Node]] = lambda node: (),
 ) -> int:
     """Run a node until SIGINT or SIGTERM comes, or until it is over; first shared memory of the killed is cleared.
 
@@ -57,6 +58,7 @@ def run_until_signalled(
         over: whether the node has nothing more to do.
         failed: gets the exceptions that callbacks of rclpy's own raise, such as that of /clock; the node lives on.
             None: they end it.
+        beside: more nodes in its process, which ``start`` and ``stop`` see to.
 
     Returns:
         Exit status: that of ``stop``; 2 for bad input, a bad parameter, or where ROS cannot start the node, with one
@@ -74,7 +76,7 @@ def run_until_signalled(
                 get_logger(name).info(
                     f"cleared {freed / 2**20:.0f} MiB of shared memory that killed programs left"
                 )
-            return _run(kind, ending, start=start, stop=stop, over=over, failed=failed)
+            return _run(kind, ending, start=start, stop=stop, over=over, failed=failed, beside=beside)
         except (InputError, InvalidParameterTypeException, InvalidParameterValueException) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
@@ -103,9 +105,11 @@ def _run(
     stop: Callable[[N], int],
     over: Callable[[N], bool],
     failed: Callable[[N, Exception], None] | None,
+    beside: Callable[[N], Sequence[Node]],
 ) -> int:
     with _told():
         node = kind()
+    nodes: list[Node] = [node, *beside(node)]
     executor = SingleThreadedExecutor()
 
     def turn(seconds: float) -> None:
@@ -120,7 +124,8 @@ def _run(
             time.sleep(seconds)  # it may be there to stay
 
     try:
-        executor.add_node(node)
+        for one in nodes:
+            executor.add_node(one)
         try:
             if not ending.asked:
                 start(node)
@@ -135,4 +140,5 @@ def _run(
         return status
     finally:
         executor.shutdown()
-        node.destroy_node()
+        for one in nodes:
+            one.destroy_node()

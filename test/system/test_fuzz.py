@@ -100,7 +100,7 @@ def test_deactivating_cancels_what_waits(robot: Robot) -> None:
     assert robot.change_state("deactivate")
     robot.until(lambda: all(future.done() for future in futures), "all answers")
     assert futures[-1].result().message == "the node was deactivated"
-    assert robot.call_rollouts().message == "expected an active node, got inactive"
+    assert robot.call_rollouts().message == "predictor: expected an active node, got inactive"
     assert robot.change_state("activate")
 
 

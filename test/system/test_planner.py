@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from dd_ros_msgs.msg import ActionSequence
-from harness import Robot, environment, running
+from harness import PATIENCE, Robot, environment, running
 from numpy.typing import NDArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
@@ -94,6 +94,56 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         robot.node.create_subscription(ActionSequence, PLAN_TOPIC, plans.append, 50)
         robot.node.create_subscription(JointState, COMMAND_TOPIC, commands.append, 50)
         yield Scene(robot, found["predictor"], plans, commands)
+
+
+def test_a_planner_predicts_in_its_own_process(tmp_path: Path) -> None:
+    """One process is both nodes: plans come, predictions go on, each node has its own state; a signal ends both."""
+    checkpoint, domain = pushing_checkpoint(tmp_path / "checkpoint"), free_domain()
+    env = environment(domain) | {"SDL_VIDEODRIVER": "dummy"}
+    topics = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"action:={COMMAND_TOPIC}", "-r", f"plan:={PLAN_TOPIC}"]
+    both = [
+        "--ros-args",
+        *topics,
+        "-r",
+        "__node:=planner",
+        "-p",
+        f"checkpoint:={checkpoint}",
+        "-p",
+        "in_process:=true",
+    ]
+    both += [
+        "-p",
+        "predictor:device:=cpu",
+        "-p",
+        f"low:='{LOW:g}'",
+        "-p",
+        f"high:='{HIGH:g}'",
+        "-p",
+        "samples:=6",
+    ]
+    table = [sys.executable, "-m", "dd_ros.ros.demo.table", "--ros-args", "-p", "budget:=100000"]
+    with ExitStack() as stack:
+        stack.enter_context(running(table, tmp_path / "table.log", env))
+        command = [sys.executable, "-m", "dd_ros.ros.planner", *both]
+        process = stack.enter_context(running(command, tmp_path / "planner.log", env))
+        robot = Robot(domain, tmp_path / "planner.log", "/planner")
+        stack.callback(robot.close)
+        plans: list[ActionSequence] = []
+        robot.node.create_subscription(ActionSequence, PLAN_TOPIC, plans.append, 50)
+        set_goal(robot, GOAL)
+        robot.until(lambda: len(real(plans)) >= 5, "five plans")
+        robot.says("planner", "0 active")
+        assert {"predictor", "planner"} <= set(robot.node.get_node_names())
+        predictor = Robot(domain, tmp_path / "planner.log", "/predictor")
+        stack.callback(predictor.close)
+        predictor.until(lambda: bool(predictor.predictions), "live predictions beside")
+        assert predictor.change_state("deactivate")
+        robot.says("planner", "2 predictor: expected an active node, got inactive; the robot is held still")
+        assert predictor.change_state("activate")
+        plans.clear()
+        robot.until(lambda: len(real(plans)) >= 2, "plans again")
+        process.send(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
 
 
 def real(plans: list[ActionSequence]) -> list[ActionSequence]:
