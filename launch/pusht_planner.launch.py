@@ -20,6 +20,11 @@ from launch import LaunchDescription
 ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "checkpoint": (str, "pusht", "checkpoint folder, or the name of a shipped one"),
     "device": (str, "auto", "auto, cpu or cuda"),
+    "rate": (
+        float,
+        "1.0",
+        "live predictions per second at most, 0 for one per step; the rest of the time is the planner's",
+    ),
     "in_process": (bool, "false", "whether the planner's process predicts too, instead of a node beside it"),
     "seconds": (float, "60.0", "time to record from the first plan on"),
     "out": (str, "out/plan", "folder for video and report"),
@@ -62,12 +67,16 @@ def generate_launch_description() -> LaunchDescription:
             *(SetEnvironmentVariable(name, text) for name, text in profile_environment().items()),
             node("pusht_table", "seed", additional_env={"SDL_VIDEODRIVER": "dummy"}),
             node(
-                "predictor", "checkpoint", "device", remappings=TOPICS,
+                "predictor", "checkpoint", "device", "rate", remappings=TOPICS,
                 condition=UnlessCondition(LaunchConfiguration("in_process")),
             ),
             node(
                 "planner", "checkpoint", "samples", "iterations", "cost", "in_process", remappings=TOPICS, fixed=WORKSPACE,
-                ros_arguments=["-p", ["predictor:device:=", LaunchConfiguration("device")]],
+                ros_arguments=[
+                    argument
+                    for name in ("device", "rate")
+                    for argument in ("-p", [f"predictor:{name}:=", LaunchConfiguration(name)])
+                ],
             ),
             node("plan_recorder", "seconds", "out", patience=REPORT_TIME),
         ]

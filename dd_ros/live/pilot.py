@@ -29,7 +29,7 @@ from dd_ros.planning.bounds import Bounds
 from dd_ros.planning.solvers import Settings
 
 DELAY_NS = 1_000_000
-REMEMBERED = 20  # plans whose duration is remembered, for how long the next may take
+REMEMBERED = 20  # plans whose iterations' duration is remembered, for how long the next may take
 AT_FIRST = 0.4  # of the horizon: what the first plan may take
 SPARE = 0.05  # s between the end of a plan and its first command
 ENOUGH = (
@@ -38,6 +38,9 @@ ENOUGH = (
 LEAST_FREE = 4  # steps that must be left to plan
 CALMER = 0.8  # by which patience is less after each plan that came
 RETRY = 0.5  # s after a plan that failed
+EARLIER = (
+    8  # steps that the predictor's last image may be older than expected: it observes between predictions
+)
 
 Actions = NDArray[np.float32]
 
@@ -133,8 +136,9 @@ class Pilot:
         self._task, self._rate, self._commands = task, rate, commands
         self._now_ns, self._take, self._fail = now_ns, take, fail
         self._random = np.random.default_rng(seed)
-        at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
-        self._took: deque[float] = deque([at_first], maxlen=REMEMBERED)
+        self._at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
+        # s of a plan's longest iteration, if it had rated all candidates
+        self._took: deque[float] = deque([self._at_first / task.settings.iterations], maxlen=REMEMBERED)
         self._patience = 0.0  # s that a plan may take at least, after some that had too little time
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
@@ -163,7 +167,7 @@ class Pilot:
             except InputError as error:
                 self._warm = None
                 self._fail(str(error))
-                self._patience = 2.0 * max(self._patience, statistics.median(self._took))
+                self._patience = 2.0 * max(self._patience, self._wanted())
                 pause = RETRY
             except Exception as error:  # the thread must outlive whatever one plan brings
                 self._warm = None
@@ -187,19 +191,22 @@ class Pilot:
         own_ns = first_ns + fixed * task.step_ns
         end = began + (own_ns - self._now_ns()) / 1e9 - SPARE
 
-        longest = 0.0
+        longest = whole = 0.0
 
         def cost(free: NDArray[np.float32]) -> NDArray[np.float64]:
-            nonlocal longest
+            nonlocal longest, whole
             asked = time.monotonic()
-            costs = self._costs(free, settled, first_ns=first_ns, end=end)
+            before = np.concatenate([executed, settled])
+            costs = self._costs(free, before, first_ns=first_ns - EARLIER * task.step_ns, end=end)
             longest = max(longest, time.monotonic() - asked)
+            whole = max(whole, (time.monotonic() - asked) * len(costs) / max(1, np.isfinite(costs).sum()))
             return costs
 
         def stop() -> bool:
             """Whether another iteration would have too little time: it would be refused, and the plan lost."""
             return self._stopping.is_set() or time.monotonic() + ENOUGH * longest >= end
 
+        executed = self._executed(stamp, settled[0])
         free = task.horizon - fixed
         found = task.bounds.search(
             cost,
@@ -210,7 +217,7 @@ class Pilot:
             stop=stop,
         )
         took = time.monotonic() - began
-        self._took.append(took)
+        self._took.append(whole)
         self._warm = plan = Plan(
             first_ns=first_ns, actions=np.concatenate([settled, found.actions]), fixed=fixed, cost=found.cost,
             iterations=found.iterations, seconds=took, late=self._now_ns() > own_ns,
@@ -228,25 +235,36 @@ class Pilot:
             held = self._commands.at(self._now_ns())
             if held is None:
                 raise InputError("action: expected an executed command before the first plan, got none yet")
-            self._rated(held[None, None], first_ns=0, seconds=self._took[0])
+            self._rated(held[None, None], first_ns=0, seconds=self._at_first)
         assert self._stamp_ns is not None
         steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns - 1
         return self._stamp_ns + max(0, steps) * self._task.step_ns
 
+    def _executed(self, stamp: int, unknown: Actions) -> Actions:
+        """Commands of the EARLIER steps up to the image of ``stamp``, float32 [EARLIER, A]; before the first one ``unknown``.
+
+        Candidates that begin after the predictor's last image are refused, and that may be an older one.
+        """
+        found = [self._commands.at(stamp - step * self._task.step_ns) for step in range(EARLIER - 1, -1, -1)]
+        return np.stack([unknown if command is None else command for command in found])
+
+    def _wanted(self) -> float:
+        """Seconds that a plan takes if all its iterations rate all their candidates."""
+        return self._task.settings.iterations * statistics.median(self._took)
+
     def _fixed(self, stamp: int) -> int:
-        """Steps after ``stamp`` whose commands act before a plan begun now is ready."""
+        """Steps after ``stamp`` whose commands act before a plan begun now is ready: as much time as it wants, if there is that.
+
+        A plan that gets less has fewer iterations or candidates; one that gets too little for any is refused by the predictor.
+        """
+        step, most = self._task.step_ns / 1e9, self._task.horizon - LEAST_FREE
         begins = (self._now_ns() - stamp + self._commands.lag_ns) / 1e9 + SPARE
-        ready = begins + statistics.median(self._took)
-        fixed, most = max(1, math.ceil(1e9 * ready / self._task.step_ns)), self._task.horizon - LEAST_FREE
-        if self._patience:
-            patient = math.ceil(1e9 * (begins + self._patience) / self._task.step_ns)
-            fixed = max(fixed, min(patient, most))
-        if fixed > most:
+        if begins > most * step:
             raise InputError(
-                f"plan: expected one within {(most - 1) * self._task.step_ns / 1e9:.1f} s, which leaves {LEAST_FREE} steps of "
-                f"the horizon, this machine takes {ready:.1f} s; lower samples or iterations"
+                f"plan: expected an image of the last {most * step:.1f} s, which leaves {LEAST_FREE} steps of the horizon, the "
+                f"newest is {begins:.1f} s old"
             )
-        return fixed
+        return min(max(1, math.ceil((begins + max(self._wanted(), self._patience)) / step)), most)
 
     def _warm_start(self, first_ns: int, steps: int, held: Actions) -> Actions:
         """The last plan from ``first_ns`` on; what it does not cover is its last action, or the one in force."""
@@ -256,9 +274,9 @@ class Pilot:
         kept = self._warm.actions[min(max(past, 0), len(self._warm.actions) - 1) :][:steps]
         return np.concatenate([kept, np.repeat(kept[-1:], steps - len(kept), axis=0)])
 
-    def _costs(self, free: Actions, settled: Actions, *, first_ns: int, end: float) -> NDArray[np.float64]:
-        """Costs of candidates [N, n, A] after what is settled; infinite for those left out."""
-        candidates = np.concatenate([np.repeat(settled[None], len(free), axis=0), free], axis=1)
+    def _costs(self, free: Actions, before: Actions, *, first_ns: int, end: float) -> NDArray[np.float64]:
+        """Costs of candidates [N, n, A] after what is executed and settled; infinite for those left out."""
+        candidates = np.concatenate([np.repeat(before[None], len(free), axis=0), free], axis=1)
         rated = self._rated(candidates.astype(np.float32), first_ns=first_ns, seconds=end - time.monotonic())
         costs = np.full(len(free), np.inf)
         costs[: len(rated.costs)] = rated.costs

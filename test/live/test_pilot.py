@@ -10,7 +10,7 @@ import pytest
 
 from dd_ros.data.commands import Commands
 from dd_ros.errors import InputError
-from dd_ros.live.pilot import DELAY_NS, LEAST_FREE, Pilot, Plan, Rated, Task
+from dd_ros.live.pilot import DELAY_NS, EARLIER, LEAST_FREE, Pilot, Plan, Rated, Task
 from dd_ros.planning.bounds import Bounds
 from dd_ros.planning.solvers import ICEM, Settings
 
@@ -36,6 +36,7 @@ class Table:
         self.plans: list[Plan] = []
         self.least_seconds = 0.0  # that a rating must have
         self.seconds = 0.0  # that it takes
+        self.behind = 0  # steps that the predictor's last image is older than the newest
         bounds = Bounds(
             low=np.full(2, -4.0, np.float32), high=np.full(2, 4.0, np.float32),
             change=None if change is None else np.full(2, change, np.float32),
@@ -50,9 +51,12 @@ class Table:
         if len(candidates) > 1 and seconds < self.least_seconds:
             raise InputError("deadline: expected more time")
         time.sleep(self.seconds)
+        stamp = self.now - (self.now - START) % STEP - self.behind * STEP
+        if first_ns > stamp + STEP - self.commands.lag_ns:
+            raise InputError("candidates[0]: expected actions from one model step after the last image")
         self.asked.append(candidates)
         costs = np.square(candidates[: self.most, -1] - TARGET).sum(axis=-1)
-        return Rated(costs, self.now - (self.now - START) % STEP)
+        return Rated(costs, stamp)
 
     def execute(self, steps: int) -> None:
         """Let the plan act for some steps."""
@@ -94,8 +98,22 @@ def test_a_plan_begins_with_what_is_under_way(table: Table) -> None:
     assert second.fixed >= 1
     assert np.array_equal(second.actions[: second.fixed], first.actions[skipped : skipped + second.fixed])
     for candidates in table.asked[-4:]:
-        assert (candidates[:, : second.fixed] == second.actions[: second.fixed]).all()
-        assert candidates.shape[1:] == (16, 2)
+        assert (candidates[:, EARLIER:][:, : second.fixed] == second.actions[: second.fixed]).all()
+        assert candidates.shape[1:] == (EARLIER + 16, 2)
+
+
+@pytest.mark.parametrize("behind", range(EARLIER))
+def test_a_predictor_that_observes_late_gets_the_executed_commands_too(table: Table, behind: int) -> None:
+    table.pilot.plan()
+    for number in range(10):
+        table.commands.push(table.now + DELAY_NS, np.full(2, float(number)))
+        table.now += STEP
+    table.behind = behind
+    first = table.pilot.plan()
+    known = table.asked[-1][0, :EARLIER, 0]
+    assert np.array_equal(np.diff(known), np.ones(EARLIER - 1)), "as they were executed, in order"
+    assert not table.failures
+    assert first.actions.shape == (16, 2)
 
 
 @pytest.mark.parametrize("lag", [2, -1])
@@ -136,7 +154,7 @@ def test_candidates_left_out_never_win(table: Table) -> None:
     table.most = 3
     plan = table.pilot.plan()
     rated = np.concatenate([candidates[:3] for candidates in table.asked[1:]])
-    assert any(np.allclose(plan.actions, candidate) for candidate in rated)
+    assert any(np.allclose(plan.actions, candidate[EARLIER:]) for candidate in rated)
 
 
 def test_the_last_plan_is_where_the_next_search_begins(table: Table) -> None:
@@ -146,7 +164,9 @@ def test_the_last_plan_is_where_the_next_search_begins(table: Table) -> None:
     skipped, fixed = 1, 16 - first.fixed
     warm = table.asked[-ICEM.iterations][0]  # the mean is the first candidate
     assert np.allclose(
-        warm[: 16 - skipped][-fixed + skipped :], first.actions[skipped:][-fixed + skipped :], atol=1e-5
+        warm[EARLIER:][: 16 - skipped][-fixed + skipped :],
+        first.actions[skipped:][-fixed + skipped :],
+        atol=1e-5,
     )
 
 
@@ -155,12 +175,32 @@ def test_without_a_command_there_is_no_plan() -> None:
         Table().pilot.plan()
 
 
-def test_a_horizon_too_short_for_the_machine_is_said() -> None:
+def test_images_too_old_to_plan_from_are_said() -> None:
     table = Table(horizon=LEAST_FREE + 1)
     table.commands.push(START + DELAY_NS, np.zeros(2))
-    table.now += STEP
-    with pytest.raises(InputError, match="lower samples or iterations"):
+    table.now += STEP + 7 * STEP // 10
+    with pytest.raises(InputError, match=r"expected an image of the last 0\.1 s"):
         table.pilot.plan()
+
+
+def test_a_machine_too_slow_for_all_iterations_plans_with_fewer_for_ever() -> None:
+    """The time that a plan used is not what it needs: it used all that there was."""
+    table = Table(settings=Settings(samples=4, elites=2, iterations=1000))
+    table.commands.push(START + DELAY_NS, np.zeros(2))
+    table.now += STEP
+    table.seconds = 0.3
+    for _ in range(4):
+        plan = table.pilot.plan()
+        assert plan.iterations >= 1
+        assert len(plan.actions) - plan.fixed >= LEAST_FREE
+        table.execute(3)
+
+
+def test_candidates_that_were_left_out_count_as_time(table: Table) -> None:
+    table.seconds = 0.02
+    whole = [table.pilot.plan().fixed for _ in range(3)][-1]
+    table.most = 2
+    assert whole < [table.pilot.plan().fixed for _ in range(9)][-1] == 16 - LEAST_FREE
 
 
 def test_its_thread_goes_on_after_a_failure_and_says_why() -> None:
