@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+LONGEST_WAIT = 1.0  # s; simulated time may run faster than ours
 
 
 class Due(NamedTuple):
@@ -65,3 +67,50 @@ class Upcoming:
                 return None
             self._shown = time
             return Due(time, self._frames[time])
+
+    def next_in(self, now_ns: int) -> int | None:
+        """Nanoseconds until another frame is due; None where there is none."""
+        with self._lock:
+            times = sorted(time for time in self._frames if time > now_ns)
+        if not times:
+            return None
+        first = max(now_ns, times[0] - 3 * self._step_ns // 2)  # when the first may be shown
+        return first - now_ns if times[0] != self._shown else times[0] - now_ns
+
+
+class Screen:
+    """Shows frames for now when their turn comes, on a thread of its own: predictions keep the caller's busy.
+
+    Args:
+        upcoming: the frames.
+        now_ns: the clock of their times.
+        show: gets each frame that is due.
+    """
+
+    def __init__(self, upcoming: Upcoming, *, now_ns: Callable[[], int], show: Callable[[Due], None]):
+        self._upcoming, self._now_ns, self._show = upcoming, now_ns, show
+        self._changed, self._stopping = threading.Event(), False
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """There are new frames."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
+            self._thread.start()
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End; there is nothing to show any more."""
+        self._stopping = True
+        self._changed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            due = self._upcoming.due(self._now_ns())
+            if due is not None:
+                self._show(due)
+            wait = self._upcoming.next_in(self._now_ns())
+            self._changed.wait(LONGEST_WAIT if wait is None else min(wait / 1e9, LONGEST_WAIT))

@@ -18,7 +18,7 @@ from std_msgs.msg import Float64, UInt64
 from dd_ros.data.images import rgb_to_image
 from dd_ros.live.settings import PredictorParameters
 from dd_ros.live.statistics import Statistics
-from dd_ros.live.upcoming import Upcoming
+from dd_ros.live.upcoming import Due, Screen, Upcoming
 from dd_ros.live.worker import Prediction
 from dd_ros.predictions import Chunk
 from dd_ros.predictor import Predictor
@@ -27,7 +27,6 @@ from dd_ros.ros.messages import header_at, predicted_video, rescaled
 RCLError = rclpy_implementation.RCLError
 # Small frames are enlarged to about this height for people.
 PREVIEW_HEIGHT = 240
-LOOKS = 4  # in a model step, whether another frame is the one for now
 
 
 class Publishers:
@@ -48,12 +47,12 @@ class Publishers:
         statistics: Statistics,
         settings: PredictorParameters,
     ):
+        self.settings = settings
         self.camera_info: CameraInfo | None = None
         self._node, self._statistics = node, statistics
         self._checkpoint, self._step_ns = predictor.config.name, predictor.step_ns
         self._upcoming = Upcoming(step_ns=predictor.step_ns, horizon=predictor.horizon)
-        self._timer = node.create_timer(predictor.step_ns / 1e9 / LOOKS, self._show_now)
-        self.settings = settings
+        self._screen = Screen(self._upcoming, now_ns=self._now, show=self._show)
         chunks = predictor.horizon // predictor.chunk_frames
         reliable = QoSProfile(depth=max(chunks, 1), reliability=ReliabilityPolicy.RELIABLE)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -69,22 +68,9 @@ class Publishers:
         self._frames: list[NDArray[np.uint8]] = []  # of the prediction under way
         self._frame_id = ""  # the camera's
 
-    @property
-    def settings(self) -> PredictorParameters:
-        """Parameter values."""
-        return self._settings
-
-    @settings.setter
-    def settings(self, settings: PredictorParameters) -> None:
-        self._settings = settings
-        if settings.preview_lead:
-            self._timer.cancel()
-        else:
-            self._timer.reset()
-
     def destroy(self) -> None:
         """Take the topics back."""
-        self._node.destroy_timer(self._timer)
+        self._screen.stop()
         images = (self._image, *self._leads.values(), self._preview)
         for publisher in (self._prediction, *images, self._camera_info, self._age, self._missed):
             self._node.destroy_lifecycle_publisher(publisher)
@@ -159,16 +145,19 @@ class Publishers:
         if not self._image.get_subscription_count():
             return
         self._upcoming.add(prediction.stamp_ns, chunk.first_step, chunk.frames)
-        self._show_now()
+        self._screen.look()
         end = prediction.stamp_ns + (chunk.first_step + len(chunk.frames) - 1) * self._step_ns
         if chunk.index == chunk.count - 1 and end <= self._now():
             self._statistics.add("missed_images")  # of this prediction nothing can be shown
 
-    def _show_now(self) -> None:
-        """The predicted frame for now, by whoever notices first that it is another one."""
-        due = self._upcoming.due(self._now())
-        if due is not None and self._image.is_activated:
-            self._send(self._image, due.frame, due.target_ns)
+    def _show(self, due: Due) -> None:
+        """Send the frame for now, on the screen's thread."""
+        try:
+            if self._image.is_activated and not self.settings.preview_lead:
+                self._send(self._image, due.frame, due.target_ns)
+        except RCLError:
+            if self._node.context.ok():
+                raise
 
     def _send(self, publisher: Any, frame: NDArray[np.uint8], target_ns: int) -> None:
         publisher.publish(rgb_to_image(frame, header_at(target_ns, self._frame_id), Image))

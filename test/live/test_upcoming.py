@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dd_ros.live.upcoming import Upcoming
+from dd_ros.live.upcoming import Screen, Upcoming
 
 STEP = 100_000_000
 
@@ -67,3 +69,18 @@ def test_what_is_due_is_of_the_last_chunk_for_that_time(chunks: list[tuple[int, 
         (coming * STEP, last[coming]) if near and coming is not None else None
     )
     assert len(upcoming._frames) <= 128
+
+
+def test_the_screen_shows_one_frame_after_the_other_between_predictions() -> None:
+    step, shown = 20_000_000, list[int]()
+    upcoming = Upcoming(step_ns=step, horizon=16)
+    screen = Screen(upcoming, now_ns=time.time_ns, show=lambda due: shown.append(due.target_ns))
+    predictions = 0
+    while len(shown) < 30:
+        upcoming.add(time.time_ns(), 1, numbered(1, 16))
+        screen.look()
+        predictions += 1
+        time.sleep(0.2)
+    screen.stop()
+    assert shown == sorted(set(shown))
+    assert len(shown) > 2 * predictions
