@@ -30,7 +30,7 @@ from dd_ros.planning.solvers import Settings
 
 DELAY_NS = 1_000_000
 REMEMBERED = 20  # plans whose iterations' duration is remembered, for how long the next may take
-AT_FIRST = 0.4  # of the horizon: what the first plan may take
+PART = 0.4  # of the horizon: what a plan may take, unless it was refused for too little time; the rest is left to plan
 SPARE = 0.05  # s between the end of a plan and its first command
 ENOUGH = (
     0.8  # of the longest iteration: time that another one is begun with; the predictor may cut it a little
@@ -136,9 +136,9 @@ class Pilot:
         self._task, self._rate, self._commands = task, rate, commands
         self._now_ns, self._take, self._fail = now_ns, take, fail
         self._random = np.random.default_rng(seed)
-        self._at_first = AT_FIRST * task.horizon * task.step_ns / 1e9
+        self._most = PART * task.horizon * task.step_ns / 1e9  # s
         # s of a plan's longest iteration, if it had rated all candidates
-        self._took: deque[float] = deque([self._at_first / task.settings.iterations], maxlen=REMEMBERED)
+        self._took: deque[float] = deque([self._most / task.settings.iterations], maxlen=REMEMBERED)
         self._patience = 0.0  # s that a plan may take at least, after some that had too little time
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
@@ -235,7 +235,7 @@ class Pilot:
             held = self._commands.at(self._now_ns())
             if held is None:
                 raise InputError("action: expected an executed command before the first plan, got none yet")
-            self._rated(held[None, None], first_ns=0, seconds=self._at_first)
+            self._rated(held[None, None], first_ns=0, seconds=self._most)
         assert self._stamp_ns is not None
         steps = (self._now_ns() - self._stamp_ns) // self._task.step_ns - 1
         return self._stamp_ns + max(0, steps) * self._task.step_ns
@@ -249,8 +249,8 @@ class Pilot:
         return np.stack([unknown if command is None else command for command in found])
 
     def _wanted(self) -> float:
-        """Seconds that a plan takes if all its iterations rate all their candidates."""
-        return self._task.settings.iterations * statistics.median(self._took)
+        """Seconds for a plan: those in which all its iterations rate all their candidates, if it may take so long."""
+        return min(self._task.settings.iterations * statistics.median(self._took), self._most)
 
     def _fixed(self, stamp: int) -> int:
         """Steps after ``stamp`` whose commands act before a plan begun now is ready: as much time as it wants, if there is that.

@@ -200,7 +200,8 @@ def test_candidates_that_were_left_out_count_as_time(table: Table) -> None:
     table.seconds = 0.02
     whole = [table.pilot.plan().fixed for _ in range(3)][-1]
     table.most = 2
-    assert whole < [table.pilot.plan().fixed for _ in range(9)][-1] == 16 - LEAST_FREE
+    some = [table.pilot.plan().fixed for _ in range(9)][-1]
+    assert whole < some <= 16 / 2, "no more than leaves half of the horizon to plan"
 
 
 def test_its_thread_goes_on_after_a_failure_and_says_why() -> None:
