@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
@@ -38,6 +38,25 @@ class CheckpointName(click.ParamType):
         names = [name for name in shipped_checkpoints() if name.startswith(incomplete)]
         # The kind of paths first: bash's script forgets the names before it.
         return [CompletionItem(incomplete, type=self._others), *map(CompletionItem, names)]
+
+
+class Lag(click.ParamType):
+    """Seconds, or ``auto``."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | Literal["auto"]:
+        """The number, or the word."""
+        if value == "auto":
+            return "auto"
+        return float(click.FLOAT.convert(value, param, ctx))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem("auto")] if "auto".startswith(incomplete) else []
 
 
 def checkpoint_option(**extra: Any) -> Callable[[F], F]:

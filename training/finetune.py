@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from lightning.pytorch.utilities import rank_zero_only
@@ -34,6 +34,7 @@ from dd_ros_training.data.index import index_bags
 from dd_ros_training.device import CPU_CLIPS, batch_size
 from dd_ros_training.kept import own_folder
 from dd_ros_training.pace import SHARES, Pace, probe
+from dd_ros_training.probe import suggested_lag
 from dd_ros_training.recipe import DistillationRecipe, Recipe, StageRecipe, TeacherRecipe
 from dd_ros_training.renamed import Renaming
 from dd_ros_training.run import MOST_WINDOWS, Run, several, tell
@@ -58,7 +59,7 @@ def finetune(
     max_minutes: float = 60.0,
     shift: float = Augment().shift,
     split: SplitRule | None = None,
-    action_lag: float | None = None,
+    action_lag: float | Literal["auto"] | None = None,
     action_lead: int | None = None,
     start: float | None = None,
     json_path: Path | None = None,
@@ -80,7 +81,8 @@ def finetune(
             told at once what the least is. A recipe's stages take their own time.
         shift: as in ``augment.Augment``; a recipe has its own.
         split: which bags are for validation; None is the recipe's rule.
-        action_lag: seconds after its stamp that a command is in force; None is the recipe's, or 0.
+        action_lag: seconds after its stamp that a command is in force; ``auto``: what a look at the bags suggests, if anything;
+            None is the recipe's, or 0.
         action_lead: or model steps before it, where the measured state of a later step stands for the command.
         start: when the command began, by ``time.monotonic``; None is now.
         json_path: where what is returned goes as well; None: nowhere.
@@ -105,8 +107,12 @@ def finetune(
         found, image_topic, sources, problems=problems, watch=lambda bags: progress(bags, "looking at bags")
     )
     lag = given.streams.action_lag_s if given and action_lag is None and action_lead is None else action_lag
-    streams = with_lag(streams, lag=lag, lead=action_lead)
+    rule = split or (given.split if given else BY_NUMBER)
     work = claim(out)
+    if lag == "auto":
+        with_lag(streams, lag=0.0, lead=action_lead)  # or InputError
+        lag = found_lag(found, streams, work=work, rule=rule)
+    streams = with_lag(streams, lag=lag, lead=action_lead)
     init = init or started_from(work) or chosen_start(found, streams, work=work, recipe=given, split=split)
     settings, weights = load_checkpoint(init)
     recipe = partial(recipe_for, out.name, settings, streams=streams, given=given, shift=shift, split=split)
@@ -182,6 +188,19 @@ def claim(out: Path) -> Path:
 def started_from(work: Path) -> str | None:
     """What the run in ``work`` began with, if there is one."""
     return read_yaml(work / PLAN, Plan).init if (work / PLAN).exists() else None
+
+
+def found_lag(bags: Sequence[Path], streams: StreamSpec, *, work: Path, rule: SplitRule) -> float:
+    """The lag of the run in ``work``, or else the one that the training bags suggest; says which."""
+    if (work / PLAN).exists():
+        return read_yaml(work / PLAN, Plan).recipe.streams.action_lag_s
+    lag = suggested_lag(divided(bags, rule)[0], streams, cache=work / "index")
+    tell(
+        f"--action-lag auto: commands act {lag:.2g} s after their stamps"
+        if lag
+        else "--action-lag auto: none is clearly better than 0"
+    )
+    return lag
 
 
 def chosen_start(

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from dd_ros.report import Report
 from dd_ros.settings import Settings
 from dd_ros.streams import StreamSpec
-from dd_ros_training.data.index import TrainingEpisode
+from dd_ros_training.data.index import TrainingEpisode, index_bags
 from dd_ros_training.motion import Motion, Piece, motion, pieces_of
 
 FARTHEST = 0.5  # s of lag, either way, that are tried
+MOST_BAGS = 16  # that a lag is looked for in before the others are read
 STEPS = 1800  # model steps that are looked at: three minutes at 10 Hz
 BEFORE = 0.3  # s before the motion that the motion is known up to, as of a prediction so far ahead
 BLOCK = 6.0  # s that are held out or fitted to together
@@ -108,8 +111,8 @@ class Probe(Settings):
             )
         if self.suggested is not None:
             found.append(
-                f"at a lag of {self.suggested:.2g} s they explain {self.best:.0%}: --action-lag {self.suggested:.2g} with another "
-                "--out trains so"
+                f"at a lag of {self.suggested:.2g} s they explain {self.best:.0%}: --action-lag {self.suggested:.2g}, or auto, with "
+                "another --out trains so"
             )
         return found
 
@@ -124,6 +127,16 @@ def probed(episodes: Sequence[TrainingEpisode], streams: StreamSpec) -> Probe:
         return Probe(seconds=0.0, lag=streams.action_lag_s)
     with threadpool_limits(1):  # threads that wait for one another cost more than they bring here
         return judged(pieces, streams, shifts=shifts, back=back)
+
+
+def suggested_lag(bags: Sequence[Path], streams: StreamSpec, *, cache: Path) -> float:
+    """The lag in seconds that is clearly better for some of ``bags``, spread evenly; that of ``streams`` where none is.
+
+    ``cache`` is the folder of their index.
+    """
+    some = [bags[index] for index in sorted({*np.linspace(0, len(bags) - 1, MOST_BAGS).round().astype(int)})]
+    found = probed(index_bags(some, streams, cache, problems=Report()), streams)
+    return streams.action_lag_s if found.suggested is None else found.suggested
 
 
 def shifts_of(streams: StreamSpec) -> list[int]:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from dd_ros.json_files import reported
-from dd_ros.options import PATH, CheckpointName, bag_options, json_option, topic_options
+from dd_ros.options import PATH, CheckpointName, Lag, bag_options, json_option, topic_options
 
 
 @click.command()
@@ -37,9 +38,9 @@ from dd_ros.options import PATH, CheckpointName, bag_options, json_option, topic
 )
 @click.option(
     "--action-lag",
-    type=float,
-    metavar="SECONDS",
-    help="How long after their stamps commands act; default the recipe's, or 0.",
+    type=Lag(),
+    metavar="SECONDS|auto",
+    help="How long after their stamps commands act; auto: what the bags suggest; default the recipe's, or 0.",
 )
 @click.option(
     "--action-lead",
@@ -50,7 +51,7 @@ from dd_ros.options import PATH, CheckpointName, bag_options, json_option, topic
 @json_option()
 def finetune(
     bags: list[Path], image_topic: str, action_topics: tuple[str, ...], out: Path, init: str | None,
-    config: Path | None, max_minutes: float, shift: float, action_lag: float | None, action_lead: int | None,
+    config: Path | None, max_minutes: float, shift: float, action_lag: float | Literal["auto"] | None, action_lead: int | None,
     json_path: Path | None,
 ) -> None:  # fmt: skip
     """Train a checkpoint on your own robot's bags.

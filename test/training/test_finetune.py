@@ -20,11 +20,12 @@ from tiny import tiny_config
 from dd_ros import Predictor
 from dd_ros.checkpoint import Model, load_checkpoint
 from dd_ros.config import ActionSpec
+from dd_ros.data.split import BY_NUMBER
 from dd_ros.data.stream_choice import model_size
 from dd_ros.errors import InputError
 from dd_ros.settings import write_yaml
 from dd_ros_training.adopt import FIRST, adopt
-from dd_ros_training.finetune import default_recipe, finetune
+from dd_ros_training.finetune import default_recipe, finetune, found_lag
 
 CONFIG = tiny_config()
 
@@ -97,6 +98,11 @@ def test_a_work_folder_is_of_one_run(made: Made, tmp_path: Path) -> None:
         made.again(config=other)
     with pytest.raises(InputError, match="cannot be written"):
         made.again(out=Path("/proc/mine"))
+
+
+def test_a_run_goes_on_with_the_lag_that_it_found(made: Made) -> None:
+    work = made.out.with_name("mine.work")
+    assert found_lag([], CONFIG.streams, work=work, rule=BY_NUMBER) == 0.0
 
 
 def test_weights_that_fit_are_kept(tiny_checkpoint: Path) -> None:

@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from bag_writer import write_bag
+from camera_car import ACTION_TOPIC, COMMAND_DELAY, IMAGE_TOPIC, drive, twist
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dd_ros.data.stream_choice import choose_streams
+from dd_ros.report import Report
 from dd_ros.settings import read_yaml, write_yaml
-from dd_ros.streams import ActionSource, StreamSpec
+from dd_ros.streams import ActionSource, StreamSpec, parse_actions
 from dd_ros_training.motion import HEIGHT, WIDTH, motion, pieces_of
-from dd_ros_training.probe import FARTHEST, Probe, probed, shifts_of
+from dd_ros_training.probe import FARTHEST, Probe, probed, shifts_of, suggested_lag
 
 RATE = 10.0
 SIZE = 64, 48  # of images
@@ -197,3 +203,32 @@ def test_it_can_be_kept(tmp_path) -> None:
     found = probed([panning(60.0, late=1)], spec())
     write_yaml(tmp_path / "probe.yaml", found)
     assert read_yaml(tmp_path / "probe.yaml", Probe) == found
+
+
+def test_a_lag_is_suggested_of_bags(tmp_path: Path) -> None:
+    """A car whose commands act 0.3 s after their stamps, which is seen within the next step of 0.1 s, and one that does at once."""
+    for late, wanted in ((300_000_000, 0.35), (0, None)):
+        bags = []
+        for number in range(3):
+            messages = [
+                (
+                    topic,
+                    kind,
+                    time,
+                    twist(time - COMMAND_DELAY - late, *driven(message))
+                    if topic == ACTION_TOPIC
+                    else message,
+                )
+                for topic, kind, time, message in drive(40.0, number)
+            ]
+            bags.append(tmp_path / f"late_{late}" / f"drive_{number:06d}")
+            write_bag(bags[-1], messages, "sqlite3")
+        sources, problems = parse_actions([f"{ACTION_TOPIC}.twist.linear.x,twist.angular.z"]), Report()
+        streams = choose_streams(bags, IMAGE_TOPIC, sources, problems=problems)
+        found = suggested_lag(bags, streams, cache=tmp_path / f"index_{late}")
+        assert found == (pytest.approx(wanted, abs=0.06) if wanted else 0.0)
+
+
+def driven(message: Any) -> tuple[float, float]:
+    """Speed and turn of a command."""
+    return message.twist.linear.x, message.twist.angular.z
