@@ -38,9 +38,7 @@ ENOUGH = (
 LEAST_FREE = 4  # steps that must be left to plan
 CALMER = 0.8  # by which patience is less after each plan that came
 RETRY = 0.5  # s after a plan that failed
-EARLIER = (
-    8  # steps that the predictor's last image may be older than expected: it observes between predictions
-)
+EARLIER = 8  # steps that the predictor's last image may be older: it observes between predictions
 
 Actions = NDArray[np.float32]
 
