@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from dd_ros_msgs.msg import ActionSequence
-from harness import PATIENCE, Robot, environment, running
+from harness import LAUNCH, PATIENCE, ROOT, Robot, environment, needs_launch, running
 from numpy.typing import NDArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
@@ -144,6 +144,31 @@ def test_a_planner_predicts_in_its_own_process(tmp_path: Path) -> None:
         robot.until(lambda: len(real(plans)) >= 2, "plans again")
         process.send(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
+
+
+@needs_launch
+@pytest.mark.parametrize("in_process", ["false", "true"])
+def test_the_launch_file_plans_and_writes_what_came_of_it(in_process: str, tmp_path: Path) -> None:
+    checkpoint, out, log = (
+        pushing_checkpoint(tmp_path / "checkpoint"),
+        tmp_path / "out",
+        tmp_path / "launch.log",
+    )
+    command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / "pusht_planner.launch.py")]
+    command += [
+        f"checkpoint:={checkpoint}",
+        "device:=cpu",
+        f"out:={out}",
+        "seconds:=3.0",
+        f"in_process:={in_process}",
+    ]
+    with running(command, log, environment(free_domain())) as process:
+        assert process.wait(2 * PATIENCE) == 0, log.read_text()
+    found = json.loads((out / "plan.json").read_text())
+    assert found["plans"] > 0
+    assert found["planner"]["state"] == "active"
+    assert ("[predictor-" in log.read_text()) == (in_process == "false"), "a process of its own, or none"
+    assert "Traceback" not in log.read_text()
 
 
 def real(plans: list[ActionSequence]) -> list[ActionSequence]:
