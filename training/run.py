@@ -32,7 +32,7 @@ from dd_ros_training.callbacks import Interrupt
 from dd_ros_training.card import Evidence, Facts, card
 from dd_ros_training.data.batches import VALIDATION_CLIPS, BagData
 from dd_ros_training.data.camera import POSE
-from dd_ros_training.data.logs import Logs, read_logs, side_by_side, slots
+from dd_ros_training.data.logs import Logs, OneOfSeveral, read_logs, side_by_side, slots
 from dd_ros_training.data.store import fill
 from dd_ros_training.device import (
     MOST_DECODERS,
@@ -121,10 +121,11 @@ class Run:
     def look(self) -> None:
         """Tell what the user should know of the bags before hours go by; the card has it as well."""
         kept = self.work / "probe.yaml"
-        self.probe = (
-            read_yaml(kept, Probe) if kept.exists() else probed(self.logs.training, self.recipe.streams)
-        )
-        write_yaml(kept, self.probe)
+        if kept.exists():
+            self.probe = read_yaml(kept, Probe)
+        else:
+            self.probe = probed(self.logs.training, self.recipe.streams)
+            write_yaml(kept, self.probe)
         for remark in self.remarks():
             tell(remark)
 
@@ -298,11 +299,14 @@ class Run:
 
     def judged(self, predictor: Predictor, windows: int) -> dict[str, dict[str, Any]]:
         """Figures of each robot that takes part, on its held-back episodes."""
-        place, found = 0, {}
-        for name, own in self.robots.items():
-            episodes = self.logs.validation[place : place + len(own.validation)]
-            place += len(episodes)
+        found = {}
+        for name in self.robots:
             tell(f"{name}:")
+            episodes = [
+                episode
+                for episode in self.logs.validation
+                if isinstance(episode, OneOfSeveral) and episode.robot == name
+            ]
             found[name] = evaluate_episodes(
                 predictor,
                 episodes,
