@@ -18,7 +18,6 @@ from dd_ros.errors import InputError
 from dd_ros.evaluation.metrics import psnr
 from dd_ros.evaluation.scores import observe
 from dd_ros.evaluation.windows import clip_of, make_windows
-from dd_ros.model.autoencoder import Reference, to_model_range, to_uint8
 from dd_ros.predictor import Predictor
 from dd_ros.progress import progress
 from dd_ros.streams import StreamSpec
@@ -112,22 +111,6 @@ def skill_on(clips: Sequence[Episode], predictor: Predictor) -> float:
         still = np.broadcast_to(last, true.shape)
         skills.append(float((psnr(true, frames) - psnr(true, still)).mean()))
     return float(np.mean(skills))
-
-
-@torch.inference_mode()
-def restored(model: Model, clips: Sequence[Episode]) -> float:
-    """PSNR in dB of the later frames of clips, from their own latents and the clip's first frame: what predictions of
-    perfect latents would have. Mean over frames and clips.
-    """
-    found = []
-    for clip in clips:
-        images = to_model_range(torch.from_numpy(clip.frames))
-        latents, _ = model.autoencoder.encode(images[1:])
-        _, reference = model.autoencoder.encode(images[:1])
-        parts = Reference(*(part.expand(len(latents), *part.shape[1:]) for part in reference))
-        frames = to_uint8(model.autoencoder.decode(latents, parts)).numpy()
-        found.append(float(psnr(clip.frames[1:], frames).mean()))
-    return float(np.mean(found))
 
 
 def chosen(starts: Sequence[Start]) -> Start:
