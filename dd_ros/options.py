@@ -51,7 +51,10 @@ class Lag(click.ParamType):
         """The number, or the word."""
         if value == "auto":
             return "auto"
-        return float(click.FLOAT.convert(value, param, ctx))
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"expected seconds or auto, got {value!r}", param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -211,6 +211,10 @@ def test_evaluate_writes_figures(bags: Path, tiny_checkpoint: Path, tmp_path: Pa
             "finetune --bags BAGS --image-topic /a --action-topic /b --out TMP/o --max-minutes 0",
             ["--max-minutes"],
         ),
+        (
+            "finetune --bags BAGS --image-topic /a --action-topic /b --out TMP/o --action-lag soon",
+            ["--action-lag", "expected seconds or auto, got 'soon'"],
+        ),
     ],
 )
 def test_bad_usage_and_input(
