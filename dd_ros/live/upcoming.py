@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+EARLY = 1.5  # steps before its time that a frame is shown at most: one, and what stamps are off
 LONGEST_WAIT = 1.0  # s; simulated time may run faster than ours
 
 
@@ -39,9 +40,7 @@ class Upcoming:
         self._shown: int | None = None
         self._lock = threading.Lock()
 
-    def add(
-        self, stamp_ns: int, first_step: int, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    ) -> None:
+    def add(self, stamp_ns: int, first_step: int, frames: NDArray[np.uint8]) -> None:
         """Take a chunk of the newest prediction; what an older one said of its times counts no more.
 
         Args:
@@ -63,7 +62,7 @@ class Upcoming:
         with self._lock:
             self._frames = {time: frame for time, frame in self._frames.items() if time > now_ns}
             time = min(self._frames, default=None)
-            if time is None or time == self._shown or time - now_ns > 1.5 * self._step_ns:
+            if time is None or time == self._shown or time - now_ns > EARLY * self._step_ns:
                 return None
             self._shown = time
             return Due(time, self._frames[time])
@@ -74,8 +73,8 @@ class Upcoming:
             times = sorted(time for time in self._frames if time > now_ns)
         if not times:
             return None
-        first = max(now_ns, times[0] - 3 * self._step_ns // 2)  # when the first may be shown
-        return first - now_ns if times[0] != self._shown else times[0] - now_ns
+        early = 0 if times[0] == self._shown else round(EARLY * self._step_ns)
+        return max(0, times[0] - early - now_ns)
 
 
 class Screen:
